@@ -18,10 +18,13 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from edgefsa.engines import build_engine, open_engine
-    from edgefsa.export import onnx_from_model
-    from edgefsa.models import create_model, list_models, load_checkpoint
-    from edgefsa.segment import Segmenter
+    from edgefsa.engines import build_engine as build_engine
+    from edgefsa.engines import open_engine as open_engine
+    from edgefsa.export import onnx_from_model as onnx_from_model
+    from edgefsa.models import create_model as create_model
+    from edgefsa.models import list_models as list_models
+    from edgefsa.models import load_checkpoint as load_checkpoint
+    from edgefsa.segment import Segmenter as Segmenter
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         with _output_errors(path):
             yield partial
             partial.chmod(0o644)
-            os.replace(partial, path)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -93,14 +93,10 @@ def sha256_of_bytes(data: bytes) -> str:
 
 def sha256_of_file(path: str | Path) -> str:
     """Give the SHA-256 of a file's bytes as 64 lower-case hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:
     digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 

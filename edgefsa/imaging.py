@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def resize_frame(frame: Frame, size_hw: tuple[int, int]) -> Frame:
-    """Resize uint8 [H, W, 3] to `size_hw` bilinearly; the same array where the size already fits."""
+    """Resize uint8 [H, W, 3] to `size_hw`; the same array where the size already fits."""
     if frame.shape[:2] == tuple(size_hw):
         return frame
     height, width = size_hw
