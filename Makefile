@@ -1,0 +1,50 @@
+# Everything that a person or CI runs. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help setup setup-dev demo test check bench clean
+
+help:
+	@echo "make demo    set up, build an INT8 engine, segment a clip, print accuracy, latency and file names"
+	@echo "make test    set up, run the tests"
+	@echo "make check   ruff, mypy, clang-format"
+	@echo "make bench   the programs that print the tables of the README"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else "edgefsa needs Python 3.10 to 3.13, this is %d.%d; name another one: make PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing edgefsa and what it builds with into $(VENV) (once; some 300 MB without CUDA) ..."
+	@$(PIP) -e '.[build,cpu]'
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup
+	@echo "Installing the test and check tools ..."
+	@$(PIP) -e '.[build,cpu,dev]'
+	@$(PIP) -e '.[rtx]' || echo "TensorRT-RTX is not available for this platform: its tests will be skipped"
+	@touch $@
+
+setup: $(VENV)/.setup
+setup-dev: $(VENV)/.setup-dev
+
+demo: $(VENV)/.setup
+	@$(BIN)/python demos/quickstart.py $(DEMO_FLAGS)
+
+test: $(VENV)/.setup-dev
+	@$(BIN)/python -m pytest -n auto $(PYTEST_FLAGS)
+
+check: $(VENV)/.setup-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@files=$$(git ls-files '*.cu' '*.cuh' '*.cpp' '*.h' '*.hpp'); \
+	 if [ -n "$$files" ]; then $(BIN)/clang-format --dry-run --Werror $$files; fi
+
+bench: $(VENV)/.setup-dev
+	@for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

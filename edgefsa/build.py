@@ -1,0 +1,205 @@
+"""The whole way from a model's name or file to an engine directory, in one call.
+
+The stages live in their own folders (models, export, quantize, engines); this module only joins them,
+and decides where the activation ranges of an INT8 build come from.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefsa.console import Progress
+from edgefsa.errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgefsa.quantize import Ranges
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+PRECISIONS = ("fp32", "fp16", "int8")
+CALIBRATION_FRAMES = 128
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """Which network, with which weights, in which shape; None takes the model's default."""
+
+    name: str | None = None
+    checkpoint: Path | None = None
+    num_classes: int | None = None
+    size_hw: tuple[int, int] | None = None
+    batch: int = 1
+    outputs: str = "masks"
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """Everything that `edgefsa build` takes; see its --help."""
+
+    source: str
+    model: ModelRequest
+    precision: str
+    target: str
+    output: Path
+    ranges: Path | None = None
+    data: str | None = None
+    skip: tuple[str, ...] = ()
+    compute_capabilities: tuple[str, ...] = ()
+    overwrite: bool = False
+
+
+def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]]:
+    """Make the network and load its weights.
+
+    Returns the module in eval mode, and what its weights are: {"kind": "trained" | "random" | "checkpoint",
+    "source", "sha256"}. Raises CheckpointError or InputError with the reason.
+    """
+    from edgefsa.artifacts import sha256_of_file
+    from edgefsa.models import create_model, load_checkpoint, load_default_weights
+
+    options = {} if request.num_classes is None else {"num_classes": request.num_classes}
+    model = create_model(request.name or "fsanet-edge", **options)
+    if request.checkpoint is None:
+        weights = dict(load_default_weights(model))
+    else:
+        load_checkpoint(model, request.checkpoint)
+        path = request.checkpoint.resolve()
+        weights = {"kind": "checkpoint", "source": str(path), "sha256": sha256_of_file(path)}
+    return model.eval(), weights
+
+
+def export_model(request: ModelRequest, output: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Export the requested model to `output` (an .onnx file); returns what was written and how it was checked."""
+    from edgefsa.export import onnx_from_model
+
+    model, weights = model_from_request(request)
+    report = onnx_from_model(
+        model, output, size_hw=request.size_hw, batch=request.batch, outputs=request.outputs, weights=weights
+    )
+    return {"onnx": str(output), **report.as_dict(), "weights": weights}
+
+
+def calibrate_onnx(
+    onnx_path: Path,
+    data: str,
+    *,
+    method: str = "percentile",
+    frames: int = CALIBRATION_FRAMES,
+    progress: Progress | None = None,
+) -> Ranges:
+    """Measure activation ranges on `frames` frames, evenly spread over the train split of `data`."""
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.quantize import ranges_from_calibration
+
+    dataset = open_dataset(data, split="train")
+    picks = np.unique(np.linspace(0, len(dataset) - 1, min(frames, len(dataset))).astype(int))
+    return ranges_from_calibration(
+        onnx_path,
+        (dataset[int(index)].frame for index in picks),
+        method=method,
+        max_frames=len(picks),
+        data_name=dataset.name,
+        data_fingerprint=dataset.fingerprint(),
+        progress=progress,
+    )
+
+
+def build_from_request(
+    request: BuildRequest, *, say: Callable[[str], None], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Build the engine that `request` asks for; `say` gets what a person should know on the way.
+
+    Returns {"engine", "target", "precision", "why", "seconds", "weights", "ranges"} and what the target tells.
+    """
+    if request.precision not in PRECISIONS:
+        raise InputError(f"--precision {request.precision} is unknown; use one of {', '.join(PRECISIONS)}")
+    if request.precision != "int8" and (request.ranges or request.data or request.skip):
+        raise InputError(
+            f"--ranges, --data and --skip are for --precision int8, not {request.precision}; leave them out"
+        )
+    if request.ranges and request.data:
+        raise InputError("--ranges and --data both say where the INT8 ranges come from; give one of them")
+    if request.source.lower().endswith(".onnx"):
+        return _build_onnx(Path(request.source), request, say, progress)
+    with tempfile.TemporaryDirectory(prefix="edgefsa-") as scratch:
+        onnx_path = Path(scratch) / "model.onnx"
+        export_model(_model_of(request), onnx_path, progress=progress)
+        return _build_onnx(onnx_path, request, say, progress)
+
+
+def _model_of(request: BuildRequest) -> ModelRequest:
+    """Tell a model's name from a checkpoint file in what the user typed first."""
+    source = Path(request.source)
+    if source.suffix.lower() not in CHECKPOINT_SUFFIXES:
+        if request.model.name and request.model.name != request.source:
+            raise InputError(f"{request.source} and --model {request.model.name} name two models; give one of them")
+        return replace(request.model, name=request.source)
+    if request.model.name is None:
+        raise CheckpointError(f"{source} is a checkpoint: say whose it is with --model NAME (see `edgefsa models`)")
+    if request.model.checkpoint is not None:
+        raise InputError(f"{source} and --checkpoint {request.model.checkpoint} are two checkpoints; give one of them")
+    return replace(request.model, checkpoint=source)
+
+
+def _build_onnx(
+    onnx_path: Path, request: BuildRequest, say: Callable[[str], None], progress: Progress | None
+) -> dict[str, Any]:
+    from edgefsa.engines import build_engine
+    from edgefsa.export.graph import read_metadata
+
+    metadata = read_metadata(onnx_path)
+    ranges = _ranges_for(onnx_path, metadata, request, say, progress) if request.precision == "int8" else None
+    report = build_engine(
+        onnx_path,
+        request.output,
+        precision=request.precision,
+        target=request.target,
+        ranges=ranges,
+        skip=request.skip,
+        compute_capabilities=request.compute_capabilities,
+        overwrite=request.overwrite,
+        progress=progress,
+    )
+    origin = None if ranges is None else {"method": ranges.method, "data": ranges.data}
+    return {**report.as_dict(), "weights": metadata["weights"], "ranges": origin}
+
+
+def _ranges_for(
+    onnx_path: Path,
+    metadata: dict[str, Any],
+    request: BuildRequest,
+    say: Callable[[str], None],
+    progress: Progress | None,
+) -> Ranges:
+    """Take the ranges that were named, or measure them on --data, or use the shipped ones, or the synthetic scenes."""
+    from edgefsa.export.graph import load_graph, weights_hash
+    from edgefsa.quantize import Ranges
+
+    if request.ranges is not None:
+        return Ranges.read(request.ranges)
+    if request.data is not None:
+        return calibrate_onnx(onnx_path, request.data, progress=progress)
+    shipped = shipped_ranges(metadata["model"])
+    if shipped is not None and shipped.model_sha256 == weights_hash(load_graph(onnx_path)):
+        return shipped
+    say(f"note: no ranges are saved for {metadata['model']} of these weights and size: calibrating on synthetic scenes")
+    return calibrate_onnx(onnx_path, "synthetic", progress=progress)
+
+
+def shipped_ranges(model: str) -> Ranges | None:
+    """Give the saved activation ranges of a shipped model, or None where there are none."""
+    from edgefsa.quantize import Ranges
+
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / "calibration", package / "calibration"):
+        path = folder / f"{model}.json"
+        if path.is_file():
+            return Ranges.read(path)
+    return None
