@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import enum
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -15,73 +18,131 @@ from typing import Any
 
 from edgefsa.errors import EngineError, OutputError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows; leftovers of killed writers stay there
+    fcntl = None  # type: ignore[assignment]
+
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1
+
+_PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it otherwise.
+    """Yield a temporary path to write to; rename it to `path` on success, remove it otherwise.
 
-    Raises OutputError where the directory cannot be made or written (a full disk among them).
+    The temporary path has the file name of `path` and lies in a hidden directory beside it, so what the
+    writer leaves next to it goes away too. Raises OutputError where the file cannot be written (a full
+    disk, no permission, `path` is a directory) or where nothing was written. Other errors pass untouched.
     """
     path = Path(path)
-    with _output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".partial{path.suffix}", dir=path.parent)
-        os.close(handle)
-    partial = Path(name)
-    try:
-        with _output_errors(path):
-            yield partial
-            partial.chmod(0o644)
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _staging(path) as staging:
+        yield staging / path.name
+        (staging / path.name).replace(path)
 
 
 @contextlib.contextmanager
 def atomic_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary directory beside `path`; rename it to `path` on success, remove it otherwise.
+    """Yield a temporary directory to fill; rename it to `path` on success, remove it otherwise.
 
     An existing `path` is kept until the new one is complete. Raises OutputError where it exists and
-    `overwrite` is false, or where nothing can be written there.
+    `overwrite` is false, or where nothing can be written there. Other errors pass untouched.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; remove it, give another -o, or pass --overwrite")
-    with _output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        with _output_errors(path):
-            yield partial
-            partial.chmod(0o755)
-            _replace_directory(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _staging(path) as staging:
+        new = staging / path.name
+        new.mkdir()
+        yield new
+        _replace_directory(new, path, old=staging / "replaced")
 
 
-def _replace_directory(new: Path, path: Path) -> None:
+def _replace_directory(new: Path, path: Path, old: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent)) / path.name
     path.rename(old)
     try:
         new.rename(path)
-    except OSError:
+    except BaseException:
         old.rename(path)
         raise
-    finally:
-        shutil.rmtree(old.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
+def _staging(path: Path) -> Iterator[Path]:
+    """A hidden, locked directory beside `path`, on the same file system; it is gone afterwards."""
+    with contextlib.ExitStack() as stack:
+        with _output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
+            staging = _locked_directory(path, stack)
+        with _output_errors(path, staging):
+            yield staging
+
+
+def _locked_directory(path: Path, stack: contextlib.ExitStack) -> Path:
+    while True:
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent))
+        stack.callback(shutil.rmtree, staging, ignore_errors=True)
+        # Another writer may have taken it for an abandoned one before it was locked.
+        if stack.enter_context(_lock(staging)) is not _Lock.HELD_ELSEWHERE and staging.exists():
+            return staging
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what earlier writers of `path` left when they were killed: the lock died with them."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
+        with _lock(leftover) as lock:
+            if lock is _Lock.TAKEN:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+class _Lock(enum.Enum):
+    TAKEN = enum.auto()
+    HELD_ELSEWHERE = enum.auto()
+    UNKNOWN = enum.auto()  # this system or file system has no such locks
+
+
+@contextlib.contextmanager
+def _lock(directory: Path) -> Iterator[_Lock]:
+    """Try to lock a directory until the block ends. The kernel drops the lock of a process that dies."""
+    if fcntl is None:
+        yield _Lock.UNKNOWN
+        return
+    try:
+        handle = os.open(directory, os.O_RDONLY)
+    except FileNotFoundError:
+        yield _Lock.HELD_ELSEWHERE
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = _Lock.TAKEN
+        except BlockingIOError:
+            state = _Lock.HELD_ELSEWHERE
+        except OSError:
+            state = _Lock.UNKNOWN
+        yield state
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path, staging: Path | None = None) -> Iterator[None]:
+    """Turn a failure to write `path` into an OutputError; let a failure about another file pass."""
     try:
         yield
     except OSError as error:
+        named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        ours = staging is None or any(name == str(path) or name.startswith(str(staging)) for name in named)
+        # write() fails without a file name; these are the errors of a medium that takes no more.
+        full = not named and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+        if not (ours or full):
+            raise
         reason = (error.strerror or str(error)).lower()
         raise OutputError(f"cannot write {path}: {reason}; free space or choose another place with -o") from error
 
@@ -103,7 +164,7 @@ def sha256_of_file(path: str | Path) -> str:
 def write_json(path: str | Path, value: Any) -> Path:
     """Write `value` as indented JSON, whole or not at all."""
     with atomic_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=1) + "\n")
+        partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     return Path(path)
 
 
@@ -131,30 +192,32 @@ class Manifest:
     format: int = MANIFEST_FORMAT
 
     def write(self, directory: Path) -> None:
-        """Write manifest.json into `directory`."""
-        write_json(directory / MANIFEST_NAME, asdict(self))
+        """Write manifest.json into `directory`, with a hash over itself."""
+        value = asdict(self)
+        write_json(directory / MANIFEST_NAME, {**value, "sha256": _sha256_of_json(value)})
 
     @classmethod
     def read(cls, directory: str | Path) -> Manifest:
-        """Read `directory`/manifest.json; EngineError where there is none or it is not ours."""
+        """Read `directory`/manifest.json; EngineError where there is none, or it is not ours as we wrote it."""
         path = Path(directory) / MANIFEST_NAME
         try:
-            value = json.loads(path.read_text())
-        except FileNotFoundError:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
             raise EngineError(
                 f"{directory} is no engine directory (it has no {MANIFEST_NAME}); make one with `edgefsa build`"
             ) from None
         except (OSError, ValueError) as error:
             raise EngineError(f"{path} cannot be read ({error}); rebuild the engine with `edgefsa build`") from error
-        known = {item.name for item in fields(cls)}
-        required = {"model", "target", "precision", "precision_detail", "files", "format"}
-        if not isinstance(value, dict) or not required <= set(value):
+        if not isinstance(value, dict) or "format" not in value or "model" not in value:
             raise EngineError(f"{path} is not an edgefsa manifest; rebuild the engine with `edgefsa build`")
         if value["format"] != MANIFEST_FORMAT:
             raise EngineError(
                 f"{path} has format {value['format']}, this edgefsa reads {MANIFEST_FORMAT}; rebuild the engine"
             )
-        return cls(**{name: item for name, item in value.items() if name in known})
+        recorded = value.pop("sha256", None)
+        if recorded != _sha256_of_json(value) or set(value) != {item.name for item in fields(cls)}:
+            raise EngineError(f"{path} was changed after the build; rebuild the engine with `edgefsa build`")
+        return cls(**value)
 
     def check_files(self, directory: str | Path) -> None:
         """Compare each file with its recorded hash; EngineError names the first that is gone or differs."""
@@ -162,5 +225,14 @@ class Manifest:
             path = Path(directory) / name
             if not path.is_file():
                 raise EngineError(f"{path} is missing from the engine; rebuild it with `edgefsa build`")
-            if sha256_of_file(path) != expected:
+            try:
+                found = sha256_of_file(path)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise EngineError(f"{path} cannot be read: {reason}; check its permissions") from error
+            if found != expected:
                 raise EngineError(f"{path} was changed after the build; rebuild the engine with `edgefsa build`")
+
+
+def _sha256_of_json(value: Any) -> str:
+    return sha256_of_bytes(json.dumps(value, sort_keys=True).encode())

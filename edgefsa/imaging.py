@@ -2,11 +2,16 @@
 
 Frames are uint8 [H, W, 3] in BGR order, as OpenCV gives them; masks are uint8 [H, W] of class
 indices. A frame is resized bilinearly and a mask by nearest neighbour, everywhere.
+PNG chunks and colour types: the PNG specification (W3C), sections 5 and 11.2.
 """
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,38 +25,48 @@ Mask = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY_COLOUR, _PALETTE_COLOUR = 0, 3
+
 
 def resize_frame(frame: Frame, size_hw: tuple[int, int]) -> Frame:
-    """Resize uint8 [H, W, 3] to `size_hw`; the same array where the size already fits."""
+    """Resize uint8 [H, W, 3] to `size_hw`; the same array where the size already fits.
+
+    Bilinear, but the mean over areas where both sides shrink to half or less, which bilinear would alias.
+    """
     if frame.shape[:2] == tuple(size_hw):
         return frame
     height, width = size_hw
-    shrinks = height < frame.shape[0] and width < frame.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(frame, (width, height), interpolation=method).astype(np.uint8, copy=False)
+    shrinks = 2 * height <= frame.shape[0] and 2 * width <= frame.shape[1]
+    return _resize(frame, size_hw, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def resize_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask:
     """Resize class indices uint8 [H, W] to `size_hw` by nearest neighbour (no new classes appear)."""
-    if mask.shape == tuple(size_hw):
-        return mask
-    height, width = size_hw
-    resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized.astype(np.uint8, copy=False)
+    return mask if mask.shape == tuple(size_hw) else _resize(mask, size_hw, cv2.INTER_NEAREST_EXACT)
 
 
-def as_bgr(image: npt.NDArray[np.generic]) -> Frame:
+def _resize(image: npt.NDArray[np.uint8], size_hw: tuple[int, int], method: int) -> npt.NDArray[np.uint8]:
+    if 0 in image.shape or min(size_hw) < 1:
+        sizes = f"{image.shape[0]}x{image.shape[1]} to {size_hw[0]}x{size_hw[1]}"
+        raise InputError(f"cannot resize from {sizes}; height and width must be at least 1")
+    return _uint8(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method))
+
+
+def as_bgr(image: npt.NDArray[Any]) -> Frame:
     """Give grey, BGR or BGRA pixels of 8 or 16 bits as uint8 [H, W, 3] in BGR order."""
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:
         raise InputError(f"pixels are {image.dtype}, not 8 or 16-bit unsigned; convert the image first")
-    if image.ndim == 2:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
+    if image.size == 0:
+        raise InputError(f"an image of shape {list(image.shape)} has no pixels; give one of at least 1x1")
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        return _uint8(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
     if image.ndim == 3 and image.shape[2] == 4:
-        return cv2.cvtColor(image, cv2.COLOR_BGRA2BGR).astype(np.uint8, copy=False)
+        return _uint8(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR))
     if image.ndim == 3 and image.shape[2] == 3:
-        return image.astype(np.uint8, copy=False)
+        return _uint8(image)
     raise InputError(f"an image has shape [H, W], [H, W, 3] or [H, W, 4], not {list(image.shape)}")
 
 
@@ -63,25 +78,30 @@ def rgb_from_bgr(frame: Frame) -> Frame:
 def read_image(path: str | Path) -> Frame:
     """Read an image file as uint8 [H, W, 3] BGR, turned upright by its EXIF orientation.
 
-    Raises SourceError where the file is missing, empty, or no image.
+    Raises SourceError where the file is missing, empty, truncated, or no image.
     """
-    data = _read_bytes(path)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = _decode(_read_bytes(path), cv2.IMREAD_COLOR)
     if image is None:
         raise SourceError(f"{path} is not an image that can be decoded; give a JPEG, PNG, BMP, WebP or TIFF file")
     return as_bgr(image)
 
 
 def read_label(path: str | Path) -> Mask:
-    """Read an 8-bit single-channel PNG of class indices as uint8 [H, W], untouched by any palette."""
+    """Read a PNG of class indices, grey or with a palette, as uint8 [H, W] of the stored indices.
+
+    Raises SourceError where the file is missing, no image, or holds colours instead of indices.
+    """
     data = _read_bytes(path)
-    label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    steps_per_index = 1
+    if data[:8] == _PNG_SIGNATURE:
+        data, steps_per_index = _as_grey_png(data)
+    label = _decode(data, cv2.IMREAD_UNCHANGED)
     if label is None:
         raise SourceError(f"{path} is not an image that can be decoded; a label is an 8-bit PNG of class indices")
     if label.ndim != 2 or label.dtype != np.uint8:
         kind = f"{label.dtype} {list(label.shape)}"
         raise SourceError(f"{path} holds {kind}; a label is an 8-bit single-channel PNG of class indices")
-    return label
+    return label if steps_per_index == 1 else label // np.uint8(steps_per_index)
 
 
 def write_image(path: str | Path, image: Frame | Mask) -> Path:
@@ -89,17 +109,100 @@ def write_image(path: str | Path, image: Frame | Mask) -> Path:
     path = Path(path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(f"{path.name}: cannot write that format; use one of {', '.join(IMAGE_SUFFIXES)}")
-    done, encoded = cv2.imencode(path.suffix.lower(), image)
-    if not done:
-        raise SourceError(f"could not encode {path.name}; is the image empty?")
+    data = _encode(path.suffix.lower(), image)
     with atomic_file(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+        partial.write_bytes(data)
     return path
 
 
-def _read_bytes(path: str | Path) -> npt.NDArray[np.uint8]:
+def write_label(path: str | Path, mask: Mask, palette_rgb: Sequence[tuple[int, int, int]]) -> Path:
+    """Write class indices uint8 [H, W] as an indexed PNG, whole or not at all (see `indexed_png`)."""
+    data = indexed_png(mask, palette_rgb)
+    with atomic_file(path) as partial:
+        partial.write_bytes(data)
+    return Path(path)
+
+
+def indexed_png(mask: Mask, palette_rgb: Sequence[tuple[int, int, int]]) -> bytes:
+    """Encode class indices uint8 [H, W] as an 8-bit palette PNG: viewers show colours, the pixels stay indices.
+
+    Indices beyond the palette (an ignored class, say) are shown black.
+    """
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise InputError(f"a mask is uint8 [H, W], not {mask.dtype} {list(mask.shape)}; give class indices")
+    if not 0 < len(palette_rgb) <= 256:
+        raise InputError(f"a palette has 1 to 256 colours, not {len(palette_rgb)}; give one colour for each class")
+    colours = np.zeros((max(len(palette_rgb), int(mask.max(initial=0)) + 1), 3), np.uint8)
+    colours[: len(palette_rgb)] = palette_rgb
+    # An 8-bit grey PNG and an 8-bit palette PNG hold the same scan lines: only the colour type and PLTE differ.
+    grey = _encode(".png", mask)
+    kind, header = next(_png_chunks(grey))
+    recoloured = _png_chunk(kind, header[:9] + bytes([_PALETTE_COLOUR]) + header[10:])
+    return grey[:8] + recoloured + _png_chunk(b"PLTE", colours.tobytes()) + grey[8 + 12 + len(header) :]
+
+
+def _as_grey_png(data: bytes) -> tuple[bytes, int]:
+    """Relabel a palette PNG as a grey one, so that a decoder gives its indices and not its colours.
+
+    Returns the data and how much grey one index makes: a decoder stretches 1, 2 or 4 bits to 0..255.
+    """
+    chunks = _png_chunks(data)
+    kind, header = next(chunks, (b"", b""))
+    indexed = kind == b"IHDR" and len(header) == 13 and header[9] in (_GREY_COLOUR, _PALETTE_COLOUR)
+    if not indexed or header[8] not in (1, 2, 4, 8):
+        return data, 1
+    parts = [_PNG_SIGNATURE, _png_chunk(kind, header[:9] + bytes([_GREY_COLOUR]) + header[10:])]
+    parts += [_png_chunk(kind, body) for kind, body in chunks if kind in (b"IDAT", b"IEND")]
+    return b"".join(parts), 255 // ((1 << header[8]) - 1)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Give (type, body) of each whole chunk; a damaged one ends the list, which the decoder then reports."""
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + length]
+        if data[position + 8 + length : position + 12 + length] != _png_crc(kind, body):
+            return
+        yield kind, body
+        position += 12 + length
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + _png_crc(kind, body)
+
+
+def _png_crc(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _decode(data: bytes, flags: int) -> npt.NDArray[Any] | None:
+    if not data:
+        return None
     try:
-        return np.frombuffer(Path(path).read_bytes(), np.uint8)
+        image: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # larger than OpenCV allows, or a damaged header
+        return None
+    return image
+
+
+def _encode(suffix: str, image: npt.NDArray[np.uint8]) -> bytes:
+    try:
+        done, encoded = cv2.imencode(suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise InputError(f"cannot encode an image of shape {list(image.shape)} as {suffix}; give one with pixels")
+    return bytes(encoded)
+
+
+def _uint8(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return image.astype(np.uint8, copy=False)
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
         raise SourceError(f"cannot read {path}: {reason.lower()}; check the path") from error

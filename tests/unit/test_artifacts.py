@@ -1,0 +1,261 @@
+"""Files and directories appear whole or not at all, whatever ends the writer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgefsa.artifacts import (
+    MANIFEST_NAME,
+    Manifest,
+    atomic_directory,
+    atomic_file,
+    sha256_of_bytes,
+    sha256_of_file,
+    write_json,
+)
+from edgefsa.errors import EngineError, OutputError
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(item.name for item in directory.iterdir())
+
+
+@contextmanager
+def open_writer(code: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `code` in another process until it prints a line; kill it afterwards."""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def writer_of_file(path: Path) -> str:
+    return (
+        "import time; from edgefsa.artifacts import atomic_file\n"
+        f"with atomic_file({str(path)!r}) as partial:\n"
+        "    partial.write_text('half'); print('ready', flush=True); time.sleep(60)"
+    )
+
+
+def writer_of_directory(path: Path) -> str:
+    return (
+        "import time; from edgefsa.artifacts import atomic_directory\n"
+        f"with atomic_directory({str(path)!r}) as partial:\n"
+        "    (partial / 'a').write_text('half'); print('ready', flush=True); time.sleep(60)"
+    )
+
+
+def test_file_appears_whole_with_usual_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "a.bin"
+    with atomic_file(path) as partial:
+        assert partial.name == "a.bin"
+        partial.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    (tmp_path / "plain").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert names(path.parent) == ["a.bin"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_when_the_writer_fails(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "kept").write_text("old")
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "a").write_text("old")
+    with pytest.raises(error), atomic_file(tmp_path / "kept") as partial:
+        partial.write_text("half")
+        (partial.parent / "beside").write_text("left by the writer")
+        raise error
+    with pytest.raises(error), atomic_directory(tmp_path / "dir", overwrite=True) as partial:
+        (partial / "a").write_text("half")
+        raise error
+    assert names(tmp_path) == ["dir", "kept"]
+    assert (tmp_path / "kept").read_text() == (tmp_path / "dir" / "a").read_text() == "old"
+
+
+def test_directory_replaces_only_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    with atomic_directory(path) as partial:
+        (partial / "a").write_text("1")
+    with pytest.raises(OutputError, match="engine exists already"), atomic_directory(path):
+        raise AssertionError("must not be entered")
+    with atomic_directory(path, overwrite=True) as partial:
+        (partial / "b").write_text("2")
+        assert (path / "a").exists()
+    assert names(path) == ["b"]
+    assert names(tmp_path) == ["engine"]
+
+
+def test_directory_is_put_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    with atomic_directory(path) as partial:
+        (partial / "a").write_text("1")
+    with pytest.raises(OutputError, match="cannot write"), atomic_directory(path, overwrite=True) as partial:
+        partial.rmdir()
+    assert (path / "a").read_text() == "1"
+    assert names(tmp_path) == ["engine"]
+
+
+def test_leftovers_of_a_killed_writer_are_removed_by_the_next(tmp_path: Path) -> None:
+    path, other = tmp_path / "engine", tmp_path / "engine-2"
+    with open_writer(writer_of_directory(path)), open_writer(writer_of_directory(other)):
+        assert len(names(tmp_path)) == 2
+    leftovers = names(tmp_path)
+    assert len(leftovers) == 2
+    with atomic_directory(path) as partial:
+        (partial / "a").write_text("whole")
+    # The leftover of the other name stays until that name is written.
+    assert names(tmp_path) == [next(name for name in leftovers if "engine-2" in name), "engine"]
+    assert names(path) == ["a"]
+
+
+def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out.avi"
+    with open_writer(writer_of_file(path)):
+        with atomic_file(path) as partial:
+            partial.write_text("ours")
+        others = [name for name in names(tmp_path) if name != "out.avi"]
+        assert len(others) == 1
+        assert (tmp_path / others[0] / "out.avi").read_text() == "half"
+    with atomic_file(path) as partial:
+        partial.write_text("again")
+    assert names(tmp_path) == ["out.avi"]
+
+
+def test_two_writers_of_one_name_in_one_process(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "a") as first, atomic_file(tmp_path / "a") as second:
+        first.write_text("1")
+        second.write_text("2")
+        assert first.exists()
+    assert names(tmp_path) == ["a"]
+
+
+def test_names_with_glob_characters(tmp_path: Path) -> None:
+    with open_writer(writer_of_file(tmp_path / "clip[1]*.avi")):
+        pass
+    with atomic_file(tmp_path / "clip[1]*.avi") as partial:
+        partial.write_text("x")
+    assert names(tmp_path) == ["clip[1]*.avi"]
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write .*a: no space left.*free space"), atomic_file(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
+
+
+def test_a_real_write_beyond_a_limit_is_told(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal; from edgefsa.artifacts import atomic_file; from edgefsa.errors import OutputError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"try:\n  with atomic_file({str(tmp_path / 'big')!r}) as partial: partial.write_bytes(bytes(5000))\n"
+        "except OutputError as error: print(error)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "big: file too large" in told
+    assert names(tmp_path) == []
+
+
+def test_an_error_about_another_file_passes_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="input"), atomic_file(tmp_path / "a"):
+        (tmp_path / "input").read_text()
+    with pytest.raises(ConnectionError), atomic_directory(tmp_path / "d"):
+        raise ConnectionError("the camera went away")
+    assert names(tmp_path) == []
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "x").write_text("")
+    with (
+        pytest.raises(OutputError, match=r"file.b: (not a directory|file exists)"),
+        atomic_file(tmp_path / "file" / "b"),
+    ):
+        pass
+    with pytest.raises(OutputError, match="dir: is a directory"), atomic_file(tmp_path / "dir") as partial:
+        partial.write_text("x")
+    assert names(tmp_path) == ["dir", "file"]
+
+
+def test_write_json_is_read_back(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None], "name": "Weiß"}
+    assert json.loads(write_json(tmp_path / "v.json", value).read_text(encoding="utf-8")) == value
+
+
+def test_hashes_agree_with_known_values(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example B.1
+    assert sha256_of_bytes(b"abc") == sha256_of_file(tmp_path / "abc") == expected
+
+
+def manifest_in(directory: Path) -> Manifest:
+    (directory / "a.bin").write_bytes(b"abc")
+    manifest = Manifest(
+        model={"name": "fsanet-edge", "palette": [[1, 2, 3]]},
+        target="openvino",
+        precision="int8",
+        precision_detail={"layers": 3},
+        files={"a.bin": sha256_of_bytes(b"abc")},
+    )
+    manifest.write(directory)
+    return manifest
+
+
+def test_manifest_is_read_back(tmp_path: Path) -> None:
+    written = manifest_in(tmp_path)
+    read = Manifest.read(tmp_path)
+    assert read == written
+    read.check_files(tmp_path)
+
+
+def test_manifest_tells_changed_and_missing_files(tmp_path: Path) -> None:
+    manifest = manifest_in(tmp_path)
+    (tmp_path / "a.bin").write_bytes(b"abd")
+    with pytest.raises(EngineError, match=r"a\.bin was changed"):
+        manifest.check_files(tmp_path)
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(EngineError, match=r"a\.bin is missing"):
+        manifest.check_files(tmp_path)
+
+
+def test_no_changed_byte_of_a_manifest_goes_unseen(tmp_path: Path) -> None:
+    written = manifest_in(tmp_path)
+    path = tmp_path / MANIFEST_NAME
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 2]) + whole[position + 1 :])
+        try:
+            assert Manifest.read(tmp_path) == written
+        except EngineError as error:
+            assert "rebuild" in str(error) or "make one" in str(error)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', "null", "\x00"])
+def test_other_files_are_no_manifest(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST_NAME).write_text(text)
+    with pytest.raises(EngineError, match="rebuild"):
+        Manifest.read(tmp_path)
+
+
+def test_manifest_of_another_format_and_none_at_all(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no engine directory"):
+        Manifest.read(tmp_path)
+    manifest = manifest_in(tmp_path)
+    manifest.format = 99
+    manifest.write(tmp_path)
+    with pytest.raises(EngineError, match="format 99"):
+        Manifest.read(tmp_path)
+    with pytest.raises(EngineError, match="no engine directory"):
+        Manifest.read(tmp_path / "a.bin")
