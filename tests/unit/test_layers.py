@@ -1,0 +1,83 @@
+"""Who may import whom, and what a process that runs an engine may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgefsa
+
+PACKAGE = Path(edgefsa.__file__).parent
+BASE = {"errors", "artifacts", "imaging"}
+# Folder -> what else of edgefsa its files may import, anywhere in the file. `export.graph` reads ONNX files only.
+ALLOWED = {
+    "models": BASE,
+    "data": BASE,
+    "export": BASE | {"models", "data"},
+    "quantize": BASE | {"export.graph"},
+    "engines": BASE | {"export.graph", "quantize"},
+    "segment": BASE | {"engines", "data"},
+    "verify": BASE | {"engines", "segment", "data"},
+    "deploy": BASE | {"engines", "segment", "verify", "data"},
+    "train": BASE | {"models", "data", "verify"},
+}
+# The parity check holds an engine against the PyTorch model it came from, so it alone looks back up the pipeline.
+EXTRA = {"verify/parity.py": {"models", "export", "quantize"}}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Give the edgefsa modules that a file imports, as dotted names without the package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("edgefsa."):
+            found.add(node.module.removeprefix("edgefsa."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "edgefsa":
+            found.update(alias.name for alias in node.names if (PACKAGE / alias.name).exists())
+        elif isinstance(node, ast.Import):
+            found.update(a.name.removeprefix("edgefsa.") for a in node.names if a.name.startswith("edgefsa."))
+    return found
+
+
+def allowed(module: str, permitted: set[str]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in permitted)
+
+
+@pytest.mark.parametrize("folder", sorted(ALLOWED))
+def test_a_folder_imports_only_what_lies_below_it(folder: str) -> None:
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        permitted = ALLOWED[folder] | {folder} | EXTRA.get(path.relative_to(PACKAGE).as_posix(), set())
+        wrong = {module for module in imports_of(path) if not allowed(module, permitted)}
+        assert not wrong, f"{path.name} imports {sorted(wrong)}"
+
+
+def test_the_ground_imports_nothing_above_it() -> None:
+    for name in BASE:
+        assert imports_of(PACKAGE / f"{name}.py") <= BASE
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edgefsa",
+        "edgefsa.cli",
+        "edgefsa.engines",
+        "edgefsa.segment",
+        "edgefsa.verify",
+        "edgefsa.data",
+        "edgefsa.deploy",
+    ],
+)
+def test_the_device_side_loads_neither_torch_nor_onnx(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'onnx', 'onnxscript'}} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_reading_a_graph_does_not_load_torch() -> None:
+    code = "import sys, edgefsa.export.graph, edgefsa.quantize; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
