@@ -1,0 +1,269 @@
+"""Each thing that a user can get wrong: one clear line, status 2, and nothing half-written left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.commands.conftest import Run
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if "partial" in path.name or path.name.endswith(".old")]
+
+
+def edit_manifest(engine: Path, **changes: object) -> None:
+    path = engine / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name, value in changes.items():
+        assert name in manifest
+        manifest[name] = value
+    path.write_text(json.dumps(manifest))
+
+
+# Frames ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_image(run: Run, engine: Path, tmp_path: Path) -> None:
+    text = tmp_path / "street.jpg"
+    text.write_text("this is no picture")
+    assert "street.jpg" in run("predict", engine, text, "-o", tmp_path / "out").error()
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_source_that_is_missing(run: Run, engine: Path, tmp_path: Path) -> None:
+    assert "nowhere" in run("predict", engine, tmp_path / "nowhere", "-o", tmp_path / "out").error()
+
+
+def test_an_empty_folder(run: Run, engine: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "empty" in run("predict", engine, empty, "-o", tmp_path / "out").error()
+    assert "empty" in run("eval", engine, "--data", f"images:{empty}").error()
+
+
+def test_a_video_of_zeros(run: Run, engine: Path, tmp_path: Path) -> None:
+    video = tmp_path / "drive.mp4"
+    video.write_bytes(bytes(4096))
+    assert "drive.mp4" in run("predict", engine, video, "-o", tmp_path / "out").error()
+
+
+def test_a_truncated_video_is_used_as_far_as_it_goes_or_refused(run: Run, engine: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"MJPG"), 10, (160, 128))
+    for value in range(20):
+        writer.write(np.random.default_rng(value).integers(0, 255, (128, 160, 3), np.uint8))
+    writer.release()
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    outcome = run("predict", engine, cut, "-o", tmp_path / "out", "--json")
+    if outcome.status == 0:
+        assert 0 < outcome.json["frames"] < 20
+    else:
+        assert "cut.avi" in outcome.error()
+    assert not leftovers(tmp_path)
+
+
+def test_labels_out_of_range(run: Run, engine: Path, tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "data/images/a.png"), np.zeros((128, 160, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "data/labels/a.png"), np.full((128, 160), 77, np.uint8))
+    (tmp_path / "data/classes.txt").write_text("\n".join(f"class{index}" for index in range(11)))
+    message = run("eval", engine, "--data", f"folder:{tmp_path / 'data'}").error()
+    assert "a.png" in message and "77" in message
+
+
+# Weights --------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_model(run: Run, tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "other.pth"
+    torch.save({"conv.weight": torch.zeros(3, 3)}, path)
+    message = run("export", "fsanet-edge", "--checkpoint", path, "-o", tmp_path / "m.onnx").error()
+    assert "other.pth" in message or "fsanet-edge" in message
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_pickle_that_would_run_code(run: Run, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+            return os.mkdir, (str(victim),)
+
+    import torch
+
+    raw, zipped = tmp_path / "raw.pth", tmp_path / "zipped.pth"
+    raw.write_bytes(pickle.dumps(Bomb()))
+    torch.save({"weight": Bomb()}, zipped)
+    for path in (raw, zipped):
+        run("export", "fsanet-edge", "--checkpoint", path, "-o", tmp_path / "m.onnx").error()
+        assert not victim.exists()
+
+
+def test_a_checkpoint_file_without_the_model_it_belongs_to(run: Run, tmp_path: Path) -> None:
+    assert "--model" in run("build", tmp_path / "weights.safetensors", "-o", tmp_path / "engines").error()
+
+
+# Graphs and ranges ----------------------------------------------------------------------------------------------
+
+
+def test_an_onnx_file_that_is_none(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"\x00\x01 not a graph")
+    assert "m.onnx" in run("build", path, "-o", tmp_path / "engines").error()
+
+
+def test_an_onnx_file_with_an_unknown_operator(run: Run, engine: Path, tmp_path: Path) -> None:
+    import onnx
+
+    graph = onnx.load(engine / "model.onnx")
+    graph.graph.node[3].op_type = "Frobnicate"
+    onnx.save(graph, tmp_path / "m.onnx")
+    assert "Frobnicate" in run("build", tmp_path / "m.onnx", "--precision", "fp32", "-o", tmp_path / "engines").error()
+    assert not (tmp_path / "engines").exists() or not list((tmp_path / "engines").iterdir())
+
+
+def test_ranges_of_another_model(run: Run, engine: Path, tmp_path: Path) -> None:
+    onnx_path = tmp_path / "m.onnx"
+    assert run("export", "fsanet-edge", "--size", "128x192", "-o", onnx_path).status == 0
+    ranges = tmp_path / "ranges.json"
+    assert run("calibrate", engine / "model.onnx", "--frames", 2, "-o", ranges).status == 0
+    arguments = ("build", onnx_path, "--precision", "int8", "--ranges", ranges, "-o", tmp_path / "engines")
+    assert "ranges" in run(*arguments).error()
+
+
+def test_ranges_that_are_no_ranges(run: Run, engine: Path, tmp_path: Path) -> None:
+    ranges = tmp_path / "ranges.json"
+    ranges.write_text('{"format": 1}')
+    arguments = ("build", engine / "model.onnx", "--precision", "int8", "--ranges", ranges, "-o", tmp_path / "engines")
+    assert "ranges.json" in run(*arguments).error()
+
+
+@pytest.mark.parametrize("size", ["0x480", "361x480", "360x1", "1000"])
+def test_sizes_that_the_network_cannot_take(run: Run, tmp_path: Path, size: str) -> None:
+    message = run("build", "fsanet-edge", "--precision", "fp32", "--size", size, "-o", tmp_path / "engines").error()
+    assert size in message or size.replace("x", " x ") in message
+    assert not (tmp_path / "engines").exists() or not list((tmp_path / "engines").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("build", "fsanet-huge"), "fsanet-huge"),
+        (("build", "fsanet-edge", "--precision", "int4"), "int4"),
+        (("build", "fsanet-edge", "--target", "tpu"), "tpu"),
+        (("build", "fsanet-edge", "--precision", "fp32", "--data", "synthetic"), "--data"),
+        (("build", "fsanet-edge", "--precision", "int8", "--data", "imagenet:x"), "imagenet"),
+        (("export", "fsanet-edge", "--outputs", "boxes"), "boxes"),
+        (("calibrate", "nothing.onnx"), "nothing.onnx"),
+    ],
+)
+def test_options_that_do_not_exist(run: Run, tmp_path: Path, arguments: tuple[str, ...], named: str) -> None:
+    assert named in run(*arguments, "--output", tmp_path / "x").error()
+    assert not leftovers(tmp_path)
+
+
+# Engines --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_no_engine(run: Run, tmp_path: Path) -> None:
+    assert "edgefsa build" in run("bench", tmp_path).error()
+
+
+def test_an_engine_with_a_changed_byte(run: Run, engine: Path) -> None:
+    largest = max((p for p in engine.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    assert largest.name in run("bench", engine).error()
+
+
+def test_an_engine_of_another_tool_version(run: Run, engine: Path) -> None:
+    versions = json.loads((engine / "manifest.json").read_text())["versions"]
+    edit_manifest(engine, versions={**versions, "edgefsa": "99.0.0"})
+    message = run("bench", engine).error()
+    assert "99.0.0" in message and "rebuild" in message
+
+
+def test_an_engine_that_needs_another_cpu(run: Run, engine: Path) -> None:
+    device = json.loads((engine / "manifest.json").read_text())["device"]
+    edit_manifest(engine, device={**device, "cpu_features": [*device["cpu_features"], "quantum_dot"]})
+    message = run("bench", engine).error()
+    assert "quantum_dot" in message and "rebuild" in message
+
+
+def test_an_engine_that_is_there_already_is_kept(run: Run, engine: Path, tmp_path: Path) -> None:
+    before = (engine / "manifest.json").read_bytes()
+    arguments = ("build", engine / "model.onnx", "--precision", "int8", "--target", "openvino", "--data", "synthetic")
+    assert "--overwrite" in run(*arguments, "-o", tmp_path).error()
+    assert (engine / "manifest.json").read_bytes() == before
+
+
+# Interruptions --------------------------------------------------------------------------------------------------
+
+FULL_DISK = """
+import resource, sys
+from edgefsa import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # every write past 200 kB fails, as on a full disk
+sys.argv = ["edgefsa", "build", sys.argv[1], "--precision", "fp32", "--target", sys.argv[3], "-o", sys.argv[2]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
+def test_a_full_disk(engine: Path, tmp_path: Path, target: str) -> None:
+    output = tmp_path / "engines"
+    command = [sys.executable, "-c", FULL_DISK, str(engine / "model.onnx"), str(output), target]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: "), result.stderr
+    assert not output.exists() or not list(output.iterdir())
+
+
+def test_a_kill_in_the_middle_of_a_build(engine: Path, tmp_path: Path) -> None:
+    output = tmp_path / "engines"
+    command = [sys.executable, "-m", "edgefsa.cli", "build", str(engine / "model.onnx"), "--precision", "fp32"]
+    command += ["--target", "openvino", "-o", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not leftovers(tmp_path) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    visible = [path for path in output.iterdir() if not path.name.startswith(".")] if output.exists() else []
+    assert not visible, "a killed build left something that looks like an engine"
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert not leftovers(tmp_path), "the next build did not clear what the killed one left"
+
+
+def test_an_unreadable_manifest(run: Run, engine: Path) -> None:
+    (engine / "manifest.json").write_text("{")
+    assert "manifest.json" in run("inspect", engine).error()
+
+
+def test_a_missing_file_of_an_engine(run: Run, engine: Path) -> None:
+    names = json.loads((engine / "manifest.json").read_text())["files"]
+    name = next(iter(names))
+    path = engine / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert Path(name).name in run("bench", engine).error()
+
+
+def test_half_of_an_output_option_is_refused(run: Run) -> None:
+    outcome = run("export", "fsanet-edge", "--batch", "0")
+    assert outcome.status == 2 and "Traceback" not in outcome.err
