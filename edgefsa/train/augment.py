@@ -1,0 +1,86 @@
+"""Random views of a frame and its label: scale, crop, flip, colour. Image and label move together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgefsa.imaging import Frame, Mask, resize_frame, resize_mask
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly a sample is changed.
+
+    `scale`: lowest and highest zoom, drawn evenly in its logarithm; 2 shows objects at twice their size.
+    `flip`: probability of mirroring left and right. `gain`, `gamma`, `tint`, `saturation`: largest
+    relative change of contrast, of the gamma exponent, of each colour channel alone, and of the
+    colours' distance from grey. `offset`: largest change of brightness in grey levels (0 to 255).
+    `blur`: probability of a slight Gaussian blur.
+    """
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: float = 0.5
+    gain: float = 0.35
+    gamma: float = 0.3
+    tint: float = 0.1
+    saturation: float = 0.5
+    offset: float = 30.0
+    blur: float = 0.15
+
+
+def augment(
+    frame: Frame,
+    label: Mask,
+    crop_hw: tuple[int, int],
+    ignore_index: int,
+    settings: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[Frame, Mask]:
+    """Give a random view of `crop_hw` pixels.
+
+    frame: uint8 [H, W, 3] BGR; label: uint8 [H, W]. Where the view reaches over the frame's edge the
+    pixels are grey (128) and the label is `ignore_index`. Equal generators give equal views.
+    """
+    zoom = float(np.exp(rng.uniform(*np.log(settings.scale))))
+    window_hw = (max(1, round(crop_hw[0] / zoom)), max(1, round(crop_hw[1] / zoom)))
+    top, left = (_window_start(size, window, rng) for size, window in zip(label.shape, window_hw, strict=True))
+    frame = resize_frame(_cut(frame, top, left, window_hw, 128), crop_hw)
+    label = resize_mask(_cut(label, top, left, window_hw, ignore_index), crop_hw)
+    if rng.random() < settings.flip:
+        frame, label = frame[:, ::-1], label[:, ::-1]
+    return jitter_colour(np.ascontiguousarray(frame), settings, rng), np.ascontiguousarray(label)
+
+
+def jitter_colour(frame: Frame, settings: Augmentation, rng: np.random.Generator) -> Frame:
+    """Change brightness, contrast, gamma, tint and saturation of uint8 [H, W, 3] BGR at random."""
+    gain = 1 + rng.uniform(-settings.gain, settings.gain)
+    offset = rng.uniform(-settings.offset, settings.offset)
+    gamma = np.exp(rng.uniform(-settings.gamma, settings.gamma))
+    tint = 1 + rng.uniform(-settings.tint, settings.tint, size=3)
+    keep = 1 + rng.uniform(-settings.saturation, settings.saturation)
+    levels = 255 * (np.arange(256) / 255) ** gamma
+    tones = ((levels - 128) * gain + 128 + offset)[:, None] * tint
+    frame = cv2.LUT(frame, np.clip(tones, 0, 255).round().astype(np.uint8)[None])
+    grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    frame = cv2.addWeighted(frame, keep, grey, 1 - keep, 0)
+    if rng.random() < settings.blur:
+        frame = cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.2))
+    return frame.astype(np.uint8, copy=False)
+
+
+def _window_start(size: int, window: int, rng: np.random.Generator) -> int:
+    """Place a window inside the image, or the image inside a larger window (then negative)."""
+    low, high = sorted((0, size - window))
+    return int(rng.integers(low, high + 1))
+
+
+def _cut(image: Frame, top: int, left: int, window_hw: tuple[int, int], fill: int) -> Frame:
+    out = np.full((*window_hw, *image.shape[2:]), fill, np.uint8)
+    height, width = image.shape[:2]
+    rows = slice(max(top, 0), min(top + window_hw[0], height))
+    columns = slice(max(left, 0), min(left + window_hw[1], width))
+    out[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = image[rows, columns]
+    return out

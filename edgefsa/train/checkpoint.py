@@ -1,0 +1,80 @@
+"""Training state that is on disk whole or not at all, the moving average of weights, and the shipped weights."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from edgefsa.artifacts import atomic_file
+from edgefsa.errors import CheckpointError
+
+FORMAT = 1
+_KEYS = {"format", "step", "seconds", "history", "model", "average", "optimizer", "fingerprint"}
+
+
+class WeightAverage:
+    """Exponential moving average of a module's parameters and float buffers.
+
+    After update t (from 1) an entry is d * average + (1 - d) * value with d = min(decay, t / (t + 9)), so that
+    the first updates forget the random start quickly. Whole-number buffers are copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take in the module's tensors after training step `step` (from 1)."""
+        weight = 1 - min(self.decay, step / (step + 9))
+        for name, value in module.state_dict().items():
+            average = self.tensors[name]
+            if average.is_floating_point():
+                average.lerp_(value, weight)
+            else:
+                average.copy_(value)
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state (tensors, numbers, strings, lists and dicts only), whole or not at all."""
+    with atomic_file(path) as partial:
+        torch.save({"format": FORMAT, **state}, partial)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `write_checkpoint` wrote; nothing but tensors and plain values is unpickled.
+
+    Raises CheckpointError where the file is missing, damaged, or no training checkpoint of this version.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{path} cannot be read as a training checkpoint ({reason}); start anew") from error
+    if not isinstance(state, dict) or not _KEYS.issubset(state) or state["format"] != FORMAT:
+        raise CheckpointError(f"{path} is no training checkpoint of this version; start anew without resume")
+    return state
+
+
+def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write a model's tensors as a safetensors file, floats as float16, whole or not at all.
+
+    Batch counters (`num_batches_tracked`) are left out. Raises CheckpointError where a value does not fit float16.
+    """
+    halves = {}
+    for name, value in tensors.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        halves[name] = (value.half() if value.is_floating_point() else value).contiguous().clone()
+        if not halves[name].isfinite().all():
+            largest = value.abs().max().item()
+            raise CheckpointError(f"{name} reaches {largest:g}, beyond float16 (65504); train with a lower rate")
+    with atomic_file(path) as partial:
+        save_file(halves, partial, metadata=dict(metadata or {}))
+    return path

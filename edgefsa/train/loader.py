@@ -1,0 +1,124 @@
+"""Batches of augmented samples; batch number `step` is a pure function of the seed and the step.
+
+So a run that resumes at step s sees exactly the batches that it would have seen without the break,
+whatever the number of worker processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from edgefsa.data.readers import Dataset, Sample
+from edgefsa.errors import DataError, InputError
+from edgefsa.imaging import Mask
+from edgefsa.train.augment import Augmentation, augment
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class TrainingBatches(TorchDataset[Batch]):
+    """Item `step` is one batch: frames uint8 [N, h, w, 3] BGR and labels uint8 [N, h, w].
+
+    Each data set gives a fixed number of a batch's samples, by its share; within a data set every
+    sample is seen once before any is seen again, in an order drawn anew for each pass.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        shares: Sequence[float],
+        batch_size: int,
+        crop_hw: tuple[int, int],
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self._datasets = list(datasets)
+        self._counts = split_batch(batch_size, shares)
+        self._crop_hw = crop_hw
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __getitem__(self, step: int) -> Batch:
+        views = []
+        for number, (dataset, count) in enumerate(zip(self._datasets, self._counts, strict=True)):
+            for position in range(step * count, (step + 1) * count):
+                rng = np.random.default_rng((self._seed, number, position))
+                sample = dataset[self._shuffled(number, position, len(dataset))]
+                label, ignore_index = label_of(sample), dataset.class_set.ignore_index
+                views.append(augment(sample.frame, label, self._crop_hw, ignore_index, self._augmentation, rng))
+        frames, labels = (np.stack(part) for part in zip(*views, strict=True))
+        return torch.from_numpy(frames), torch.from_numpy(labels)
+
+    def _shuffled(self, number: int, position: int, size: int) -> int:
+        epoch, place = divmod(position, size)
+        return int(np.random.default_rng((self._seed, number, epoch, size)).permutation(size)[place])
+
+
+def batch_loader(batches: TrainingBatches, first_step: int, last_step: int, workers: int) -> DataLoader[Batch]:
+    """Load batches `first_step` (included) to `last_step` (left out) in order, ahead of their use."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first_step, last_step),
+        num_workers=workers,
+        worker_init_fn=_single_thread,
+        prefetch_factor=3 if workers else None,
+    )
+
+
+def split_batch(batch_size: int, shares: Sequence[float]) -> list[int]:
+    """Give how many samples of a batch each data set contributes (largest remainders round up).
+
+    Raises InputError where a share is not positive or the batch is too small for each to give one.
+    """
+    if not shares or min(shares) <= 0:
+        raise InputError(f"shares of the data sets are positive numbers, not {list(shares)}")
+    exact = np.asarray(shares, np.float64) / np.sum(shares) * batch_size
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: batch_size - counts.sum()]] += 1
+    if counts.min() < 1:
+        raise InputError(f"a batch of {batch_size} split {list(shares)} leaves a data set out; give a larger batch")
+    return [int(count) for count in counts]
+
+
+def label_of(sample: Sample) -> Mask:
+    """Give the sample's label; DataError where it has none."""
+    if sample.label is None:
+        raise DataError(f"{sample.name} has no label; training and evaluation need a data set with labels")
+    return sample.label
+
+
+def median_frequency_weights(
+    datasets: Sequence[Dataset], shares: Sequence[float], num_classes: int, *, power: float = 0.5, limit: int = 400
+) -> npt.NDArray[np.float32]:
+    """Give one loss weight per class: (median frequency / its frequency) ** power, at most 10; float32 [K].
+
+    A class's frequency is its share of the pixels of those frames that hold it (Eigen and Fergus,
+    "Predicting Depth, Surface Normals and Semantic Labels", 2015, section 4.3.2). At most `limit`
+    labels of each data set are counted; a class that is never seen weighs 1.
+    """
+    pixels, seen_in = np.zeros(num_classes), np.zeros(num_classes)
+    for dataset, share in zip(datasets, shares, strict=True):
+        indices = np.unique(np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).astype(int))
+        for index in indices:
+            label = label_of(dataset[int(index)])
+            counts = np.bincount(label.ravel(), minlength=256)[:num_classes]
+            counts = counts / max(1, counts.sum()) * share / len(indices)
+            pixels += counts
+            seen_in += (counts > 0) * share / len(indices)
+    present = pixels > 0
+    frequency = np.where(present, pixels / np.maximum(seen_in, 1e-12), 1)
+    median = np.median(frequency[present]) if present.any() else 1.0
+    weights = np.where(present, np.minimum((median / frequency) ** power, 10), 1)
+    return weights.astype(np.float32)
+
+
+def _single_thread(_worker: int) -> None:
+    cv2.setNumThreads(0)
