@@ -1,23 +1,27 @@
-"""The two frequency layers, each beside the formula of the ONNX operator that it becomes.
+"""The two frequency layers as modules that can be used alone; `formulas` says what they compute.
 
 `FrequencySelfAttention` is the low-frequency self-attention of FsaNet (Zhang et al., "FsaNet: Frequency
-Self-attention for Semantic Segmentation", 2022).
+Self-attention for Semantic Segmentation", 2022), `SpectralMask` the spectral pooling filter of SPANet (Yun et al.,
+"SPANet: Frequency-balancing Token Mixer using Spectral Pooling Aggregation Modulation", 2023).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgefsa.errors import InputError
-from edgefsa.models.bases import Basis, band_from, dct_bases
+from edgefsa.models.bases import Basis, band_from, dct_bases, disc_bases
+from edgefsa.models.formulas import Mode, Projections, attention_update, spectral_mask, truncated_dct_attention
 
-Mode = Literal["dot_product", "linsoftmax"]
 Form = Literal["ccnet", "mmseg"]
-NORM_FLOOR = 1e-12  # keeps a pixel whose query or key vanishes finite
+MaskOrigin = Literal["feature", "official"]
+__all__ = ["FrequencyOperator", "FrequencySelfAttention", "SpectralMask", "spectral_mask", "truncated_dct_attention"]
 
 
 @dataclass(frozen=True)
@@ -30,145 +34,6 @@ class FrequencyOperator:
     name: str
     tensors: dict[str, Tensor]
     attributes: dict[str, int | float | str]
-
-
-def truncated_dct_attention(
-    x: Tensor,
-    basis_h: Tensor,
-    basis_w: Tensor,
-    query_weight: Tensor,
-    query_bias: Tensor,
-    key_weight: Tensor,
-    key_bias: Tensor,
-    value_weight: Tensor,
-    value_bias: Tensor,
-    out_weight: Tensor,
-    shift: Tensor,
-    *,
-    mode: Mode = "dot_product",
-    recurrence: int = 1,
-    scale: float = 1.0,
-) -> Tensor:
-    """Attend among the low DCT coefficients of x and add the result to x: the operator `TruncatedDctAttention`.
-
-    Shapes: x [N, C, H, W]; basis_h (Bh) [kh, H]; basis_w (Bw) [kw, W]; query_weight, key_weight [Cq, C];
-    value_weight [Cv, C]; out_weight (Wo) [C, Cv]; biases [Cq], [Cq], [Cv]; shift [C]. All float; gives [N, C, H, W].
-
-    Notation: dct(z) = Bh z Bw^T per channel, flattened row-major to T = kh kw tokens; idct(t) = Bh^T t Bw, t
-    unflattened to [kh, kw]; g [T] = outer(row sums of Bh^2, row sums of Bw^2); d [T] = dct(1) =
-    outer(row sums of Bh, row sums of Bw).
-
-    Once: X = dct(x) [C, T], y = x. Then `recurrence` times, with the biases added to every token:
-
-        Q = query_weight X + query_bias;  K = key_weight X + key_bias;  V = value_weight X + value_bias
-
-    mode "dot_product" (scale = 1 / (H W), over sqrt(Cq) too where the head's use_scale is set):
-
-        U = Wo (V (scale K^T Q))                     [C, T]
-        y = y + idct(U) + shift                      (the idct of the sum of all U, once, at the end)
-        X = X + U * g + shift d^T
-
-    mode "linsoftmax" (scale = 1 / (H W)); a, b, v, e are maps [1, H, W], G(m) [T, T] is the weighted Gram matrix
-    G(m)[(i, j), (i', j')] = sum_hw Bh[i, h] Bh[i', h] m[h, w] Bw[j, w] Bw[j', w]:
-
-        a = 1 / (|idct(Q)| + 1e-12);  b = 1 / (|idct(K)| + 1e-12)      (norms over channels, per pixel)
-        S = K^T Q;  U = Wo (V G(b) S);  m = Wo (V d)                     ([T, T], [C, T], [C, 1])
-        v = scale / (1 + scale a * idct(dct(b)^T S));  e = a * v
-        y = y + idct(U) * e + m v + shift
-        X = X + U G(e) + m dct(v)^T + shift d^T
-
-    Exact where the rows of each basis are orthogonal, whatever their length.
-    """
-    weights = _Projections(query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, out_weight, shift)
-    return x + _attention_update(x, basis_h, basis_w, weights, mode, recurrence, scale)
-
-
-@dataclass(frozen=True)
-class _Projections:
-    query_weight: Tensor
-    query_bias: Tensor
-    key_weight: Tensor
-    key_bias: Tensor
-    value_weight: Tensor
-    value_bias: Tensor
-    out_weight: Tensor
-    shift: Tensor
-
-    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query = self.query_weight @ tokens + self.query_bias[:, None]
-        key = self.key_weight @ tokens + self.key_bias[:, None]
-        value = self.value_weight @ tokens + self.value_bias[:, None]
-        return query, key, value
-
-
-def _attention_update(
-    x: Tensor, basis_h: Tensor, basis_w: Tensor, weights: _Projections, mode: Mode, recurrence: int, scale: float
-) -> Tensor:
-    update = _dot_product_update if mode == "dot_product" else _linsoftmax_update
-    return update(x, basis_h, basis_w, weights, recurrence, scale)
-
-
-def _dct(x: Tensor, basis_h: Tensor, basis_w: Tensor) -> Tensor:
-    return (basis_h @ (x @ basis_w.mT)).flatten(2)
-
-
-def _idct(tokens: Tensor, basis_h: Tensor, basis_w: Tensor) -> Tensor:
-    return basis_h.mT @ (tokens.unflatten(2, (basis_h.shape[0], basis_w.shape[0])) @ basis_w)
-
-
-def _dot_product_update(
-    x: Tensor, basis_h: Tensor, basis_w: Tensor, weights: _Projections, recurrence: int, scale: float
-) -> Tensor:
-    gram = torch.outer(basis_h.square().sum(1), basis_w.square().sum(1)).flatten()
-    of_ones = torch.outer(basis_h.sum(1), basis_w.sum(1)).flatten()
-    tokens = _dct(x, basis_h, basis_w)
-    changes = []
-    for done in range(1, recurrence + 1):
-        query, key, value = weights.project(tokens)
-        changes.append(weights.out_weight @ (value @ (scale * (key.mT @ query))))
-        if done < recurrence:
-            tokens = tokens + changes[-1] * gram + weights.shift[:, None] * of_ones
-    change = changes[0] if recurrence == 1 else torch.stack(changes).sum(0)
-    return _idct(change, basis_h, basis_w) + (recurrence * weights.shift)[:, None, None]
-
-
-def _linsoftmax_update(
-    x: Tensor, basis_h: Tensor, basis_w: Tensor, weights: _Projections, recurrence: int, scale: float
-) -> Tensor:
-    of_ones = torch.outer(basis_h.sum(1), basis_w.sum(1)).flatten()
-    tokens = _dct(x, basis_h, basis_w)
-    total: Tensor | None = None
-    for done in range(1, recurrence + 1):
-        query, key, value = weights.project(tokens)
-        inverse_query = 1 / (_pixel_norm(_idct(query, basis_h, basis_w)) + NORM_FLOOR)
-        inverse_key = 1 / (_pixel_norm(_idct(key, basis_h, basis_w)) + NORM_FLOOR)
-        affinity = key.mT @ query
-        change = weights.out_weight @ (value @ _weighted_gram(inverse_key, basis_h, basis_w) @ affinity)
-        mean = weights.out_weight @ (value @ of_ones[:, None])
-        mass = _idct(_dct(inverse_key, basis_h, basis_w) @ affinity, basis_h, basis_w)
-        inverse_mass = scale / (1 + scale * inverse_query * mass)
-        gain = inverse_query * inverse_mass
-        update = _idct(change, basis_h, basis_w) * gain + mean[..., None] * inverse_mass
-        update = update + weights.shift[:, None, None]
-        total = update if total is None else total + update
-        if done < recurrence:
-            tokens = tokens + change @ _weighted_gram(gain, basis_h, basis_w)
-            tokens = tokens + mean * _dct(inverse_mass, basis_h, basis_w) + weights.shift[:, None] * of_ones
-    assert total is not None
-    return total
-
-
-def _pixel_norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True)
-
-
-def _weighted_gram(weight: Tensor, basis_h: Tensor, basis_w: Tensor) -> Tensor:
-    """Give P^T diag(weight) P [N, T, T] for the dense basis P = kron(Bh, Bw)^T and weight [N, 1, H, W]."""
-    kh, kw = basis_h.shape[0], basis_w.shape[0]
-    pairs_h = (basis_h[:, None] * basis_h[None]).flatten(0, 1)
-    pairs_w = (basis_w[:, None] * basis_w[None]).flatten(0, 1)
-    pairs = pairs_h @ weight.squeeze(1) @ pairs_w.mT
-    return pairs.reshape(-1, kh, kh, kw, kw).transpose(2, 3).reshape(-1, kh * kw, kh * kw)
 
 
 class FrequencySelfAttention(nn.Module):
@@ -252,10 +117,9 @@ class FrequencySelfAttention(nn.Module):
 
     def _attend_with_batch_statistics(self, x: Tensor, bases: dict[str, Tensor]) -> Tensor:
         # In training the norm needs each pass in space, so passes cannot share one transform.
-        raw = self._unfolded()
-        weights = _Projections(**{name: tensor.to(x.dtype) for name, tensor in raw.items()})
+        weights = Projections(**{name: tensor.to(x.dtype) for name, tensor in self._unfolded().items()})
         for _ in range(self.recurrence):
-            update = _attention_update(x, bases["basis_h"], bases["basis_w"], weights, self.mode, 1, self._scale(x))
+            update = attention_update(x, **bases, weights=weights, mode=self.mode, scale=self._scale(x))
             x = x + self.conv_out.bn(update.flatten(2)).view_as(x)
         return x
 
@@ -309,6 +173,64 @@ class FrequencySelfAttention(nn.Module):
             weights["out_weight"] = gain[:, None] * weights["out_weight"]
             weights["shift"] = norm.bias - gain * norm.running_mean
         return weights
+
+
+class SpectralMask(nn.Module):
+    """SPANet's spectral pooling filter without a Fourier transform: a correction of a few low modes.
+
+    Takes and gives [N, C, H, W] of any float type; computes in float32 at least, also under autocast. Frequencies
+    nearer than `radius` to DC are multiplied by lambda, those at exactly `radius` by 1/3, all others by 1 - lambda.
+    The channels are split as torch.chunk does it, one of `lambdas` each. `mask_origin="feature"` centres the mask
+    on the feature's own DC coefficient; "official" pads or crops the mask of base_size x base_size as SPANet's
+    code does at its first input, see `bases.disc_bases`. The layer has no parameters and no state.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        radius: int = 2,
+        lambdas: Sequence[float] = (0.7, 0.8, 0.9),
+        mask_origin: MaskOrigin = "feature",
+        base_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("mask_origin", mask_origin, ("feature", "official"))
+        if (mask_origin == "official") != (base_size is not None):
+            raise InputError('base_size belongs to mask_origin="official"; give both or neither')
+        if radius < 0:
+            raise InputError(f"radius={radius} is negative; give 0 or more")
+        self.channels, self.radius, self.base_size = channels, radius, base_size
+        self.lambdas = tuple(lambdas)
+
+    def operator(self, height: int, width: int) -> FrequencyOperator:
+        """Give the operator `SpectralMask` for a feature map of height x width."""
+        tensors = self._tensors(height, width, torch.device("cpu"), torch.float32)
+        return FrequencyOperator("SpectralMask", tensors, {})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filter every channel; [N, C, H, W] to the same."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._filter(x)
+        return self._filter(x)
+
+    def _filter(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        tensors = self._tensors(x.shape[2], x.shape[3], x.device, wide.dtype)
+        return spectral_mask(wide, **tensors).to(x.dtype)
+
+    def _tensors(self, height: int, width: int, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+        disc = disc_bases(height, width, self.radius, self.base_size)
+        group = np.arange(self.channels) // -(-self.channels // len(self.lambdas))
+        arrays = {
+            "gain": np.asarray(self.lambdas)[group],
+            "basis_h": disc.basis_h,
+            "basis_w": disc.basis_w,
+            "coupling_gain": 2 * disc.inside + disc.edge,
+            "coupling_base": disc.inside + disc.edge * (2 / 3),
+        }
+        return {name: torch.from_numpy(array).to(device, dtype) for name, array in arrays.items()}
 
 
 class _ConvNorm(nn.Module):

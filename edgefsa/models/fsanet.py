@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from edgefsa.models.bases import Basis
 from edgefsa.models.config import ModelConfig
-from edgefsa.models.frequency import Form, FrequencySelfAttention, Mode, check_choice
+from edgefsa.models.formulas import Mode
+from edgefsa.models.frequency import Form, FrequencySelfAttention, check_choice
 from edgefsa.models.resnet import BasicBlock, CcnetTrunk, V1cTrunk, conv_norm_relu, residual_stage
 
 Logits = Tensor | tuple[Tensor, Tensor]

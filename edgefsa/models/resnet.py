@@ -32,7 +32,8 @@ class BasicBlock(nn.Module):
         skip = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.bn2(self.conv2(x))
-        return self.relu(x + skip)
+        out: Tensor = self.relu(x + skip)
+        return out
 
 
 class Bottleneck(nn.Module):
@@ -57,7 +58,8 @@ class Bottleneck(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
         x = self.bn3(self.conv3(x))
-        return self.relu(x + skip)
+        out: Tensor = self.relu(x + skip)
+        return out
 
 
 Block = type[BasicBlock] | type[Bottleneck]
@@ -98,17 +100,20 @@ class ResNetTrunk(nn.Module):
         block, blocks = DEPTHS[depth]
         self.out_channels = 512 * block.expansion
         self.auxiliary_channels = 256 * block.expansion
-        in_channels = stem_channels
-        plan = zip((64, 128, 256, 512), blocks, (1, 2, 1, 1), (1, 1, 2, 4), strict=True)
-        for index, (width, count, stride, dilation) in enumerate(plan, 1):
+
+        def stage(index: int, in_channels: int, stride: int, dilation: int) -> nn.Sequential:
+            width = 64 << index
             first = dilation // 2 if contract_dilation and dilation > 1 else dilation
-            stage = residual_stage(block, in_channels, width, count, stride, dilation, first)
-            self.add_module(f"layer{index}", stage)
-            in_channels = width * block.expansion
+            return residual_stage(block, in_channels, width, blocks[index], stride, dilation, first)
+
+        self.layer1 = stage(0, stem_channels, 1, 1)
+        self.layer2 = stage(1, 64 * block.expansion, 2, 1)
+        self.layer3 = stage(2, 128 * block.expansion, 1, 2)
+        self.layer4 = stage(3, 256 * block.expansion, 1, 4)
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N, stem_channels, H / 4, W / 4] to the outputs of the third and the fourth stage at stride 8."""
-        third = self.layer3(self.layer2(self.layer1(x)))
+        third: Tensor = self.layer3(self.layer2(self.layer1(x)))
         return third, self.layer4(third)
 
 
@@ -117,10 +122,12 @@ class CcnetTrunk(ResNetTrunk):
 
     def __init__(self, depth: int) -> None:
         super().__init__(depth, stem_channels=128, contract_dilation=False)
-        for index, (in_channels, out_channels) in enumerate(((3, 64), (64, 64), (64, 128)), 1):
-            stride = 2 if index == 1 else 1
-            self.add_module(f"conv{index}", nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False))
-            self.add_module(f"bn{index}", nn.BatchNorm2d(out_channels))
+        self.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.conv2 = nn.Conv2d(64, 64, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(64)
+        self.conv3 = nn.Conv2d(64, 128, 3, 1, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(128)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1, ceil_mode=True)
 
