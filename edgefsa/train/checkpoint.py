@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from edgefsa.artifacts import atomic_file
@@ -76,5 +76,5 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
             largest = value.abs().max().item()
             raise CheckpointError(f"{name} reaches {largest:g}, beyond float16 (65504); train with a lower rate")
     with atomic_file(path) as partial:
-        save_file(halves, partial, metadata=dict(metadata or {}))
+        partial.write_bytes(save(halves, dict(metadata or {})))
     return path
