@@ -15,22 +15,9 @@ from edgefsa.models.bases import Basis
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.formulas import Mode
 from edgefsa.models.frequency import Form, FrequencySelfAttention, check_choice
-from edgefsa.models.resnet import BasicBlock, CcnetTrunk, V1cTrunk, conv_norm_relu, residual_stage
+from edgefsa.models.resnet import BasicBlock, CcnetTrunk, ConvModule, V1cTrunk, conv_norm_relu, residual_stage
 
 Logits = Tensor | tuple[Tensor, Tensor]
-
-
-class ConvModule(nn.Module):
-    """A 3x3 convolution `conv`, batch norm `bn` and ReLU, named as in MMSegmentation."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv, self.bn, self.relu = conv_norm_relu(in_channels, out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, in_channels, H, W] to [N, out_channels, H, W]."""
-        out: Tensor = self.relu(self.bn(self.conv(x)))
-        return out
 
 
 class CcnetHead(nn.Module):

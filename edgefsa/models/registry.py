@@ -11,6 +11,7 @@ from torch import nn
 
 from edgefsa.errors import InputError
 from edgefsa.models.fsanet import fsanet_edge, fsanet_resnet
+from edgefsa.models.spanet import VARIANTS, spanet, spanet_fpn
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fsanet-edge": fsanet_edge,
@@ -18,6 +19,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fsanet-r34": partial(fsanet_resnet, depth=34),
     "fsanet-r50": partial(fsanet_resnet, depth=50),
     "fsanet-r101": partial(fsanet_resnet, depth=101),
+    **{f"spanet-{variant}-fpn": partial(spanet_fpn, variant=variant) for variant in VARIANTS},
+    **{f"spanet-{variant}": partial(spanet, variant=variant) for variant in VARIANTS},
 }
 
 
@@ -28,7 +31,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     """
     if name not in MODELS:
         raise InputError(f"no model is called {name!r}; choose one of {', '.join(MODELS)}")
-    known = [item for item in inspect.signature(MODELS[name]).parameters if item not in ("name", "depth")]
+    known = [item for item in inspect.signature(MODELS[name]).parameters if item not in ("name", "depth", "variant")]
     for option in options:
         if option not in known:
             raise InputError(f"{name} has no option {option!r}; it has {', '.join(known)}")

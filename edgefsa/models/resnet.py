@@ -13,6 +13,19 @@ def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, stride:
     return [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
 
+class ConvModule(nn.Module):
+    """A 3x3 convolution `conv`, batch norm `bn` and ReLU, named as in MMSegmentation."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv, self.bn, self.relu = conv_norm_relu(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in_channels, H, W] to [N, out_channels, H, W]."""
+        out: Tensor = self.relu(self.bn(self.conv(x)))
+        return out
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a skip (ResNet-18 and -34)."""
 
