@@ -1,0 +1,26 @@
+"""Frames to masks: the Segmenter, frame sources, sinks, overlays, and the pipeline that joins them."""
+
+from __future__ import annotations
+
+from edgefsa.segment.overlay import OverlayStyle, draw_overlay
+from edgefsa.segment.pipeline import PipelineReport, predict_source, run_pipeline
+from edgefsa.segment.segmentation import Segmentation
+from edgefsa.segment.segmenter import Segmenter
+from edgefsa.segment.sinks import FolderSink, Sink, VideoSink
+from edgefsa.segment.sources import FrameSource, SourceFrame, open_source
+
+__all__ = [
+    "FolderSink",
+    "FrameSource",
+    "OverlayStyle",
+    "PipelineReport",
+    "Segmentation",
+    "Segmenter",
+    "Sink",
+    "SourceFrame",
+    "VideoSink",
+    "draw_overlay",
+    "open_source",
+    "predict_source",
+    "run_pipeline",
+]

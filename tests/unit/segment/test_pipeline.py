@@ -1,0 +1,203 @@
+"""Frames through threads: none lost from files, only the newest from a live source, a clean stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgefsa.errors import InputError, SourceError
+from edgefsa.imaging import read_label
+from edgefsa.segment import FrameSource, Segmenter, Sink, SourceFrame, predict_source, run_pipeline
+from tests.unit.segment.fakes import FakeSession, moving_square
+
+
+class ListSource(FrameSource):
+    """Numbered frames; a live one waits before each for the test's word, and `fail_at` breaks it."""
+
+    def __init__(self, count: int, live: bool = False, fail_at: int | None = None) -> None:
+        super().__init__("list")
+        self.total, self.live, self._fail_at = count, live, fail_at
+        self.go = threading.Semaphore(0)
+        self.given = 0
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for index in range(self.total or 0):
+            if index == self._fail_at:
+                raise SourceError("frame 3 is broken")
+            if self.live:
+                assert self.go.acquire(timeout=20)
+            self.given += 1
+            yield SourceFrame(moving_square(index), f"f{index}", index, 0.0)
+
+
+class ListSink(Sink):
+    """Remembers the indices; `each` is called after every frame."""
+
+    def __init__(self, each: Any = None) -> None:
+        super().__init__()
+        self.indices: list[int] = []
+        self._each = each
+
+    def write(self, source_frame: SourceFrame, segmentation: Any) -> None:
+        assert np.array_equal(segmentation.mask, source_frame.frame[..., 0] // 64)
+        self.indices.append(source_frame.index)
+        if self._each is not None:
+            self._each(source_frame.index)
+
+
+def run(source: FrameSource, sink: Sink, **options: Any) -> Any:
+    with Segmenter(FakeSession()) as segmenter:
+        return run_pipeline(source, segmenter, [sink], **options)
+
+
+def test_files_lose_no_frame_and_keep_their_order() -> None:
+    sink, told = ListSink(), []
+    report = run(ListSource(50), sink, progress=lambda done, total: told.append((done, total)))
+    assert sink.indices == list(range(50))
+    assert (report.captured, report.processed, report.dropped) == (50, 50, 0)
+    assert len(report.latencies_ms) == 50
+    assert min(report.latencies_ms) > 0
+    assert told == [(done, 50) for done in range(1, 51)]
+    assert not report.interrupted
+
+
+def test_a_limit_is_kept_and_counts_add_up() -> None:
+    sink, source, told = ListSink(), ListSource(50), []
+    report = run(source, sink, limit=7, progress=lambda done, total: told.append(total))
+    assert sink.indices == list(range(7))
+    assert (report.captured, report.processed, report.dropped) == (7, 7, 0)
+    assert source.given == 7, "no frame beyond the limit is read"
+    assert set(told) == {7}
+
+
+def test_a_live_source_gives_only_the_newest_frame() -> None:
+    source = ListSource(10, live=True)
+    seen = threading.Semaphore(0)
+
+    def each(index: int) -> None:
+        # While frame 0 is being written, 1 to 5 arrive; while 5 is, all others do.
+        for _ in range({0: 5, 5: 4}.get(index, 0)):
+            source.go.release()
+        waiting_for = {0: 6, 5: 10}.get(index, 10)
+        while source.given < waiting_for or (waiting_for == 6 and capture_count() < 6):
+            seen.acquire(timeout=0.005)
+
+    def capture_count() -> int:
+        # The thread asks for the next frame only after it has put down the one before.
+        return source.given if source.go._value == 0 else 0
+
+    sink = ListSink(each)
+    source.go.release()
+    report = run(source, sink)
+    assert sink.indices[0] == 0
+    assert sink.indices[-1] == 9
+    assert sink.indices == sorted(set(sink.indices))
+    assert len(sink.indices) < 10
+    assert report.captured == 10
+    assert report.dropped == 10 - report.processed == 10 - len(sink.indices)
+
+
+def test_latency_of_a_live_source_counts_from_capture() -> None:
+    source = ListSource(2, live=True)
+
+    def each(index: int) -> None:
+        if index == 0:
+            source.go.release()
+            while source.given < 2:
+                pass
+            threading.Event().wait(0.05)
+
+    source.go.release()
+    report = run(source, ListSink(each))
+    assert report.latencies_ms[1] >= 45, "frame 1 waited while frame 0 was written"
+
+
+def test_an_error_of_the_source_comes_after_the_frames_before_it() -> None:
+    sink = ListSink()
+    with pytest.raises(SourceError, match="frame 3 is broken"):
+        run(ListSource(10, fail_at=3), sink)
+    assert sink.indices == [0, 1, 2]
+
+
+def test_an_error_of_a_sink_ends_the_reading_thread() -> None:
+    def each(index: int) -> None:
+        raise InputError("no room")
+
+    with pytest.raises(InputError, match="no room"):
+        run(ListSource(50), ListSink(each))
+    assert not [thread for thread in threading.enumerate() if thread.name == "edgefsa-capture"]
+
+
+def test_ctrl_c_finishes_the_frame_and_stops() -> None:
+    sink = ListSink(lambda index: os.kill(os.getpid(), signal.SIGINT) if index == 4 else None)
+    before = signal.getsignal(signal.SIGINT)
+    report = run(ListSource(50), sink)
+    assert sink.indices == [0, 1, 2, 3, 4]
+    assert report.interrupted
+    assert (report.captured, report.processed, report.dropped) == (5, 5, 0)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_interrupts_at_once() -> None:
+    def each(_: int) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(ListSource(50), ListSink(each))
+
+
+def test_it_runs_outside_the_main_thread() -> None:
+    sink = ListSink()
+    thread = threading.Thread(target=run, args=(ListSource(5), sink))
+    thread.start()
+    thread.join(20)
+    assert sink.indices == [0, 1, 2, 3, 4]
+
+
+def test_predict_a_folder(tmp_path: Path, fake_engine: FakeSession) -> None:
+    from edgefsa.imaging import write_image
+
+    for index in range(3):
+        write_image(tmp_path / "in" / f"i{index}.png", moving_square(index, (96, 128)))
+    result = predict_source("engine", tmp_path / "in", tmp_path / "out")
+    assert result["frames"] == 3
+    assert [Path(path).name for path in result["outputs"]][:2] == ["i0_overlay.jpg", "i0_mask.png"]
+    assert read_label(result["outputs"][5]).shape == (96, 128)
+    assert fake_engine.entered == 0
+
+
+@pytest.mark.parametrize(("output", "expected"), [("out", "out/clip_overlay.mp4"), ("deep/x.avi", "deep/x.avi")])
+def test_predict_a_video(tmp_path: Path, fake_engine: FakeSession, make_video: Any, output: str, expected: str) -> None:
+    (tmp_path / "clip.avi").write_bytes(make_video("a.avi", "MJPG").read_bytes())
+    result = predict_source("engine", tmp_path / "clip.avi", tmp_path / output, limit=6)
+    assert result["outputs"] == [str(tmp_path / expected)]
+    assert (tmp_path / expected).stat().st_size > 1000
+    assert (result["frames"], result["notes"]) == (6, [])
+    assert result["median_latency_ms"] > 0
+
+
+def test_predict_says_that_a_video_was_cut(tmp_path: Path, fake_engine: FakeSession, make_video: Any) -> None:
+    data = make_video("a.avi", "MJPG").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    result = predict_source("engine", tmp_path / "cut.avi", tmp_path / "out")
+    assert len(result["notes"]) == 1
+    assert f"{result['frames']} of its 20 frames" in result["notes"][0]
+
+
+def test_predict_with_a_bad_image_leaves_whole_files_only(tmp_path: Path, fake_engine: FakeSession) -> None:
+    from edgefsa.imaging import write_image
+
+    write_image(tmp_path / "in" / "a.png", moving_square(0))
+    (tmp_path / "in" / "b.png").write_bytes(b"broken")
+    with pytest.raises(SourceError, match=r"b\.png"):
+        predict_source("engine", tmp_path / "in", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.png", "a_overlay.jpg"]

@@ -1,0 +1,206 @@
+"""Frames in: images, folders, videos whole and damaged, rotation, cameras."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgefsa.errors import InputError, SourceError
+from edgefsa.segment import open_source
+from edgefsa.segment.sources import CameraSource
+from tests.unit.segment.fakes import moving_square
+
+
+def place_of_square(frame: np.ndarray) -> int:
+    """The index of a frame of the test clip, by where its square is."""
+    columns = np.nonzero(frame[8:20].mean(axis=(0, 2)) > 130)[0]
+    return round(float(columns.mean() - 5.5) / 2)
+
+
+def write_images(folder: Path, *names: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for index, name in enumerate(names):
+        cv2.imwrite(str(folder / name), moving_square(index))
+
+
+def test_an_image_is_one_frame(tmp_path: Path) -> None:
+    write_images(tmp_path, "street.v2.PNG")
+    with open_source(tmp_path / "street.v2.PNG") as source:
+        (frame,) = list(source)
+    assert (source.total, source.fps, source.live) == (1, None, False)
+    assert (frame.name, frame.index) == ("street.v2", 0)
+    assert np.array_equal(frame.frame, moving_square(0))
+
+
+def test_a_folder_is_read_by_name(tmp_path: Path) -> None:
+    write_images(tmp_path, "b.png", "a.png", "c.bmp", ".hidden.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    with open_source(str(tmp_path)) as source:
+        frames = list(source)
+    assert source.total == 3
+    assert [frame.name for frame in frames] == ["a", "b", "c"]
+    assert [place_of_square(frame.frame) for frame in frames] == [1, 0, 2]
+
+
+def test_files_of_one_stem_keep_apart(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "a.bmp", "b.png")
+    with open_source(tmp_path) as source:
+        assert [frame.name for frame in source] == ["a_bmp", "a_png", "b"]
+
+
+def test_a_folder_without_images_and_a_bad_image_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no images"):
+        open_source(tmp_path)
+    write_images(tmp_path, "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image at all")
+    with open_source(tmp_path) as source, pytest.raises(SourceError, match=r"b\.png is not an image"):
+        list(source)
+
+
+@pytest.mark.parametrize("spec", ["camera:", "camera:front", "camera:-1", "synthetic:x", "synthetic:1.5"])
+def test_malformed_specs_are_named(spec: str) -> None:
+    with pytest.raises(InputError, match=spec):
+        open_source(spec)
+
+
+def test_missing_things_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
+        open_source(tmp_path / "nowhere.mp4")
+    with pytest.raises(SourceError, match="camera 97 gives no frames"):
+        open_source("camera:97")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.mkv", "mp4v"), ("a.webm", "VP80")]
+)
+def test_a_video_gives_every_frame_in_order(make_video: Any, name: str, code: str) -> None:
+    with open_source(make_video(name, code)) as source:
+        frames = list(source)
+    assert (source.total, source.fps, source.live, source.notes) == (20, 25.0, False, [])
+    assert [place_of_square(frame.frame) for frame in frames] == list(range(20))
+    assert [frame.index for frame in frames] == list(range(20))
+    assert frames[7].name == "a_000007"
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 25 for index in range(20)], abs=2e-3)
+
+
+def rotated(video: Path, matrix: list[int], out: Path) -> Path:
+    """Write another display matrix (ISO/IEC 14496-12, `tkhd`; 16.16 and 2.30 fixed point) into an MP4."""
+    data = bytearray(video.read_bytes())
+    place = data.find(b"tkhd") + 4 + 4 + 20 + 16
+    assert struct.unpack(">9i", data[place : place + 36])[::4] == (0x10000, 0x10000, 0x40000000)
+    data[place : place + 36] = struct.pack(">9i", *[value * 0x10000 for value in matrix[:8]], 0x40000000)
+    out.write_bytes(data)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ([0, 1, 0, -1, 0, 0, 48, 0], cv2.ROTATE_90_CLOCKWISE),
+        ([-1, 0, 0, 0, -1, 0, 64, 48], cv2.ROTATE_180),
+        ([0, -1, 0, 1, 0, 0, 0, 64], cv2.ROTATE_90_COUNTERCLOCKWISE),
+    ],
+)
+def test_a_videos_rotation_is_honoured(make_video: Any, tmp_path: Path, matrix: list[int], turn: int) -> None:
+    video = make_video("a.mp4", "mp4v")
+    with open_source(video) as source:
+        upright = [frame.frame for frame in source]
+    with open_source(rotated(video, matrix, tmp_path / "phone.mp4")) as source:
+        turned = [frame.frame for frame in source]
+    assert len(turned) == len(upright)
+    assert all(np.array_equal(cv2.rotate(a, turn), b) for a, b in zip(upright, turned, strict=True))
+
+
+def test_an_avi_cut_in_the_middle_is_used_as_far_as_it_goes(make_video: Any, tmp_path: Path) -> None:
+    data = make_video("a.avi", "MJPG").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    with open_source(tmp_path / "cut.avi") as source:
+        frames = list(source)
+    assert 5 <= len(frames) < 20
+    # The picture at the cut may be damaged; all before it are as they were.
+    assert [place_of_square(frame.frame) for frame in frames][:-1] == list(range(len(frames) - 1))
+    assert len(source.notes) == 1
+    assert f"cut.avi is cut short or damaged: {len(frames)} of its 20 frames" in source.notes[0]
+
+
+def broken_videos(make_video: Any) -> Iterator[tuple[str, bytes]]:
+    mp4, avi = make_video("a.mp4", "mp4v").read_bytes(), make_video("a.avi", "MJPG").read_bytes()
+    assert mp4.find(b"moov") > len(mp4) // 2, "the index is at the end"
+    yield "no_moov.mp4", mp4[: len(mp4) // 2]
+    yield "zeros.mp4", bytes(50_000)
+    yield "empty.mp4", b""
+    yield "text.avi", b"hello\n" * 99
+    yield "header_only.avi", avi[:4000]
+
+
+def test_videos_without_one_whole_frame_are_named_in_one_line(
+    make_video: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, data in broken_videos(make_video):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(SourceError, match=f"{name} is no video that can be decoded"):
+            open_source(tmp_path / name)
+    assert "cap.cpp" not in capfd.readouterr().err
+
+
+def test_a_hole_in_a_video_ends_in_a_note(make_video: Any, tmp_path: Path) -> None:
+    data = bytearray(make_video("a.avi", "MJPG").read_bytes())
+    data[len(data) // 3 : 2 * len(data) // 3] = bytes(2 * len(data) // 3 - len(data) // 3)
+    (tmp_path / "hole.avi").write_bytes(data)
+    with open_source(tmp_path / "hole.avi") as source:
+        count = len(list(source))
+    assert 0 < count <= 20
+    assert bool(source.notes) == (count < 18)
+
+
+class FakeCapture:
+    """A camera that gives five frames and is then unplugged."""
+
+    def __init__(self, _: int) -> None:
+        self.left = 5
+
+    def set(self, *_: object) -> bool:
+        return True
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (self.left >= 0), (moving_square(self.left) if self.left >= 0 else None)
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_camera_gives_live_frames_until_it_is_unplugged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+    with open_source("camera:0") as source:
+        frames = list(source)
+    assert isinstance(source, CameraSource)
+    assert (source.live, source.total, source.fps, len(frames)) == (True, None, 25.0, 5)
+    assert source.notes == ["camera 0 stopped after 5 frames"]
+
+
+def test_the_synthetic_street_has_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def render_clip(seed: int, frames: int, size_hw: tuple[int, int], fps: float) -> Iterator[tuple[Any, Any]]:
+        asked.append((seed, size_hw, fps))
+        return ((moving_square(index, size_hw), None) for index in range(frames))
+
+    module: Any = ModuleType("edgefsa.data.synthetic")
+    module.render_clip = render_clip
+    monkeypatch.setitem(sys.modules, "edgefsa.data.synthetic", module)
+    for spec in ("synthetic", "synthetic:7"):
+        with open_source(spec) as source:
+            assert len(list(source)) == source.total
+    assert asked == [(0, (360, 480), 25.0), (7, (360, 480), 25.0)]
