@@ -1,26 +1,124 @@
-"""Checkpoint files into models."""
+"""Checkpoint files and state dicts, ours and the authors', into models."""
 
 from __future__ import annotations
 
+import pickle
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from edgefsa.errors import CheckpointError
 
+# Heads that only training uses: a checkpoint may leave them out.
+AUXILIARY_PREFIXES = ("auxiliary_head.", "dsn.")
+WRAPPERS = ("state_dict", "model")
+LISTED = 20
+FIXED_MASK = re.compile(r"\.sps\.\d+\.filter$")  # of SPANet; computed here
 
-def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Tensor]) -> None:
-    """Load a state dict, or a safetensors or PyTorch file with one, into `model`, in place."""
-    if isinstance(source, Mapping):
-        state = dict(source)
-    elif Path(source).suffix == ".safetensors":
-        state = load_file(str(source))
-    else:
-        state = torch.load(source, map_location="cpu", weights_only=True)
+
+def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) -> None:
+    """Load a state dict, or a file with one, into `model`, in place.
+
+    Takes safetensors and PyTorch files, and state dicts in our own and in every layout of the authors' code,
+    inside `state_dict` or `model` or bare, with or without `module.` and `backbone.` before the keys. Tensors are
+    converted to the model's types. Only tensors are read from a pickle. SPANet's fixed masks (`.filter`) are left
+    aside since they are computed, and an auxiliary head may be absent; for a backbone alone, so may the rest of
+    the checkpoint's network. The model stays as it was where CheckpointError is raised: for a file that cannot be
+    read or holds more than data, and for tensors that are missing, left over or of another shape.
+    """
+    label = "the state dict" if isinstance(source, Mapping) else str(source)
+    state = _tensors(source if isinstance(source, Mapping) else read_checkpoint(source), label)
+    expected = model.state_dict()
+    placed = _placed(state, expected, _task(model))
+    _check_fit(placed, expected, label, getattr(getattr(model, "config", None), "name", type(model).__name__))
+    model.load_state_dict(placed, strict=False)
+
+
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """Read what a safetensors or PyTorch file holds, on the CPU; no code in it is run.
+
+    Raises CheckpointError where the file is missing, damaged, or a pickle of more than tensors and plain data.
+    """
+    path = Path(path)
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(" ".join(str(error).split())) from error
+        if path.suffix == ".safetensors":
+            return dict(load(path.read_bytes()))
+        value: object = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CheckpointError(f"cannot read {path}: {reason}; check the path") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_pickle_message(path, str(error))) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint; fetch or save it again") from error
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"{path} holds a {type(value).__name__}, not a state dict; save model.state_dict()")
+    return value
+
+
+def _pickle_message(path: Path, reason: str) -> str:
+    found = re.search(r"GLOBAL ([\w.]+)", reason)
+    if found:
+        return f"{path} would run {found[1]} when unpickled, so it was not loaded; save a state dict of tensors only"
+    return f"{path} is damaged or no checkpoint; fetch or save it again"
+
+
+def _tensors(value: Mapping[str, Any], label: str) -> dict[str, Tensor]:
+    while inner := next((value[key] for key in WRAPPERS if isinstance(value.get(key), Mapping)), None):
+        value = inner
+    state = {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
+    if not state:
+        raise CheckpointError(f"{label} holds no tensors, bare or in `state_dict` or `model`; give a state dict")
+    return state
+
+
+def _task(model: nn.Module) -> str:
+    return getattr(getattr(model, "config", None), "task", "")
+
+
+def _placed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], task: str) -> dict[str, Tensor]:
+    """Give each tensor the model's own key; what has no place keeps its key."""
+    placed: dict[str, Tensor] = {}
+    names = [key.removeprefix("module.") for key in state]
+    partial = task == "features" and any(name.startswith("backbone.") for name in names)
+    for name, tensor in zip(names, state.values(), strict=True):
+        candidates = (name, name.removeprefix("backbone."), f"backbone.{name}")
+        key = next((item for item in candidates if item in expected), None)
+        if key is None and (FIXED_MASK.search(name) or (partial and not name.startswith("backbone."))):
+            continue
+        placed[key or name] = tensor
+    return placed
+
+
+def _check_fit(placed: Mapping[str, Tensor], expected: Mapping[str, Tensor], label: str, name: str) -> None:
+    has_auxiliary = any(key.startswith(AUXILIARY_PREFIXES) for key in placed)
+    missing = [
+        key
+        for key in expected
+        if key not in placed
+        and not key.endswith("num_batches_tracked")
+        and (has_auxiliary or not key.startswith(AUXILIARY_PREFIXES))
+    ]
+    left_over = [key for key in placed if key not in expected]
+    reshaped = [
+        f"{key} {list(tensor.shape)} for {list(expected[key].shape)}"
+        for key, tensor in placed.items()
+        if key in expected and tensor.shape != expected[key].shape
+    ]
+    kinds = (("missing", missing), ("left over", left_over), ("of another shape", reshaped))
+    faults = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in kinds if keys]
+    if faults:
+        hint = "give the model and the options (num_classes, form, ...) that it was trained with"
+        raise CheckpointError(f"{label} does not fit {name}: {'; '.join(faults)}; {hint}")
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+    return ", ".join(keys[:LISTED]) + more

@@ -7,13 +7,14 @@ Self-attention for Semantic Segmentation", 2022), `SpectralMask` the spectral po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp.autocast_mode import is_autocast_available
 
 from edgefsa.errors import InputError
 from edgefsa.models.bases import Basis, band_from, dct_bases, disc_bases
@@ -90,6 +91,11 @@ class FrequencySelfAttention(nn.Module):
         self.theta = _ConvNorm(channels, narrow, bias=qkv_bias)
         self.phi = _ConvNorm(channels, narrow, bias=qkv_bias)
 
+    @property
+    def gain(self) -> Tensor:
+        """The factor of what is added, 0 before training: `gamma`, or the norm's weight [C]."""
+        return self.gamma if self.form == "ccnet" else self.conv_out.bn.weight
+
     def operator(self, height: int, width: int) -> FrequencyOperator:
         """Give the operator `TruncatedDctAttention` for a feature map of height x width, batch norm folded."""
         tensors = self._bases(height, width, self._dtype()) | self._folded()
@@ -98,11 +104,8 @@ class FrequencySelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give x with its low-frequency self-attention added; [N, C, H, W] to the same."""
-        if torch.is_autocast_enabled(x.device.type):
-            # The DC coefficient of a large map and the cubic attention leave the range that 16 bits hold well.
-            with torch.autocast(x.device.type, enabled=False):
-                return self._attend(x)
-        return self._attend(x)
+        # The DC coefficient of a large map and the cubic attention leave the range that 16 bits hold well.
+        return _without_autocast(self._attend, x)
 
     def _attend(self, x: Tensor) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, self._dtype()))
@@ -210,10 +213,7 @@ class SpectralMask(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter every channel; [N, C, H, W] to the same."""
-        if torch.is_autocast_enabled(x.device.type):
-            with torch.autocast(x.device.type, enabled=False):
-                return self._filter(x)
-        return self._filter(x)
+        return _without_autocast(self._filter, x)
 
     def _filter(self, x: Tensor) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -253,3 +253,11 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise InputError where an option has none of its values."""
     if value not in choices:
         raise InputError(f"{option}={value!r} is unknown; choose {' or '.join(repr(item) for item in choices)}")
+
+
+def _without_autocast(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    kind = x.device.type
+    if is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            return compute(x)
+    return compute(x)
