@@ -108,7 +108,7 @@ def masks_from_logits(logits: npt.NDArray[np.floating[Any]], size_hw: tuple[int,
     """Upsample logits [K, h, w] bilinearly (half-pixel centres), then argmax: class indices uint8 [H, W]."""
     height, width = size_hw
     planes = [cv2.resize(np.float32(plane), (width, height), interpolation=cv2.INTER_LINEAR) for plane in logits]
-    return np.argmax(planes, axis=0).astype(np.uint8)
+    return np.asarray(np.argmax(planes, axis=0), np.uint8)
 
 
 def _check_frame(frame: Frame) -> None:

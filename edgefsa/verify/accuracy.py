@@ -1,0 +1,117 @@
+"""Accuracy on labelled frames: mean intersection over union, pixel accuracy, IoU of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefsa.data.readers import Dataset, Sample
+from edgefsa.errors import DataError, InputError
+from edgefsa.imaging import Mask, resize_mask
+from edgefsa.segment import Segmenter
+
+
+class ConfusionMatrix:
+    """Counts of pixels by true class (row) and predicted class (column), int64 [K, K].
+
+    Label pixels of `ignore_index` are not counted. IoU is TP / (TP + FP + FN), summed over all frames before the
+    division (Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", section 4.2.3).
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.counts: npt.NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
+
+    def update(self, prediction: Mask, label: Mask) -> None:
+        """Count one frame: two uint8 [H, W] of class indices.
+
+        Raises InputError where the sizes differ or a prediction is out of range, DataError where a label is.
+        """
+        if prediction.shape != label.shape:
+            raise InputError(f"prediction {list(prediction.shape)} and label {list(label.shape)} differ in size")
+        classes = self.num_classes
+        counted = label != self.ignore_index if self.ignore_index is not None else np.ones(label.shape, bool)
+        true, predicted = label[counted].astype(np.intp), prediction[counted].astype(np.intp)
+        if true.size and true.max() >= classes:
+            raise DataError(f"a label holds class {true.max()}, but there are {classes} classes; mend the label")
+        if predicted.size and predicted.max() >= classes:
+            raise InputError(f"a prediction holds class {predicted.max()}, but there are {classes} classes")
+        pairs = np.bincount(true * classes + predicted, minlength=classes * classes)
+        self.counts += pairs.reshape(classes, classes)
+
+    @property
+    def per_class_iou(self) -> list[float | None]:
+        """The IoU of each class, 0 to 1; None for a class that neither labels nor predictions hold."""
+        hits = np.diag(self.counts)
+        unions = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hits
+        return [float(hit / union) if union else None for hit, union in zip(hits, unions, strict=True)]
+
+    @property
+    def miou(self) -> float:
+        """The mean of the IoUs that are defined; DataError where not one pixel was counted."""
+        self._total()
+        return float(np.mean([iou for iou in self.per_class_iou if iou is not None]))
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """The share of counted pixels that are right, 0 to 1; DataError where none was counted."""
+        return float(np.trace(self.counts) / self._total())
+
+    def _total(self) -> int:
+        total = int(self.counts.sum())
+        if total == 0:
+            raise DataError("the labels hold no counted pixel (all are ignored); accuracy needs labelled frames")
+        return total
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """Accuracy over `frames` frames: `miou`, `pixel_accuracy` and `per_class_iou` by class name, 0 to 1.
+
+    A class that neither labels nor predictions hold has the IoU None and is left out of `miou`.
+    """
+
+    miou: float
+    pixel_accuracy: float
+    per_class_iou: dict[str, float | None]
+    frames: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def evaluate(
+    segmenter: Segmenter, dataset: Dataset, progress: Callable[[int, int], None] | None = None
+) -> AccuracyReport:
+    """Segment every frame of `dataset` and compare with its label at the label's own size.
+
+    Raises DataError where labels are missing or out of range, or where the data has other classes than the engine.
+    """
+    classes = dataset.class_set
+    if len(segmenter.names) != classes.num_classes:
+        raise DataError(
+            f"the engine knows {len(segmenter.names)} classes, {dataset.name} has {classes.num_classes}; "
+            "evaluate on data with the engine's classes"
+        )
+    matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
+    for first in range(0, len(dataset), segmenter.batch):
+        samples = dataset[first : first + segmenter.batch]
+        _count(matrix, segmenter, list(samples), dataset.name)
+        if progress is not None:
+            progress(min(first + segmenter.batch, len(dataset)), len(dataset))
+    per_class = dict(zip(classes.names, matrix.per_class_iou, strict=True))
+    return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, len(dataset))
+
+
+def _count(matrix: ConfusionMatrix, segmenter: Segmenter, samples: list[Sample], data_name: str) -> None:
+    segmentations = segmenter.segment_batch([sample.frame for sample in samples])
+    for sample, segmentation in zip(samples, segmentations, strict=True):
+        if sample.label is None:
+            raise DataError(f"{data_name} has no label for {sample.name}; give labelled data (camvid:, folder:, ...)")
+        matrix.update(resize_mask(segmentation.mask, sample.label.shape), sample.label)

@@ -1,0 +1,189 @@
+"""The only timer of edgefsa, and the description of the machine that a time belongs to.
+
+What is compared takes turns: every round runs each contestant once, each round starting with another one, so a
+machine that slows down or a neighbour that wakes up costs all of them alike. Times are wall-clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgefsa.errors import InputError
+from edgefsa.imaging import Frame, resize_frame
+from edgefsa.segment import Segmenter
+
+CAMERA_SIZE_HW = (480, 640)
+_PACKAGES = ("numpy", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class LatencyStats:
+    """Times of `count` runs, in milliseconds; p95 and p99 are percentiles, interpolated linearly."""
+
+    min: float
+    median: float
+    p95: float
+    p99: float
+    mean: float
+    count: int
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> LatencyStats:
+        """Summarise times in milliseconds; InputError where there are none."""
+        if not len(times_ms):
+            raise InputError("no times were measured; measure at least one round")
+        low, median, p95, p99 = (float(value) for value in np.percentile(times_ms, [0, 50, 95, 99]))
+        return cls(low, median, p95, p99, float(np.mean(times_ms)), len(times_ms))
+
+
+def measure(
+    callables: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 100,
+    warmup: int = 10,
+    progress: Progress | None = None,
+) -> dict[str, LatencyStats]:
+    """Time each callable once a round, in turns, after `warmup` rounds that do not count."""
+    if rounds < 1 or warmup < 0:
+        raise InputError(f"{rounds} rounds after {warmup} for warm-up cannot be measured; give at least 1 and 0")
+    names = list(callables)
+    times_ms: dict[str, list[float]] = {name: [] for name in names}
+    for index in range(warmup + rounds):
+        turn = index % max(len(names), 1)
+        for name in names[turn:] + names[:turn]:
+            run = callables[name]
+            start_ns = time.perf_counter_ns()
+            run()
+            elapsed_ns = time.perf_counter_ns() - start_ns
+            if index >= warmup:
+                times_ms[name].append(elapsed_ns / 1e6)
+        if progress is not None:
+            progress(index + 1, warmup + rounds)
+    return {name: LatencyStats.of(times) for name, times in times_ms.items()}
+
+
+def bench_engines(
+    paths: Sequence[str | Path],
+    *,
+    rounds: int = 100,
+    warmup: int = 10,
+    frame: Frame | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Open all engines and measure them in turns; one row each, in the order of `paths`.
+
+    `latency_ms` is one run of the engine on a batch that lies ready at its size; `frame_to_mask_ms` is
+    `Segmenter.segment` on `frame` (uint8 [H, W, 3] BGR; by default a rendered street of 480 x 640), with the
+    resizing of frame and mask. Each is LatencyStats as a dict, in milliseconds. `fps` is frames a second at the
+    median frame-to-mask time.
+    """
+    if not paths:
+        raise InputError("no engine was given; give one or more engine directories")
+    frame = _camera_frame() if frame is None else frame
+    with contextlib.ExitStack() as stack:
+        segmenters = [stack.enter_context(Segmenter(path, threads=threads)) for path in paths]
+        contestants: dict[str, Callable[[], object]] = {}
+        for index, segmenter in enumerate(segmenters):
+            contestants[f"engine {index}"] = _engine_run(segmenter, frame)
+            contestants[f"frame {index}"] = _frame_to_mask(segmenter, frame)
+        stats = measure(contestants, rounds=rounds, warmup=warmup, progress=progress)
+        return [
+            _row(path, segmenter, stats[f"engine {index}"], stats[f"frame {index}"])
+            for index, (path, segmenter) in enumerate(zip(paths, segmenters, strict=True))
+        ]
+
+
+def _row(path: str | Path, segmenter: Segmenter, engine: LatencyStats, frame_to_mask: LatencyStats) -> dict[str, Any]:
+    manifest = segmenter.session.manifest
+    return {
+        "engine": str(path),
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "batch": segmenter.batch,
+        "latency_ms": asdict(engine),
+        "frame_to_mask_ms": asdict(frame_to_mask),
+        "fps": 1000.0 / frame_to_mask.median,
+    }
+
+
+def _engine_run(segmenter: Segmenter, frame: Frame) -> Callable[[], object]:
+    session = segmenter.session
+    prepared = np.ascontiguousarray(np.stack([resize_frame(frame, session.size_hw)] * session.batch))
+    return lambda: session.run(prepared)
+
+
+def _frame_to_mask(segmenter: Segmenter, frame: Frame) -> Callable[[], object]:
+    return lambda: segmenter.segment(frame)
+
+
+def _camera_frame() -> Frame:
+    from edgefsa.data.synthetic import render_scene
+
+    return render_scene(0, CAMERA_SIZE_HW)[0]
+
+
+def machine_description() -> dict[str, Any]:
+    """Describe this machine: CPU, cores, memory, board, operating system, and the packages' versions.
+
+    No runtime is imported for it. `cores_usable` are those that this process may run on; `board` is None but on
+    machines that tell it (a Jetson does).
+    """
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "board": _board(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+    }
+
+
+def _cpu_model() -> str:
+    # x86 says "model name"; many Arm kernels give only the numbers, and platform then knows the architecture.
+    for line in _read_text("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model", "Hardware") and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _board() -> str | None:
+    return _read_text("/proc/device-tree/model").strip("\x00 \n") or None
+
+
+def _memory_gib() -> float | None:
+    for line in _read_text("/proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return round(int(line.split()[1]) / 2**20, 1)
+    return None
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _versions() -> dict[str, str]:
+    versions = {"opencv": cv2.__version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

@@ -1,0 +1,181 @@
+"""A report on engines: what each costs in accuracy, what it gains in speed, and what it runs in.
+
+`report_on_engines` measures; `Report.write` renders the same facts three times: report.json for scripts,
+report.md for a repository, report.html (one file, no script, nothing loaded from elsewhere) for people.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edgefsa.artifacts import atomic_file, write_json
+from edgefsa.data.readers import Dataset
+from edgefsa.segment import Segmenter
+from edgefsa.verify.accuracy import AccuracyReport, evaluate
+from edgefsa.verify.latency import bench_engines, machine_description
+from edgefsa.verify.report_html import html_page, percent
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """One engine's row: latencies are dicts of LatencyStats (ms); `layers` counts layers by what they run in."""
+
+    name: str
+    target: str
+    precision: str
+    size_hw: tuple[int, int]
+    weights: str
+    layers: dict[str, int]
+    latency_ms: dict[str, float]
+    frame_to_mask_ms: dict[str, float]
+    accuracy: AccuracyReport | None
+
+    @property
+    def miou_percent(self) -> float | None:
+        """The mean IoU in percent, or None where no accuracy was measured."""
+        return None if self.accuracy is None else 100.0 * self.accuracy.miou
+
+    @property
+    def layer_text(self) -> str:
+        """The layer counts in words, the most frequent first."""
+        ordered = sorted(self.layers.items(), key=lambda item: -item[1])
+        return ", ".join(f"{count} {precision}" for precision, count in ordered) or "not told by this target"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The facts of several engines, on one machine and one data set. Changes are against the first engine."""
+
+    title: str
+    date: str
+    data: str
+    machine: dict[str, Any]
+    engines: tuple[EngineFacts, ...]
+
+    table_head: ClassVar[tuple[str, ...]] = (
+        "engine",
+        "precision",
+        "mIoU %",
+        "change",
+        "pixel acc. %",
+        "engine ms",
+        "frame to mask ms",
+        "p95 ms",
+        "fps",
+    )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def table(self) -> list[list[str]]:
+        """The cells under `table_head`, one row an engine."""
+        baseline = self.engines[0].miou_percent if self.engines else None
+        return [_row(engine, baseline) for engine in self.engines]
+
+    def notes(self) -> list[str]:
+        """What a reader must know to judge the figures, one sentence each."""
+        cpu, cores = self.machine.get("cpu"), self.machine.get("cores_usable")
+        lines = [f"Measured on {cpu}, {cores} cores, {self.machine.get('os')}; engines took turns in one run."]
+        if any(engine.accuracy for engine in self.engines):
+            frames = max(engine.accuracy.frames for engine in self.engines if engine.accuracy)
+            lines.append(f"Accuracy on {frames} frames of {self.data}; changes are against the first engine.")
+        lines += [f"{engine.name}: the weights are random." for engine in self.engines if engine.weights == "random"]
+        return lines
+
+    def markdown(self) -> str:
+        """The report as Markdown."""
+        head = ["| " + " | ".join(self.table_head) + " |", "|---|---" + "|---:" * (len(self.table_head) - 2) + "|"]
+        rows = ["| " + " | ".join(cells) + " |" for cells in self.table()]
+        layers = [f"- {engine.name}: {engine.layer_text}" for engine in self.engines]
+        parts = [f"# {self.title}", "\n".join(f"- {note}" for note in self.notes()), "\n".join(head + rows)]
+        parts += ["## IoU by class (%)", self._classes_markdown()] if any(e.accuracy for e in self.engines) else []
+        parts += ["## What the layers run in", "\n".join(layers), f"{self.date}"]
+        return "\n\n".join(parts) + "\n"
+
+    def html(self) -> str:
+        """The report as one HTML page."""
+        return html_page(self)
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write report.json, report.md and report.html into `folder`, each whole or not at all."""
+        folder = Path(folder)
+        paths = [write_json(folder / "report.json", self.as_dict())]
+        for name, text in (("report.md", self.markdown()), ("report.html", self.html())):
+            with atomic_file(folder / name) as partial:
+                partial.write_text(text, encoding="utf-8")
+            paths.append(folder / name)
+        return paths
+
+    def _classes_markdown(self) -> str:
+        measured = [(engine.name, engine.accuracy) for engine in self.engines if engine.accuracy is not None]
+        lines = ["| class | " + " | ".join(name for name, _ in measured) + " |", "|---" + "|---:" * len(measured) + "|"]
+        for name in measured[0][1].per_class_iou:
+            cells = [percent(accuracy.per_class_iou.get(name)) for _, accuracy in measured]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+
+def report_on_engines(
+    paths: Sequence[str | Path],
+    dataset: Dataset | None = None,
+    *,
+    title: str = "edgefsa engines",
+    rounds: int = 100,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure engines and, where a data set is given, their accuracy on it.
+
+    `progress` is called with what is being done ("latency", or the engine's name), done and total.
+    """
+
+    def told(step: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(step, done, total)
+
+    rows = bench_engines(paths, rounds=rounds, threads=threads, progress=told("latency"))
+    engines = []
+    for row in rows:
+        with Segmenter(row["engine"], threads=threads) as segmenter:
+            name = Path(row["engine"]).name
+            accuracy = None if dataset is None else evaluate(segmenter, dataset, told(name))
+            engines.append(_facts(name, segmenter, row, accuracy))
+    data = "" if dataset is None else f"{dataset.name.partition(':')[0]} ({dataset.split})"
+    return Report(title, datetime.date.today().isoformat(), data, machine_description(), tuple(engines))
+
+
+def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: AccuracyReport | None) -> EngineFacts:
+    session = segmenter.session
+    return EngineFacts(
+        name=name,
+        target=row["target"],
+        precision=row["precision"],
+        size_hw=session.size_hw,
+        weights=str(segmenter.model.get("weights", {}).get("kind", "unknown")),
+        layers=dict(Counter(layer.precision for layer in session.layer_precisions())),
+        latency_ms=row["latency_ms"],
+        frame_to_mask_ms=row["frame_to_mask_ms"],
+        accuracy=accuracy,
+    )
+
+
+def _row(engine: EngineFacts, baseline: float | None) -> list[str]:
+    miou = engine.miou_percent
+    return [
+        engine.name,
+        engine.precision,
+        "-" if miou is None else f"{miou:.2f}",
+        "-" if miou is None or baseline is None else f"{miou - baseline:+.2f}",
+        "-" if engine.accuracy is None else percent(engine.accuracy.pixel_accuracy, 2),
+        f"{engine.latency_ms['median']:.2f}",
+        f"{engine.frame_to_mask_ms['median']:.2f}",
+        f"{engine.frame_to_mask_ms['p95']:.2f}",
+        f"{1000 / engine.frame_to_mask_ms['median']:.1f}",
+    ]

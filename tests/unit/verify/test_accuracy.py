@@ -1,0 +1,137 @@
+"""Accuracy against a plain count of pixels in loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgefsa.data.classes import ClassSet
+from edgefsa.data.readers import Dataset, Sample
+from edgefsa.errors import DataError, InputError
+from edgefsa.segment import Segmenter
+from edgefsa.verify.accuracy import ConfusionMatrix, evaluate
+from tests.unit.segment.fakes import NAMES, PALETTE, FakeSession, moving_square
+
+
+def random_masks(classes: int, size_hw: tuple[int, int] = (23, 31), ignore: int = 255) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(3)
+    while True:
+        mask = rng.integers(0, classes, size_hw, dtype=np.uint8)
+        mask[rng.random(size_hw) < 0.1] = ignore
+        yield mask
+
+
+def counted_in_loops(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int, ignore: int) -> list[list[int]]:
+    counts = [[0] * classes for _ in range(classes)]
+    for prediction, label in pairs:
+        for guess, truth in zip(prediction.ravel().tolist(), label.ravel().tolist(), strict=True):
+            if truth != ignore:
+                counts[truth][guess] += 1
+    return counts
+
+
+@pytest.mark.parametrize("ignore", [255, 5, 2])
+def test_counts_and_scores_equal_loops(ignore: int) -> None:
+    labels, rng, matrix, pairs = (
+        random_masks(5, ignore=ignore),
+        np.random.default_rng(4),
+        ConfusionMatrix(5, ignore),
+        [],
+    )
+    for _ in range(3):
+        label = next(labels)
+        guess = np.where(rng.random(label.shape) < 0.6, np.minimum(label, 4), rng.integers(0, 5, label.shape))
+        pairs.append((guess.astype(np.uint8), label))
+        matrix.update(*pairs[-1])
+    counts = counted_in_loops(pairs, 5, ignore)
+    assert matrix.counts.tolist() == counts
+    for index in range(5):
+        hit = counts[index][index]
+        union = sum(counts[index]) + sum(row[index] for row in counts) - hit
+        assert matrix.per_class_iou[index] == pytest.approx(hit / union)
+    assert matrix.miou == pytest.approx(sum(iou for iou in matrix.per_class_iou if iou is not None) / 5)
+    total = sum(map(sum, counts))
+    assert matrix.pixel_accuracy == pytest.approx(sum(counts[index][index] for index in range(5)) / total)
+
+
+def test_an_absent_class_is_left_out_but_a_false_one_counts() -> None:
+    matrix = ConfusionMatrix(4, 255)
+    matrix.update(np.array([[0, 0, 1, 3]], np.uint8), np.array([[0, 0, 0, 255]], np.uint8))
+    assert matrix.per_class_iou == [2 / 3, 0.0, None, None]
+    assert matrix.miou == pytest.approx(1 / 3)
+
+
+def test_a_perfect_prediction_scores_one() -> None:
+    matrix, label = ConfusionMatrix(11, 11), next(random_masks(11, ignore=11))
+    matrix.update(np.where(label == 11, 0, label).astype(np.uint8), label)
+    assert matrix.miou == matrix.pixel_accuracy == 1.0
+
+
+def test_without_a_labelled_pixel_there_is_no_accuracy() -> None:
+    matrix = ConfusionMatrix(3, 255)
+    matrix.update(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8))
+    with pytest.raises(DataError, match="no counted pixel"):
+        _ = matrix.miou
+    with pytest.raises(DataError, match="no counted pixel"):
+        _ = matrix.pixel_accuracy
+
+
+def test_values_out_of_range_and_other_sizes_are_named() -> None:
+    matrix = ConfusionMatrix(3, 255)
+    zeros = np.zeros((2, 2), np.uint8)
+    with pytest.raises(DataError, match="a label holds class 7"):
+        matrix.update(zeros, zeros + 7)
+    with pytest.raises(InputError, match="a prediction holds class 3"):
+        matrix.update(zeros + 3, zeros)
+    with pytest.raises(InputError, match="differ in size"):
+        matrix.update(np.zeros((2, 3), np.uint8), zeros)
+    assert matrix.counts.sum() == 0
+
+
+class FakeEntry:
+    """A frame whose label is right but for its first row; `label=False` leaves the label out."""
+
+    def __init__(self, index: int, label: bool = True) -> None:
+        self.name, self._index, self._label = f"f{index}", index, label
+
+    def identity(self) -> str:
+        return self.name
+
+    def read(self, class_set: Any) -> Sample:
+        frame = moving_square(self._index, (96, 128))
+        label = frame[..., 0] // 64
+        label[0] = 3
+        label[1] = 255
+        return Sample(self.name, frame, label if self._label else None)
+
+
+def fake_dataset(count: int, classes: int = 4, label: bool = True) -> Dataset:
+    class_set = ClassSet("fake", NAMES[:classes], PALETTE[:classes], 255)
+    return Dataset("fake:DIR", "val", class_set, [FakeEntry(index, label) for index in range(count)])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_evaluate_counts_every_frame_at_the_labels_size(batch: int) -> None:
+    told = []
+    session = FakeSession((96, 128), batch=batch)
+    with Segmenter(session) as segmenter:
+        report = evaluate(segmenter, fake_dataset(5), progress=lambda done, total: told.append((done, total)))
+    assert report.frames == 5
+    assert report.pixel_accuracy == pytest.approx(94 / 95), "one row of 95 that are counted is wrong"
+    assert list(report.per_class_iou) == list(NAMES)
+    assert report.per_class_iou["dim"] is None
+    dark = 95 * 128 - 12 * 12 - 128
+    assert report.per_class_iou["dark"] == pytest.approx(dark / (dark + 128), rel=1e-3)
+    assert told[-1] == (5, 5)
+    assert report.as_dict()["per_class_iou"]["dim"] is None
+
+
+def test_evaluate_names_what_does_not_fit() -> None:
+    with Segmenter(FakeSession()) as segmenter:
+        with pytest.raises(DataError, match=r"knows 4 classes, fake:DIR has 3"):
+            evaluate(segmenter, fake_dataset(2, classes=3))
+        with pytest.raises(DataError, match="no label for f0"):
+            evaluate(segmenter, fake_dataset(2, label=False))

@@ -1,0 +1,120 @@
+"""The timer: what it runs, in which order, and what it makes of the times. No test here depends on real time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgefsa.errors import InputError
+from edgefsa.verify.latency import LatencyStats, bench_engines, machine_description, measure
+from tests.unit.segment.fakes import FakeSession, moving_square
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A clock that only the test moves, in nanoseconds."""
+    now = [0]
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now[0])
+    yield now
+
+
+def test_contestants_take_turns_and_warm_up_is_left_out(clock: list[int]) -> None:
+    order: list[str] = []
+    told: list[tuple[int, int]] = []
+
+    def contestant(name: str, costs_ms: int) -> Any:
+        def run() -> None:
+            order.append(name)
+            # The first two rounds are slow, as a cold cache is.
+            clock[0] += 1_000_000 * (costs_ms + (1000 if len(order) <= 6 else 0))
+
+        return run
+
+    contestants = {name: contestant(name, cost) for name, cost in (("a", 1), ("b", 2), ("c", 7))}
+    stats = measure(contestants, rounds=6, warmup=2, progress=lambda done, total: told.append((done, total)))
+    assert {name: (stat.min, stat.mean, stat.p99, stat.count) for name, stat in stats.items()} == {
+        "a": (1.0, 1.0, 1.0, 6),
+        "b": (2.0, 2.0, 2.0, 6),
+        "c": (7.0, 7.0, 7.0, 6),
+    }
+    rounds = [order[first : first + 3] for first in range(0, 24, 3)]
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    assert [names[0] for names in rounds[:4]] == ["a", "b", "c", "a"]
+    assert told[-1] == (8, 8)
+
+
+def test_statistics_equal_a_sorted_list() -> None:
+    times = np.random.default_rng(0).gamma(2.0, 3.0, 101).tolist()
+    stats, ordered = LatencyStats.of(times), sorted(times)
+    # With 101 values the percentiles fall on values: the p-th is at index p.
+    assert (stats.min, stats.median, stats.p95, stats.p99) == tuple(pytest.approx(ordered[i]) for i in (0, 50, 95, 99))
+    assert stats.mean == pytest.approx(sum(times) / 101)
+    assert stats.count == 101
+
+
+@pytest.mark.parametrize(("rounds", "warmup"), [(0, 1), (-1, 0), (5, -1)])
+def test_impossible_rounds_are_named(rounds: int, warmup: int) -> None:
+    with pytest.raises(InputError, match=f"{rounds} rounds"):
+        measure({"a": lambda: None}, rounds=rounds, warmup=warmup)
+
+
+def test_engine_time_and_frame_to_mask_time_are_apart(monkeypatch: pytest.MonkeyPatch, clock: list[int]) -> None:
+    class TimedSession(FakeSession):
+        def __init__(self, costs_ms: int, batch: int) -> None:
+            super().__init__(batch=batch)
+            self.costs_ms = costs_ms
+
+        def run(self, frames: np.ndarray) -> np.ndarray:
+            clock[0] += self.costs_ms * 1_000_000
+            return super().run(frames)
+
+    sessions = {"fast": TimedSession(2, 1), "slow": TimedSession(9, 2)}
+    opened: list[Any] = []
+    module: Any = ModuleType("edgefsa.engines")
+    module.open_engine = lambda path, **options: opened.append(options) or sessions[path]
+    monkeypatch.setitem(sys.modules, "edgefsa.engines", module)
+    monkeypatch.setattr(
+        "edgefsa.segment.segmenter.resize_mask",
+        lambda mask, size_hw: clock.__setitem__(0, clock[0] + 500_000) or np.zeros(size_hw, np.uint8),
+    )
+    rows = bench_engines(["fast", "slow"], rounds=4, warmup=1, frame=moving_square(0, (96, 128)), threads=3)
+    assert [row["engine"] for row in rows] == ["fast", "slow"]
+    assert [row["latency_ms"]["median"] for row in rows] == [2.0, 9.0]
+    assert [row["frame_to_mask_ms"]["median"] for row in rows] == [2.5, 9.5]
+    assert [row["batch"] for row in rows] == [1, 2]
+    assert rows[0]["fps"] == pytest.approx(400)
+    assert set(rows[0]["latency_ms"]) >= {"min", "median", "p95", "p99"}
+    assert (rows[0]["target"], rows[0]["precision"]) == ("fake", "fp32")
+    assert all(options["threads"] == 3 for options in opened)
+    assert all(session.entered == 0 for session in sessions.values())
+    json.dumps(rows)
+
+
+def test_no_engine_is_named() -> None:
+    with pytest.raises(InputError, match="no engine"):
+        bench_engines([])
+
+
+def test_the_machine_is_described() -> None:
+    machine = machine_description()
+    assert machine["cores"] >= machine["cores_usable"] >= 1
+    assert machine["cpu"]
+    assert machine["packages"]["numpy"] == np.__version__
+    json.dumps(machine)
+
+
+def test_describing_the_machine_imports_no_runtime() -> None:
+    code = (
+        "import sys; from edgefsa.verify.latency import machine_description; machine_description()\n"
+        "print([name for name in ('torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
