@@ -1,0 +1,135 @@
+"""What happens after drawing, at the final resolution: ground texture, shadows, fog, wetness, the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgefsa.data.synthetic.canvas import SUPERSAMPLING, Floats, Material, Pixels
+from edgefsa.data.synthetic.noise import TILE, fractal_tile, grain_tile, joint_tile
+from edgefsa.data.synthetic.stage import Stage
+
+
+@dataclass(frozen=True)
+class CameraLook:
+    """How the camera renders light: gain, contrast around mid grey, (B, G, R) balance, and its flaws."""
+
+    exposure: float
+    contrast: float
+    balance: tuple[float, float, float]
+    saturation: float
+    vignette: float
+    blur: float
+    noise: float
+
+
+def draw_look(rng: np.random.Generator) -> CameraLook:
+    """Draw a camera's rendering."""
+    warm = float(rng.normal(0, 0.035))
+    return CameraLook(
+        exposure=float(np.clip(rng.normal(0.97, 0.14), 0.6, 1.3)),
+        contrast=float(rng.uniform(0.98, 1.28)),
+        balance=(1.0 - warm, 1.0 + float(rng.normal(0, 0.01)), 1.0 + warm),
+        saturation=float(rng.uniform(0.75, 1.1)),
+        vignette=float(rng.uniform(0.0, 0.28)),
+        blur=float(rng.uniform(0.0, 0.6)),
+        noise=float(rng.uniform(0.8, 4.0)),
+    )
+
+
+def texture_ground(stage: Stage, picture: Floats, inverse_depth: Floats, material: Pixels) -> None:
+    """Multiply the ground's pixels by noise that is fixed to the world and fades with distance."""
+    ground = material > Material.PLAIN
+    first = int(np.argmax(ground.any(axis=1)))
+    if not ground.any():
+        return
+    rows = slice(first, None)
+    depth = 1.0 / np.maximum(inverse_depth[rows], 1e-3)
+    lens, view = stage.view.lens, stage.view
+    u = np.arange(picture.shape[1], dtype=np.float32) * SUPERSAMPLING
+    right = (u - lens.centre_u) / lens.focal * depth
+    sine, cosine = np.float32(np.sin(view.heading)), np.float32(np.cos(view.heading))
+    east = cosine * right + sine * depth + np.float32(view.east)
+    north = cosine * depth - sine * right + np.float32(view.north)
+    fade = np.clip(12.0 / depth, 0, 1)
+    tone = 0.10 * _sampled(fractal_tile(coarsest=8, octaves=6, persistence=0.75, seed=7), east, north, 9.0)
+    tone += 0.16 * fade * _sampled(grain_tile(), east, north, 34.0)
+    slabs = material[rows] == Material.PAVING
+    tone += np.where(slabs, 0.13 * fade * _sampled(joint_tile(16, 16, -1.6, False), east, north, TILE / 9.6), 0)
+    grass = material[rows] == Material.GRASS
+    tone += np.where(grass, 0.30 * fade * _sampled(fractal_tile(16, 6, 0.85, 5), east, north, 60.0), 0)
+    picture[rows] *= (1.0 + np.where(ground[rows], tone, 0))[..., None]
+
+
+def _sampled(tile: Floats, east: Floats, north: Floats, per_metre: float) -> Floats:
+    return cv2.remap(tile, east * np.float32(per_metre) % TILE, north * np.float32(per_metre) % TILE, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+
+
+def mirror_in_wet_ground(stage: Stage, picture: Floats, material: Pixels) -> None:
+    """Blend the picture above the horizon, upside down and smeared, into wet ground."""
+    wet = stage.weather.wet
+    if not wet:
+        return
+    horizon = int(stage.view.lens.horizon_v / SUPERSAMPLING)
+    below = picture.shape[0] - horizon
+    source = picture[max(0, horizon - below) : horizon][::-1]
+    if not len(source) or below <= 0:
+        return
+    smeared = cv2.blur(cv2.resize(source, (picture.shape[1], below)), (5, 25))
+    share = 0.42 * wet * np.linspace(1.0, 0.45, below, dtype=np.float32)[:, None, None]
+    share = share * (material[horizon:] > Material.PLAIN)[..., None]
+    picture[horizon:] += (smeared - picture[horizon:]) * share
+
+
+def add_fog(stage: Stage, picture: Floats, inverse_depth: Floats) -> None:
+    """Fade each pixel to the horizon's colour with its distance; the sky is left as it is."""
+    weather = stage.weather
+    depth = 1.0 / np.maximum(inverse_depth, 1 / 400.0)
+    lost = 1.0 - np.exp(-np.float32(weather.fog_per_m) * depth)
+    lost[inverse_depth <= 0] = 0.0
+    picture += (np.array(weather.horizon, np.float32) - picture) * lost[..., None]
+
+
+def add_glows(stage: Stage, picture: Floats) -> None:
+    """Add light around lamps."""
+    if not stage.glows:
+        return
+    height, width = picture.shape[:2]
+    glow = np.zeros((height // 2, width // 2, 3), np.float32)
+    shrink = 2 * SUPERSAMPLING
+    for u, v, radius, colour in stage.glows:
+        if -50 < u < 2 * SUPERSAMPLING * width and -50 < v < 2 * SUPERSAMPLING * height:
+            cv2.circle(glow, (round(u / shrink), round(v / shrink)), max(1, round(radius * 0.35 / shrink)), colour, -1)
+    wide = cv2.GaussianBlur(glow, (0, 0), max(2.0, height / 60)) * 2.2 + cv2.GaussianBlur(glow, (0, 0), 1.2) * 0.7
+    picture += cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def add_rain(picture: Floats, amount: float, rng: np.random.Generator) -> None:
+    """Add faint falling streaks."""
+    if not amount:
+        return
+    height, width = picture.shape[:2]
+    drops = (rng.random((height, width), np.float32) > 0.9965).astype(np.float32)
+    length = max(5, height // 22)
+    streak = np.zeros((length, 5), np.float32)
+    cv2.line(streak, (3, 0), (1, length - 1), (1.0,), 1)
+    veil = cv2.filter2D(drops, -1, streak)
+    picture += (34.0 * amount * np.minimum(veil, 1.0))[..., None]
+
+
+def photograph(picture: Floats, look: CameraLook, rng: np.random.Generator) -> Pixels:
+    """Give the camera's picture, uint8 [H, W, 3]."""
+    height, width = picture.shape[:2]
+    if look.blur > 0.25:
+        picture = cv2.GaussianBlur(picture, (0, 0), look.blur)
+    grey = picture.mean(axis=2, keepdims=True)
+    picture = grey + (picture - grey) * np.float32(look.saturation)
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    darkening = 1.0 - np.float32(look.vignette) * 0.5 * (x * x + y * y)
+    picture = picture * (darkening[..., None] * (np.array(look.balance, np.float32) * np.float32(look.exposure)))
+    picture = 118 + (picture - 118) * np.float32(look.contrast)
+    picture += rng.standard_normal(picture.shape, np.float32) * np.float32(look.noise)
+    return np.clip(picture, 0, 255).astype(np.uint8)

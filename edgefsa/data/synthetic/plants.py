@@ -1,0 +1,163 @@
+"""Trees and bushes: crowns as shaded, leafy sprites (drawn once a process), trunks and bare branches."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from edgefsa.data.synthetic.camera import Points
+from edgefsa.data.synthetic.canvas import Colour, Pixels, lit_texture
+from edgefsa.data.synthetic.labels import Label
+from edgefsa.data.synthetic.noise import crop, fractal_tile, grain_tile, stream
+from edgefsa.data.synthetic.stage import Stage
+from edgefsa.data.synthetic.street import Item
+from edgefsa.data.synthetic.weather import mixed, scaled
+
+_SPRITE = 256
+_VARIANTS = 3
+
+# variant -> (crown width and height as shares of the tree's height, where the crown begins)
+_SHAPES: dict[str, tuple[float, float, float]] = {
+    "broad": (0.85, 0.76, 0.24),
+    "round": (0.62, 0.70, 0.30),
+    "columnar": (0.30, 0.84, 0.16),
+    "conifer": (0.46, 0.92, 0.08),
+    "bare": (0.80, 0.80, 0.20),
+    "bush": (1.25, 1.0, 0.0),
+}
+_LEAVES: tuple[Colour, ...] = ((44, 112, 84), (52, 128, 104), (40, 96, 70), (60, 132, 122), (48, 104, 112), (56, 116, 150))
+_BARK: Colour = (66, 78, 90)
+
+
+def paint_tree(stage: Stage, tree: Item) -> None:
+    """Paint a tree (or bush) that stands at the item's place; `size` is its height in metres."""
+    foot = stage.view.points(tree.x, tree.y, tree.s)
+    depth = float(foot[2])
+    if depth < 2.0:
+        return
+    rng = stream(tree.seed, "tree")
+    scale = stage.view.scale(depth)
+    width, height, begin = _SHAPES[tree.variant]
+    surface = stage.canvas.surface_at(Label.TREE, depth)
+    base = stage.view.project(foot)
+    lean = float(rng.normal(0, 0.02)) * tree.size
+    bark = stage.lit_round(scaled(_BARK, float(rng.uniform(0.7, 1.2))))
+    if tree.variant != "bush":
+        top = base + np.array([lean, -(begin + 0.35 * height) * tree.size]) * scale
+        _trunk(stage, base, top, 0.03 * tree.size * scale, bark, surface)
+    mirrored = stage.sun[0] > 0
+    size = (max(2, round(width * tree.size * scale)), max(2, round(height * tree.size * scale)))
+    corner = (round(base[0] + lean * scale - size[0] / 2), round(base[1] - begin * tree.size * scale) - size[1])
+    if tree.variant == "bare":
+        colour = bark
+        sprite, mask = _bare_sprite(tree.seed % _VARIANTS)
+    else:
+        leaf = _LEAVES[int(rng.choice(len(_LEAVES), p=[0.24, 0.2, 0.24, 0.14, 0.12, 0.06]))]
+        if tree.variant == "conifer":
+            leaf = mixed(leaf, (52, 72, 46), 0.7)
+        colour = stage.lit(scaled(leaf, float(rng.uniform(0.85, 1.2))), _towards_light(stage))
+        sprite, mask = _leafy_sprite(tree.variant, tree.seed % _VARIANTS, _sunny(stage))
+    _stamp(stage, sprite, mask, size, corner, colour, mirrored, surface)
+
+
+def _stamp(
+    stage: Stage, sprite: Pixels, mask: Pixels, size: tuple[int, int], corner: tuple[int, int], colour: Colour, mirrored: bool, surface: int
+) -> None:
+    rows, columns = stage.canvas.pixels.shape[:2]
+    if corner[0] >= columns or corner[0] + size[0] <= 0 or corner[1] >= rows or corner[1] + size[1] <= 0:
+        return
+    if mirrored:
+        sprite, mask = sprite[:, ::-1], mask[:, ::-1]
+    shrinks = size[0] < _SPRITE and size[1] < _SPRITE
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    small = cv2.resize(np.ascontiguousarray(sprite), size, interpolation=method)
+    cover = cv2.resize(np.ascontiguousarray(mask), size, interpolation=method)
+    painted = lit_texture(small, (colour[0] / 128, colour[1] / 128, colour[2] / 128))
+    stage.canvas.stamp(painted, (cover > 110).astype(np.uint8), corner, surface)
+
+
+def _towards_light(stage: Stage) -> Points:
+    direction = np.array([0.0, 0.75, -0.66])
+    return direction if not stage.weather.casts_shadows else 0.5 * direction + 0.5 * stage.sun
+
+
+def _sunny(stage: Stage) -> bool:
+    return stage.weather.casts_shadows
+
+
+def _trunk(stage: Stage, base: Points, top: Points, width: float, colour: Colour, surface: int) -> None:
+    half = np.array([max(0.5, width / 2), 0.0])
+    flare = np.array([max(0.7, width * 0.8), 0.0])
+    knee = base + (top - base) * 0.12
+    outline = np.array([base - flare, knee - half, top - half * 0.6, top + half * 0.6, knee + half, base + flare])
+    stage.canvas.fill(outline, colour, surface)
+    if width > 5:
+        shadow = np.array([base, knee, top, top + half * 0.6, knee + half, base + flare])
+        stage.canvas.fill(shadow, scaled(colour, 0.72), surface)
+
+
+@lru_cache(maxsize=32)
+def _leafy_sprite(shape: str, variant: int, sunny: bool) -> tuple[Pixels, Pixels]:
+    """Draw a crown: shading uint8 [256, 256, 3] (128 is the leaf's own colour) and mask uint8 [256, 256]; lit from the left."""
+    rng = stream(variant, "crown", shape)
+    y, x = np.mgrid[0:_SPRITE, 0:_SPRITE].astype(np.float32)
+    height = np.full((_SPRITE, _SPRITE), -1e3, np.float32)
+    for across, down, radius in _clusters(shape, rng):
+        centre_x, centre_y, size = across * _SPRITE, down * _SPRITE, radius * _SPRITE
+        squared = size * size - (x - centre_x) ** 2 - (y - centre_y) ** 2
+        np.maximum(height, np.sqrt(np.maximum(squared, 0)) + np.minimum(squared, 0) / size, out=height)
+    leaves = crop(fractal_tile(coarsest=16, octaves=6, persistence=0.85, seed=5), rng, _SPRITE, _SPRITE)
+    fine = crop(grain_tile(), rng, _SPRITE, _SPRITE)
+    ragged = height + 26 * leaves + 5 * fine
+    mask = (ragged > 9).astype(np.uint8) * 255
+    surface = cv2.GaussianBlur(np.maximum(height, 0) + 14 * leaves, (0, 0), 1.5)
+    slope_x, slope_y = cv2.Sobel(surface, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(surface, cv2.CV_32F, 0, 1, scale=0.125)
+    steep = np.sqrt(1 + slope_x**2 + slope_y**2)
+    lit = (0.55 * slope_x + 0.75 * slope_y + 0.35) / steep
+    contrast = 0.55 if sunny else 0.38
+    tone = 0.74 + contrast * lit + 0.34 * leaves + 0.16 * fine - 0.2 * (y / _SPRITE - 0.4)
+    green = np.clip(tone * 128, 22, 255)
+    return np.stack([green * 0.96, green, green * (0.9 + 0.12 * lit)], axis=-1).clip(0, 255).astype(np.uint8), mask
+
+
+def _clusters(shape: str, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+    """Give the leaf clusters of a crown as (x, y, radius) in shares of the sprite."""
+    clusters = []
+    for _ in range(70):
+        if shape == "conifer":
+            down = float(rng.uniform(0.06, 0.95))
+            reach = 0.06 + 0.40 * down
+            clusters.append((0.5 + float(rng.uniform(-reach, reach)) * 0.85, down, 0.05 + 0.06 * down))
+        else:
+            angle, radius = float(rng.uniform(0, 2 * np.pi)), float(np.sqrt(rng.uniform(0, 1))) * 0.36
+            flat = 0.8 if shape == "bush" else 1.0
+            across, down = 0.5 + radius * np.cos(angle), 0.5 + radius * np.sin(angle) * flat
+            clusters.append((float(across), float(down) + (0.1 if shape == "bush" else 0), float(rng.uniform(0.05, 0.13))))
+    if shape == "bush":
+        clusters += [(float(rng.uniform(0.15, 0.85)), 0.9, 0.12) for _ in range(8)]
+    return clusters
+
+
+@lru_cache(maxsize=_VARIANTS)
+def _bare_sprite(variant: int) -> tuple[Pixels, Pixels]:
+    """Draw a winter crown: branches and twigs; shading and mask as for leaves."""
+    rng = stream(variant, "branches")
+    large = 2 * _SPRITE
+    mask = np.zeros((large, large), np.uint8)
+    _branch(mask, np.array([large / 2, large]), -np.pi / 2, large * 0.25, 15.0, 8, rng)
+    mask = cv2.resize(mask, (_SPRITE, _SPRITE), interpolation=cv2.INTER_AREA)
+    tone = 128 * (0.9 + 0.3 * crop(grain_tile(), rng, _SPRITE, _SPRITE))
+    return np.clip(tone, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=2), mask
+
+
+def _branch(mask: Pixels, start: Points, angle: float, length: float, width: float, depth: int, rng: np.random.Generator) -> None:
+    end = start + length * np.array([np.cos(angle), np.sin(angle)])
+    cv2.line(mask, tuple(start.astype(int).tolist()), tuple(end.astype(int).tolist()), (255,), max(2, round(width)))
+    if depth == 0:
+        return
+    for side in (-1, 0, 1) if depth > 4 else (-1, 1):
+        spread = side * float(rng.uniform(0.3, 0.62)) + float(rng.normal(0, 0.1))
+        share = float(rng.uniform(0.6, 0.84))
+        _branch(mask, end, angle + spread, length * share, width * 0.66, depth - 1 - (side == 0), rng)

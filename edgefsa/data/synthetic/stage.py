@@ -1,0 +1,82 @@
+"""What every painter holds: the canvas, the camera's view, and the light."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from edgefsa.data.synthetic.camera import Points, View
+from edgefsa.data.synthetic.canvas import Canvas, Colour, Pixels
+from edgefsa.data.synthetic.labels import Label
+from edgefsa.data.synthetic.weather import Weather
+
+_UP = np.array([0.0, 1.0, 0.0])
+
+
+class Stage:
+    """Paints lit surfaces that are given in camera coordinates; also keeps the lamps that glow afterwards."""
+
+    def __init__(self, canvas: Canvas, view: View, weather: Weather) -> None:
+        self.canvas = canvas
+        self.view = view
+        self.weather = weather
+        self.glows: list[tuple[float, float, float, Colour]] = []  # u, v, radius in canvas pixels, colour
+
+    @cached_property
+    def sun(self) -> Points:
+        """The unit vector to the sun in camera coordinates."""
+        return self.weather.sun_direction(self.view.heading)
+
+    def light(self, normal: Points) -> Colour:
+        """Give the light (B, G, R factors) on a surface with that unit normal."""
+        direct = max(0.0, float(normal @ self.sun))
+        sky = 0.8 + 0.2 * float(normal[1])
+        sun, ambient = self.weather.sun, self.weather.ambient
+        return (
+            ambient[0] * sky + sun[0] * direct,
+            ambient[1] * sky + sun[1] * direct,
+            ambient[2] * sky + sun[2] * direct,
+        )
+
+    def lit(self, colour: Colour, normal: Points) -> Colour:
+        """Give a surface's colour in this light."""
+        light = self.light(normal)
+        return (min(255.0, colour[0] * light[0]), min(255.0, colour[1] * light[1]), min(255.0, colour[2] * light[2]))
+
+    def lit_round(self, colour: Colour) -> Colour:
+        """Give the mean colour of something round (a pole, a person) in this light."""
+        towards = np.array([self.sun[0] * 0.5, 0.35, -0.75])
+        return self.lit(colour, towards / np.linalg.norm(towards))
+
+    def polygon(self, points: Points, colour: Colour, surface: int) -> None:
+        """Fill a polygon of camera coordinates [N, 3] with a colour as it is."""
+        self.canvas.fill(self.view.outline(points), colour, surface)
+
+    def panel(self, origin: Points, along: Points, up: Points, texture: Pixels, size_m: Points, label: Label) -> None:
+        """Paint a textured rectangle: it starts at `origin`, spans `along` and `up` (unit) over `size_m` (width, height)."""
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * size_m
+        self.patch(origin, along, up, texture, size_m, corners, label)
+
+    def patch(
+        self, origin: Points, along: Points, up: Points, texture: Pixels, size_m: Points, corners: Points, label: Label
+    ) -> None:
+        """Paint the polygon `corners` [N, 2] (metres along, up) of a textured rectangle, lit by its normal."""
+        points = origin + corners[:, :1] * along + corners[:, 1:] * up
+        outline = self.view.outline(points)
+        if outline is None:
+            return
+        normal = np.cross(along, up)
+        if normal @ origin > 0:
+            normal = -normal
+        light = self.light(unit(normal))
+        height, width = texture.shape[:2]
+        from_texture = np.array([[size_m[0] / width, 0, 0], [0, -size_m[1] / height, size_m[1]], [0, 0, 1.0]])
+        to_pixels = self.view.homography(origin, along, up) @ from_texture
+        surface = self.canvas.surface(label, self.view.plane(origin, normal))
+        self.canvas.warp(texture, to_pixels, outline, surface, light)
+
+
+def unit(vector: Points) -> Points:
+    """Give the unit vector of that direction."""
+    return vector / np.linalg.norm(vector)

@@ -1,0 +1,104 @@
+"""Weather and light: what the sky, the sun and the air do to colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgefsa.data.synthetic.camera import Points
+from edgefsa.data.synthetic.canvas import Colour
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Light and air; colours are (B, G, R) in 0 to 255, lights are factors on a surface's own colour.
+
+    `sun_azimuth` and `sun_elevation` are radians (azimuth clockwise from the street's first direction);
+    `fog_per_m` is the extinction coefficient; `wet`, `rain` and `dusk` run from 0 to 1.
+    """
+
+    name: str
+    sun: Colour
+    ambient: Colour
+    zenith: Colour
+    horizon: Colour
+    cloud: Colour
+    cloud_cover: float
+    fog_per_m: float
+    sun_azimuth: float = 0.0
+    sun_elevation: float = 0.7
+    wet: float = 0.0
+    rain: float = 0.0
+    dusk: float = 0.0
+    cloud_offset: tuple[int, int] = (0, 0)
+
+    def sun_direction(self, heading: float) -> Points:
+        """Give the unit vector to the sun in the coordinates of a camera with that heading."""
+        turn = self.sun_azimuth - heading
+        flat = np.cos(self.sun_elevation)
+        return np.array([np.sin(turn) * flat, np.sin(self.sun_elevation), np.cos(turn) * flat])
+
+    @property
+    def casts_shadows(self) -> bool:
+        """Whether the sun is strong enough to draw shadows on the ground."""
+        return max(self.sun) > 0.15
+
+
+_KINDS: dict[str, tuple[float, Weather]] = {
+    "sunny": (
+        0.30,
+        Weather("sunny", (0.66, 0.76, 0.82), (0.46, 0.43, 0.40), (205, 140, 82), (246, 226, 200), (250, 248, 246), 0.35, 0.0008),
+    ),
+    "hazy sun": (
+        0.16,
+        Weather("hazy sun", (0.42, 0.50, 0.55), (0.50, 0.49, 0.48), (238, 214, 184), (250, 246, 240), (255, 254, 252), 0.5, 0.002),
+    ),
+    "overcast": (
+        0.30,
+        Weather("overcast", (0.10, 0.10, 0.10), (0.66, 0.65, 0.64), (222, 216, 210), (248, 247, 246), (200, 196, 192), 0.75, 0.0016),
+    ),
+    "dusk": (
+        0.10,
+        Weather("dusk", (0.16, 0.26, 0.40), (0.36, 0.30, 0.28), (130, 84, 58), (130, 176, 232), (120, 120, 168), 0.5, 0.0016, dusk=1.0),
+    ),
+    "rain": (
+        0.08,
+        Weather("rain", (0.02, 0.02, 0.02), (0.55, 0.54, 0.53), (176, 170, 164), (206, 203, 200), (160, 154, 148), 0.85, 0.006, wet=1.0, rain=1.0),
+    ),
+    "fog": (
+        0.06,
+        Weather("fog", (0.04, 0.04, 0.04), (0.64, 0.63, 0.62), (214, 211, 208), (222, 220, 218), (216, 213, 210), 0.3, 0.02),
+    ),
+}  # fmt: skip
+
+
+def draw_weather(rng: np.random.Generator) -> Weather:
+    """Draw a weather with its sun, clouds and haze."""
+    names = list(_KINDS)
+    shares = np.array([_KINDS[name][0] for name in names])
+    kind = _KINDS[names[int(rng.choice(len(names), p=shares / shares.sum()))]][1]
+    low = kind.dusk > 0
+    return replace(
+        kind,
+        sun_azimuth=float(rng.uniform(-np.pi, np.pi)),
+        sun_elevation=float(rng.uniform(0.12, 0.3) if low else rng.uniform(0.35, 1.0)),
+        fog_per_m=kind.fog_per_m * float(rng.uniform(0.6, 1.6)),
+        cloud_cover=float(np.clip(kind.cloud_cover + rng.uniform(-0.3, 0.25), 0, 1)),
+        wet=kind.wet if kind.wet else float(rng.choice([0.0, 0.5], p=[0.9, 0.1])) * (kind.name == "overcast"),
+        cloud_offset=(int(rng.integers(0, 512)), int(rng.integers(0, 512))),
+    )
+
+
+def mixed(first: Colour, second: Colour, share: float) -> Colour:
+    """Give `first` with a `share` (0 to 1) of `second`."""
+    return (
+        first[0] + (second[0] - first[0]) * share,
+        first[1] + (second[1] - first[1]) * share,
+        first[2] + (second[2] - first[2]) * share,
+    )
+
+
+def scaled(colour: Colour, factor: float) -> Colour:
+    """Make a colour lighter or darker; each channel stays within 0 to 255."""
+    return (min(255.0, colour[0] * factor), min(255.0, colour[1] * factor), min(255.0, colour[2] * factor))
