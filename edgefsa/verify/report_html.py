@@ -66,7 +66,7 @@ def accuracy_latency_svg(engines: Sequence[EngineFacts]) -> str:
     points = [(engine, engine.frame_to_mask_ms["median"], engine.miou_percent) for engine in engines]
     known = [(engine, time_ms, miou) for engine, time_ms, miou in points if miou is not None]
     width, height, left, right, top, bottom = 900, 340, 60, 20, 16, 46
-    x_max = 1.15 * max(time_ms for _, time_ms, _ in known)
+    x_max = 1.25 * max(time_ms for _, time_ms, _ in known)
     low, high = min(miou for *_, miou in known), max(miou for *_, miou in known)
     margin = max(1.0, 0.25 * (high - low))
     y_min, y_max = max(0.0, low - margin), min(100.0, high + margin)
@@ -87,20 +87,30 @@ def accuracy_latency_svg(engines: Sequence[EngineFacts]) -> str:
     parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{base}" y2="{base}"/>')
     parts.append(f'<text class="muted" x="{width - right}" y="{height - 8}" text-anchor="end">frame to mask, ms</text>')
     parts.append(f'<text class="muted" x="{left + 6}" y="{top + 2}">mIoU, %</text>')
-    colours = {id(engine): _colour(index) for index, engine in enumerate(engines)}
-    parts += _labelled_points([(*place(x, y), engine.name, colours[id(engine)]) for engine, x, y in known], width)
-    return _svg(width, height, "mean IoU over frame-to-mask time", parts)
+    labels = _short_names(engines)
+    colours = {engine.name: _colour(index) for index, engine in enumerate(engines)}
+    marks = [(*place(x, y), labels[engine.name], colours[engine.name]) for engine, x, y in known]
+    return _svg(width, height, "mean IoU over frame-to-mask time", parts + _labelled_points(marks))
 
 
-def _labelled_points(points: Sequence[tuple[float, float, str, str]], width: int) -> list[str]:
-    """Draw points (x, y, label, colour), their labels moved down where they would overlap."""
-    parts, lowest = [], {"start": -99.0, "end": -99.0}
+def _short_names(engines: Sequence[EngineFacts]) -> dict[str, str]:
+    """Label engines by target and precision where that tells them apart."""
+    short = {engine.name: f"{engine.target} {engine.precision}" for engine in engines}
+    return short if len(set(short.values())) == len(engines) else {name: name for name in short}
+
+
+def _labelled_points(points: Sequence[tuple[float, float, str, str]]) -> list[str]:
+    """Draw points (x, y, label, colour), a label moved down where it would cover a point or a label."""
+    parts: list[str] = []
+    placed = [(x - 6, y + 4, 12.0) for x, y, _, _ in points]
     for x, y, label, colour in sorted(points, key=lambda point: point[1]):
-        anchor, shift = ("start", 10) if x < width / 2 else ("end", -10)
-        lowest[anchor] = text_y = max(y + 4, lowest[anchor] + 15)
+        left, text_y, width = x + 10, y + 4, 7.0 * len(label)
+        for other_left, other_y, other_width in sorted(placed, key=lambda box: box[1]):
+            if left < other_left + other_width and other_left < left + width and abs(text_y - other_y) < 15:
+                text_y = other_y + 15
+        placed.append((left, text_y, width))
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="{colour}"/>')
-        text = f'<text x="{x + shift:.1f}" y="{text_y:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
-        parts.append(text)
+        parts.append(f'<text x="{left:.1f}" y="{text_y:.1f}">{escape(label)}</text>')
     return parts
 
 
