@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgefsa.models.checkpoint import AUXILIARY_PREFIXES
-from edgefsa.models.config import ModelConfig, Task
+from edgefsa.models.config import ModelConfig
 from edgefsa.models.registry import MODELS, create_model
 from edgefsa.models.weights import shipped_weights
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model with its default options; `params` leaves out the auxiliary head, which only training uses.
+    """A segmentation model with its default options.
 
-    `weights` is the shipped file, or None: then the weights are random.
+    `params` leaves out the auxiliary head, which only training uses; `macs` are the multiply-accumulates of one
+    image of `default_size_hw`; `weights` is the shipped file, or None: then the weights are random.
     """
 
     name: str
     family: str
-    task: Task
     num_classes: int
     params: int
+    macs: int
     default_size_hw: tuple[int, int]
     weights: Path | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give name, family, num_classes, params, macs, size_hw and trained."""
+        return {
+            "name": self.name,
+            "family": self.family,
+            "num_classes": self.num_classes,
+            "params": self.params,
+            "macs": self.macs,
+            "size_hw": list(self.default_size_hw),
+            "trained": self.weights is not None,
+        }
 
 
 def list_models() -> list[ModelInfo]:
@@ -43,9 +57,9 @@ def _info(name: str) -> ModelInfo:
     return ModelInfo(
         name=name,
         family=config.family,
-        task=config.task,
         num_classes=config.num_classes,
         params=count_params(model),
+        macs=_macs(model, config.size_hw),
         default_size_hw=config.size_hw,
         weights=shipped_weights(config),
     )
@@ -63,9 +77,12 @@ def count_macs(model: nn.Module, size_hw: tuple[int, int]) -> int:
     Nothing is computed: the model is built again without storage. Raises InputError for a size it cannot take.
     """
     config: ModelConfig = model.config  # type: ignore[assignment]
-    with torch.device("meta"), torch.no_grad():
-        twin = create_model(config.name, **config.options).eval()
-        counter = FlopCounterMode(display=False)
-        with counter:
-            twin(torch.empty(1, 3, *size_hw))
+    with torch.device("meta"):
+        return _macs(create_model(config.name, **config.options), size_hw)
+
+
+def _macs(model: nn.Module, size_hw: tuple[int, int]) -> int:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model.eval()(torch.empty(1, 3, *size_hw, device="meta"))
     return int(counter.get_total_flops()) // 2

@@ -11,7 +11,7 @@ from torch import nn
 
 from edgefsa.errors import InputError
 from edgefsa.models.fsanet import fsanet_edge, fsanet_resnet
-from edgefsa.models.spanet import VARIANTS, spanet, spanet_fpn
+from edgefsa.models.spanet import VARIANTS, spanet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fsanet-edge": fsanet_edge,
@@ -19,7 +19,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fsanet-r34": partial(fsanet_resnet, depth=34),
     "fsanet-r50": partial(fsanet_resnet, depth=50),
     "fsanet-r101": partial(fsanet_resnet, depth=101),
-    **{f"spanet-{variant}-fpn": partial(spanet_fpn, variant=variant) for variant in VARIANTS},
     **{f"spanet-{variant}": partial(spanet, variant=variant) for variant in VARIANTS},
 }
 
@@ -35,7 +34,9 @@ def create_model(name: str, **options: Any) -> nn.Module:
     for option in options:
         if option not in known:
             raise InputError(f"{name} has no option {option!r}; it has {', '.join(known)}")
-    num_classes = options.get("num_classes", 1)
-    if not isinstance(num_classes, int) or num_classes < 1:
-        raise InputError(f"num_classes={num_classes!r} is no positive number; give the number of classes")
+    num_classes = options.pop("num_classes", None)
+    if num_classes is not None:
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise InputError(f"num_classes={num_classes!r} is no positive number; give the number of classes")
+        options["num_classes"] = num_classes
     return MODELS[name](name=name, **options)

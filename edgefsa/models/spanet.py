@@ -6,17 +6,18 @@ State dicts have the layout of the authors' code, without the fixed masks (`.fil
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgefsa.errors import InputError
-from edgefsa.models.config import ModelConfig, Task
+from edgefsa.models.config import ModelConfig
 from edgefsa.models.fpn import SemanticFpnHead, TopDownNeck
 from edgefsa.models.frequency import MaskOrigin, SpectralMask, check_choice
 
+Head = Literal["fpn", "classifier"]
 LAMBDAS = (0.7, 0.8, 0.9)
 RADII = (2, 2, 1, 1)
 SIZE_MIN = 32
@@ -209,43 +210,39 @@ def spanet(
     name: str,
     variant: str,
     *,
-    num_classes: int = 1000,
+    head: Head = "fpn",
     features_only: bool = False,
+    num_classes: int | None = None,
     mask_origin: MaskOrigin = "feature",
     base_image_size: int = 224,
 ) -> nn.Module:
-    """Build `spanet-s`, `-m`, `-mx`, `-b` or `-bx`: the classifier, or with `features_only` the dense backbone.
+    """Build `spanet-s`, `-m`, `-mx`, `-b` or `-bx`.
 
+    `head="fpn"` is the segmentation network (11 classes unless told otherwise), "classifier" the ImageNet
+    classifier (1000 classes); with `features_only` there is no head but the dense backbone with its four features.
     `mask_origin="feature"` makes each spectral mask at its feature's own size; "official" pads or crops the mask
     of an input of `base_image_size` as the authors' code does.
     """
-    masks = _mask_options(mask_origin, base_image_size)
-    options = {"num_classes": num_classes, "features_only": features_only, **masks}
-    task: Task = "features" if features_only else "classification"
-    config = ModelConfig(name, "spanet", num_classes, task, (224, 224), size_min=SIZE_MIN, options=options)
-    return (SpaNetFeatures if features_only else SpaNetClassifier)(variant, config, mask_origin, base_image_size)
-
-
-def spanet_fpn(
-    name: str,
-    variant: str,
-    *,
-    num_classes: int = 11,
-    mask_origin: MaskOrigin = "feature",
-    base_image_size: int = 224,
-) -> nn.Module:
-    """Build `spanet-s-fpn`, `-m-fpn`, `-mx-fpn`, `-b-fpn` or `-bx-fpn`, the segmentation networks.
-
-    The neck has 256 channels and the head 128, as in MMSegmentation's configuration of Semantic FPN; the other
-    options are those of `spanet`.
-    """
-    options = {"num_classes": num_classes, **_mask_options(mask_origin, base_image_size)}
-    config = ModelConfig(name, "spanet", num_classes, size_min=SIZE_MIN, options=options)
-    return SpaNetFpn(variant, config, mask_origin, base_image_size)
-
-
-def _mask_options(mask_origin: MaskOrigin, base_image_size: int) -> dict[str, Any]:
+    check_choice("head", head, ("fpn", "classifier"))
     check_choice("mask_origin", mask_origin, ("feature", "official"))
     if base_image_size < SIZE_MIN:
         raise InputError(f"base_image_size={base_image_size} is below {SIZE_MIN}; give the size of the training crops")
-    return {"mask_origin": mask_origin, "base_image_size": base_image_size}
+    segments = head == "fpn"
+    num_classes = num_classes or (11 if segments else 1000)
+    config = ModelConfig(
+        name,
+        "spanet",
+        num_classes,
+        task="features" if features_only else "segmentation" if segments else "classification",
+        size_hw=(360, 480) if segments else (224, 224),
+        size_min=SIZE_MIN,
+        options={
+            "head": head,
+            "features_only": features_only,
+            "num_classes": num_classes,
+            "mask_origin": mask_origin,
+            "base_image_size": base_image_size,
+        },
+    )
+    network = SpaNetFeatures if features_only else SpaNetFpn if segments else SpaNetClassifier
+    return network(variant, config, mask_origin, base_image_size)
