@@ -95,7 +95,7 @@ def _draw_legend(drawn: Frame, entries: Sequence[tuple[str, Colour, float]]) -> 
     fits = (height - 3 * margin) // line
     if len(entries) > fits:
         entries = sorted(entries, key=lambda entry: -entry[2])[: max(fits, 0)]
-    rows = [(name, f"{100 * share:.1f}%", colour) for name, colour, share in entries]
+    rows = [(name, _percent(share), colour) for name, colour, share in entries]
     scale, weight = line / 34, max(1, line // 28)
     name_width = max((_text_width(name, scale, weight) for name, _, _ in rows), default=0)
     share_width = _text_width("100.0%", scale, weight)
@@ -116,6 +116,10 @@ def _draw_legend(drawn: Frame, entries: Sequence[tuple[str, Colour, float]]) -> 
         _put_text(panel, name, 2 * margin + swatch, baseline, scale, weight)
         x = panel_width - margin - _text_width(share, scale, weight)
         _put_text(panel, share, x, baseline, scale, weight)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%" if share >= 0.0005 else "<0.1%"
 
 
 def _text_width(text: str, scale: float, weight: int) -> int:
