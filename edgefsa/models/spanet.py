@@ -71,7 +71,7 @@ class Mlp(nn.Module):
         self.act = nn.GELU()
         self.fc2 = nn.Conv2d(4 * channels, channels, 1)
         for conv in (self.fc1, self.fc2):
-            nn.init.trunc_normal_(conv.weight, std=0.02)
+            nn.init.normal_(conv.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to the same."""
@@ -163,7 +163,7 @@ class SpaNetClassifier(SpaNetTrunk):
         self.config = config
         self.norm = nn.GroupNorm(1, self.channels[-1])
         self.head = nn.Linear(self.channels[-1], config.num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give logits [N, K]."""

@@ -1,0 +1,61 @@
+"""The weights of a model without a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from edgefsa.artifacts import sha256_of_file
+from edgefsa.models import create_model, load_default_weights, weights
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(weights, "WEIGHTS_DIRECTORY", tmp_path)
+    return tmp_path
+
+
+def test_shipped_weights_are_loaded_for_the_default_options(shipped: Path) -> None:
+    state = {key: torch.full_like(value, 2) for key, value in create_model("fsanet-edge").state_dict().items()}
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_file(halves, shipped / "fsanet-edge.safetensors")
+    model = create_model("fsanet-edge")
+    info = load_default_weights(model)
+    assert info["kind"] == "trained" and info["source"] == "fsanet-edge.safetensors"
+    assert info["sha256"] == sha256_of_file(shipped / "fsanet-edge.safetensors")
+    assert (model.classifier.weight == 2).all()
+    assert load_default_weights(create_model("fsanet-edge", num_classes=19))["kind"] == "random"
+    assert load_default_weights(create_model("fsanet-edge", recurrence=2))["kind"] == "random"
+
+
+def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(shipped: Path) -> None:
+    infos, models = [], []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = create_model("fsanet-edge")
+        state = torch.get_rng_state()
+        infos.append(load_default_weights(model))
+        assert torch.equal(torch.get_rng_state(), state)
+        models.append(model.state_dict())
+    assert infos[0] == infos[1] and infos[0]["kind"] == "random" and len(infos[0]["sha256"]) == 64
+    assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
+
+
+def test_random_weights_leave_no_part_idle(shipped: Path) -> None:
+    for form in ("ccnet", "mmseg"):
+        model = create_model("fsanet-r18", form=form).eval()
+        load_default_weights(model)
+        attention = model.head.fsa if form == "ccnet" else model.decode_head.nl_block
+        x = torch.rand(1, 128, 12, 15)
+        assert (attention(x) - x).abs().max() > 1e-4
+
+
+def test_what_is_shipped_fits_and_is_small() -> None:
+    for path in weights.WEIGHTS_DIRECTORY.glob("*.safetensors"):
+        model = create_model(path.stem)
+        assert load_default_weights(model)["kind"] == "trained"
+        assert path.stat().st_size <= 8_000_000
+        assert all(value.isfinite().all() for value in model.state_dict().values())

@@ -1,0 +1,175 @@
+"""Checkpoints in every layout, and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from edgefsa.errors import CheckpointError
+from edgefsa.models import FrequencySelfAttention, create_model, load_checkpoint
+from edgefsa.models.checkpoint import AUXILIARY_PREFIXES
+
+State = dict[str, Tensor]
+
+
+def small(**options: Any) -> nn.Module:
+    return create_model("fsanet-r18", num_classes=3, **options)
+
+
+def filled(model: nn.Module, seed: int = 7) -> State:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        key: torch.rand(value.shape, generator=generator) if value.is_floating_point() else value.clone()
+        for key, value in model.state_dict().items()
+    }
+
+
+def assert_loaded(model: nn.Module, state: State) -> None:
+    actual = model.state_dict()
+    assert all(torch.equal(actual[key], value) for key, value in state.items())
+
+
+def refused(model: nn.Module, source: Any) -> str:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(model, source)
+    assert_loaded(model, before)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("form", ["ccnet", "mmseg"])
+def test_wrapped_and_prefixed_files(wrap: Any, prefix: str, form: str, tmp_path: Path) -> None:
+    model = small(form=form)
+    state = filled(model)
+    torch.save(wrap({prefix + key: value for key, value in state.items()}), tmp_path / "weights.pth")
+    load_checkpoint(model, tmp_path / "weights.pth")
+    assert_loaded(model, state)
+
+
+def test_safetensors_in_half_precision(tmp_path: Path) -> None:
+    model = create_model("fsanet-edge")
+    state = filled(model)
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_file(halves, tmp_path / "weights.safetensors")
+    load_checkpoint(model, str(tmp_path / "weights.safetensors"))
+    assert_loaded(model, {key: value.float() for key, value in halves.items() if value.is_floating_point()})
+    assert model.classifier.weight.dtype == torch.float32
+
+
+def test_backbone_prefixes_come_and_go() -> None:
+    ccnet, mmseg = small(form="ccnet"), small(form="mmseg")
+    state = filled(ccnet)
+    trunk = ("conv", "bn", "layer")
+    load_checkpoint(ccnet, {f"backbone.{key}" if key.startswith(trunk) else key: v for key, v in state.items()})
+    assert_loaded(ccnet, state)
+    state = filled(mmseg)
+    load_checkpoint(mmseg, {"module." + key.removeprefix("backbone."): value for key, value in state.items()})
+    assert_loaded(mmseg, state)
+
+
+def test_auxiliary_heads_and_batch_counters_may_be_absent() -> None:
+    for form in ("ccnet", "mmseg"):
+        model = small(form=form)
+        kept = {key: value for key, value in filled(model).items() if not key.startswith(AUXILIARY_PREFIXES)}
+        kept = {key: value for key, value in kept.items() if not key.endswith("num_batches_tracked")}
+        load_checkpoint(model, kept)
+        assert_loaded(model, kept)
+    incomplete = filled(small(form="mmseg"))
+    del incomplete["auxiliary_head.conv_seg.bias"]
+    assert "auxiliary_head.conv_seg.bias" in refused(small(form="mmseg"), incomplete)
+
+
+def test_spanet_masks_are_left_aside_and_a_backbone_is_taken_out_of_a_network() -> None:
+    network = create_model("spanet-s", num_classes=3)
+    state = filled(network)
+    state["backbone.network.0.0.token_mixer.sps.1.filter"] = torch.rand(1, 56, 56)
+    load_checkpoint(network, {"state_dict": state})
+    backbone = create_model("spanet-s", features_only=True)
+    load_checkpoint(backbone, {"state_dict": state})
+    prefix = "backbone."
+    inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    assert_loaded(backbone, {key: value for key, value in inner.items() if not key.endswith(".filter")})
+    assert "filter" in refused(small(), filled(small()) | {"sharp.filter": torch.rand(3)})
+
+
+def test_a_layer_alone() -> None:
+    layer = FrequencySelfAttention(16)
+    state = filled(layer)
+    load_checkpoint(layer, state)
+    assert_loaded(layer, state)
+
+
+def test_one_error_lists_all_that_does_not_fit() -> None:
+    model = small()
+    state = filled(model)
+    del state["backbone.layer1.0.conv1.weight"], state["backbone.layer2.0.bn1.bias"]
+    state["surplus.weight"] = torch.rand(2)
+    state["decode_head.conv_seg.weight"] = torch.rand(19, 128, 1, 1)
+    message = refused(model, state)
+    for part in (
+        "2 missing (backbone.layer1.0.conv1.weight, backbone.layer2.0.bn1.bias)",
+        "1 left over (surplus.weight)",
+        "1 of another shape (decode_head.conv_seg.weight [19, 128, 1, 1] for [3, 128, 1, 1])",
+        "fsanet-r18",
+    ):
+        assert part in message
+
+
+def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
+    torch.save(create_model("fsanet-edge").state_dict(), tmp_path / "edge.pth")
+    message = refused(small(), tmp_path / "edge.pth")
+    assert "edge.pth" in message and "fsanet-r18" in message and "more" in message
+
+
+class Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.target,))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_would_run_code(legacy: bool, tmp_path: Path) -> None:
+    content = {"state_dict": filled(small()), "meta": Payload(tmp_path / "ran")}
+    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=not legacy)
+    message = refused(small(), tmp_path / "evil.pth")
+    assert "evil.pth" in message and "would run" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_plain_pickle_that_would_run_code(tmp_path: Path) -> None:
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
+    assert "evil.pkl" in refused(small(), tmp_path / "evil.pkl")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    torch.save(filled(small()), tmp_path / "good.pth")
+    save_file(filled(create_model("fsanet-edge")), tmp_path / "good.safetensors")
+    for name in ("good.pth", "good.safetensors"):
+        data = (tmp_path / name).read_bytes()
+        for kept in (0, 5, 100, len(data) // 2, len(data) - 10):
+            broken = tmp_path / f"broken{Path(name).suffix}"
+            broken.write_bytes(data[:kept])
+            assert broken.name in refused(small(), broken)
+    for suffix in (".pth", ".safetensors"):
+        (tmp_path / f"text{suffix}").write_text("these are no weights\n" * 20)
+        assert f"text{suffix}" in refused(small(), tmp_path / f"text{suffix}")
+        assert "no such file" in refused(small(), tmp_path / f"absent{suffix}")
+    assert str(tmp_path) in refused(small(), tmp_path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {}, {"state_dict": {}}])
+def test_files_without_tensors(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "empty.pth")
+    assert "empty.pth" in refused(small(), tmp_path / "empty.pth")

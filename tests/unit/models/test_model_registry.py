@@ -1,0 +1,180 @@
+"""Models by name: their outputs, options, sizes, parameters and costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from edgefsa.errors import InputError
+from edgefsa.models import FrequencySelfAttention, SpectralMask, count_macs, create_model, list_models
+from edgefsa.models.listing import count_params
+
+NAMES = [f"fsanet-{size}" for size in ("edge", "r18", "r34", "r50", "r101")]
+NAMES += [f"spanet-{size}" for size in ("s", "m", "mx", "b", "bx")]
+
+
+def on_meta(name: str, **options: Any) -> nn.Module:
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def output_shape(model: nn.Module, height: int, width: int) -> list[int]:
+    return list(model.eval()(torch.empty(1, 3, height, width, device="meta")).shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_segmentation_logits(name: str) -> None:
+    model = on_meta(name, num_classes=5)
+    stride = 8 if name.startswith("fsanet") else 4
+    assert output_shape(model, 360, 480) == [1, 5, 360 // stride, 480 // stride]
+    assert (model.config.name, model.config.num_classes, model.config.size_hw) == (name, 5, (360, 480))
+    assert model.config.mean_rgb == (123.675, 116.28, 103.53)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_build_the_same_model_again(name: str) -> None:
+    model = on_meta(name, num_classes=5)
+    again = on_meta(name, **model.config.options)
+    assert again.config == model.config
+    shapes, shapes_again = ({k: v.shape for k, v in item.state_dict().items()} for item in (model, again))
+    assert shapes_again == shapes
+
+
+def test_the_edge_model_is_small_and_takes_odd_multiples_of_eight() -> None:
+    model = on_meta("fsanet-edge")
+    assert sum(value.numel() for value in model.parameters()) <= 2_500_000
+    assert count_params(model) < sum(value.numel() for value in model.parameters())
+    assert output_shape(model, 360, 488) == [1, 11, 45, 61]
+
+
+@pytest.mark.parametrize("form", ["ccnet", "mmseg"])
+def test_fsanet_takes_sizes_of_one_more_than_a_multiple_of_eight(form: str) -> None:
+    assert output_shape(on_meta("fsanet-r18", form=form), 97, 129) == [1, 11, 13, 17]
+
+
+@pytest.mark.parametrize("options", [{"form": "ccnet"}, {"form": "mmseg", "mode": "linsoftmax", "recurrence": 2}])
+def test_training_gives_auxiliary_logits_and_gradients_everywhere(options: dict[str, Any]) -> None:
+    model = create_model("fsanet-r18", num_classes=4, **options)
+    for module in model.modules():
+        if isinstance(module, FrequencySelfAttention):
+            nn.init.ones_(module.gain)
+    logits, auxiliary = model.train()(torch.randn(2, 3, 33, 41))
+    assert logits.shape == auxiliary.shape
+    (logits.square().mean() + auxiliary.square().mean()).backward()
+    idle = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
+    assert idle == []
+    assert isinstance(model.eval()(torch.randn(1, 3, 33, 41)), torch.Tensor)
+
+
+def test_the_edge_model_trains_in_bfloat16() -> None:
+    model = create_model("fsanet-edge", num_classes=4).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, auxiliary = model(torch.randn(2, 3, 64, 72))
+    assert logits.shape == (2, 4, 8, 9) and auxiliary.shape == (2, 4, 4, 5)
+    (logits.float().square().mean() + auxiliary.float().square().mean()).backward()
+    assert model.attention.gamma.grad.isfinite().all() and model.attention.gamma.grad.abs() > 0
+
+
+def test_spanet_features_and_classifier() -> None:
+    features = on_meta("spanet-s", features_only=True)(torch.empty(2, 3, 360, 480, device="meta"))
+    shapes = [(2, 64, 90, 120), (2, 128, 45, 60), (2, 320, 23, 30), (2, 512, 12, 15)]
+    assert [tuple(item.shape) for item in features] == shapes
+    assert output_shape(on_meta("spanet-m", head="classifier"), 224, 224) == [1, 1000]
+
+
+@pytest.mark.parametrize(("name", "millions"), [("s", 28.7), ("m", 41.8), ("mx", 54.9), ("b", 75.9), ("bx", 99.8)])
+def test_spanet_has_the_size_that_its_authors_report(name: str, millions: float) -> None:
+    # They count the fixed masks too, about 0.1 to 0.2 million.
+    params = count_params(on_meta(f"spanet-{name}", head="classifier"))
+    assert millions - 0.25 < params / 1e6 < millions + 0.05
+
+
+def test_macs_are_what_the_authors_report() -> None:
+    assert count_macs(on_meta("spanet-s", head="classifier"), (224, 224)) == pytest.approx(4.6e9, rel=0.02)
+    assert count_macs(on_meta("spanet-s", num_classes=150), (512, 512)) == pytest.approx(46e9, rel=0.01)
+
+
+def test_macs_of_a_convolution_net_by_hand() -> None:
+    trunk = on_meta("fsanet-r18")
+    total = count_macs(trunk, (64, 64))
+    by_hand = 0
+    sizes: dict[nn.Module, int] = {}
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, _, y: sizes.__setitem__(m, y.shape[2] * y.shape[3]))
+    trunk.eval()(torch.empty(1, 3, 64, 64, device="meta"))
+    by_hand = sum(module.weight.numel() * pixels for module, pixels in sizes.items())
+    # 8 x 8 tokens at stride 8: the attention's share is transforms of 128 channels and four 1x1 projections.
+    attention = 4 * 128 * 8 * 8 * 8 + 64 * 4 * 128 * 64 + 64 * 64 * (64 + 64)
+    assert total - by_hand == pytest.approx(attention, rel=0.01)
+
+
+def test_the_merged_projection_is_the_three_convolutions() -> None:
+    mixer = create_model("spanet-s", features_only=True).network[4][0].token_mixer
+    x = torch.randn(1, 320, 5, 6)
+    weight, bias = mixer.merged_projection()
+    separate = sum(conv(part) for conv, part in zip(mixer.pws, x.chunk(3, 1), strict=True))
+    torch.testing.assert_close(torch.nn.functional.conv2d(x, weight, bias), separate)
+
+
+def test_mask_origin_reaches_every_mask() -> None:
+    def bases(**options: Any) -> list[int | None]:
+        return [m.base_size for m in on_meta("spanet-s", **options).modules() if isinstance(m, SpectralMask)]
+
+    assert bases(mask_origin="official") == [56] * 4 + [28] * 4 + [14] * 12 + [7] * 4
+    assert bases(mask_origin="official", base_image_size=512)[0] == 128
+    assert bases() == [None] * 24
+
+
+def test_models_are_listed_with_their_facts() -> None:
+    infos = {info.name: info for info in list_models()}
+    assert list(infos) == NAMES
+    edge = infos["fsanet-edge"].as_dict()
+    assert {"name", "family", "params", "macs", "size_hw", "trained"} <= set(edge)
+    assert edge["family"] == "fsanet" and edge["size_hw"] == [360, 480]
+    assert edge["macs"] == count_macs(on_meta("fsanet-edge"), (360, 480))
+    assert infos["spanet-bx"].family == "spanet" and infos["spanet-bx"].params > 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("fsanet-huge", {}, "fsanet-huge"),
+        ("fsanet-edge", {"depth": 3}, "depth"),
+        ("fsanet-edge", {"num_classes": 0}, "num_classes=0"),
+        ("fsanet-r18", {"num_classes": 2.5}, "num_classes=2.5"),
+        ("fsanet-r18", {"form": "timm"}, "timm"),
+        ("spanet-s", {"mask_origin": "centre"}, "centre"),
+        ("spanet-s", {"head": "upernet"}, "upernet"),
+        ("spanet-s", {"base_image_size": 16}, "base_image_size=16"),
+    ],
+)
+def test_bad_names_and_options(name: str, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError) as caught:
+        create_model(name, **options)
+    assert named in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_hw"),
+    [("fsanet-edge", (361, 480)), ("fsanet-edge", (0, 480)), ("fsanet-r18", (0, 0)), ("spanet-s", (31, 64))],
+)
+def test_sizes_that_a_model_cannot_take(name: str, size_hw: tuple[int, int]) -> None:
+    model = on_meta(name)
+    named = "{}x{}".format(*size_hw)
+    for refuse in (
+        lambda: model.config.check_size(size_hw),
+        lambda: model.eval()(torch.empty(1, 3, *size_hw, device="meta")),
+        lambda: count_macs(model, size_hw),
+    ):
+        with pytest.raises(InputError, match=named) as caught:
+            refuse()
+        assert "\n" not in str(caught.value)
+
+
+def test_an_input_that_is_no_batch_of_rgb() -> None:
+    with pytest.raises(InputError, match="takes"):
+        on_meta("fsanet-edge")(torch.empty(1, 4, 64, 64, device="meta"))
