@@ -1,0 +1,24 @@
+"""ONNX file -> engine directory -> open session, on any target. Opening and running needs neither torch nor onnx."""
+
+from __future__ import annotations
+
+from edgefsa.engines.build import PRECISIONS, BuildReport, build_engine
+from edgefsa.engines.opening import inspect_engine, logits_session, open_engine
+from edgefsa.engines.session import LayerPrecision, Session
+from edgefsa.engines.target import Target
+from edgefsa.engines.targets import TARGETS, choose_target, usable_targets
+
+__all__ = [
+    "PRECISIONS",
+    "TARGETS",
+    "BuildReport",
+    "LayerPrecision",
+    "Session",
+    "Target",
+    "build_engine",
+    "choose_target",
+    "inspect_engine",
+    "logits_session",
+    "open_engine",
+    "usable_targets",
+]

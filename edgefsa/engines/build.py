@@ -1,0 +1,157 @@
+"""From an ONNX file to an engine directory that is proved, checked and complete, or to nothing at all."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import edgefsa
+from edgefsa.artifacts import Manifest, atomic_directory, sha256_of_file
+from edgefsa.engines.device import cpu, features_relied_on
+from edgefsa.engines.directory import engine_name
+from edgefsa.engines.precision import layer_counts, prove_precision
+from edgefsa.engines.session import write_golden, write_layers
+from edgefsa.engines.target import SOURCE_NAME, BuildJob, Target, TargetBuild
+from edgefsa.engines.targets import AUTO, choose_target, target_of
+from edgefsa.errors import InputError, PrecisionError, RangesError, TargetError
+
+if TYPE_CHECKING:
+    from edgefsa.quantize import Ranges
+
+PRECISIONS = ("fp32", "fp16", "int8")
+_STEPS = 4
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build made: the engine's directory, what was chosen and why, and how the precision was proved."""
+
+    engine: Path
+    target: str
+    precision: str
+    detail: str
+    why: str
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the report as plain values for JSON."""
+        return {**asdict(self), "engine": str(self.engine)}
+
+
+def build_engine(
+    onnx_path: str | Path,
+    out_dir: str | Path,
+    *,
+    precision: str = "fp32",
+    target: str = AUTO,
+    ranges: Ranges | None = None,
+    overwrite: bool = False,
+    compute_capabilities: Sequence[str] = (),
+    skip: Collection[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> BuildReport:
+    """Build `out_dir`/<model>-<target>-<precision>-<HxW> from an ONNX file that edgefsa exported.
+
+    `precision` is fp32, fp16 or int8 (which needs `ranges`); `skip` are name patterns of nodes that stay in
+    float; `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. The directory appears whole,
+    with its layers' precision proved and a golden output stored, or not at all.
+
+    Raises InputError, GraphError, RangesError, TargetError, BuildError, PrecisionError or OutputError.
+    """
+    from edgefsa.export.graph import load_graph, read_metadata
+
+    begun = time.monotonic()
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
+    if precision == "int8" and ranges is None:
+        raise RangesError(
+            "int8 needs activation ranges; make them with `edgefsa calibrate` and pass --ranges, or pass --data"
+        )
+    source = load_graph(onnx_path)
+    metadata = read_metadata(source, onnx_path)
+    why = "asked for"
+    if target == AUTO:
+        target, why = choose_target(precision)
+    builder = _usable_builder(target, precision, compute_capabilities)
+    engine = Path(out_dir) / engine_name(metadata, target, precision)
+    with atomic_directory(engine, overwrite=overwrite) as directory:
+        _step(progress, 0)
+        shutil.copyfile(onnx_path, directory / SOURCE_NAME)
+        job = BuildJob(directory, source, metadata, precision, ranges, tuple(skip), tuple(compute_capabilities))
+        built = builder.build(job)
+        _step(progress, 1)
+        detail = _complete(directory, job, builder, built, progress)
+    return BuildReport(engine, target, precision, detail, why, round(time.monotonic() - begun, 3))
+
+
+def _usable_builder(name: str, precision: str, compute_capabilities: Sequence[str]) -> Target:
+    builder = target_of(name)
+    reason = builder.unbuildable()
+    if reason is not None:
+        raise TargetError(f"target {name} cannot be built on this machine: {reason}")
+    reason = builder.unsuited(precision)
+    if reason is not None:
+        raise PrecisionError(f"target {name} cannot give {precision} here: {reason}; choose another of either")
+    if compute_capabilities and not builder.takes_compute_capabilities:
+        raise InputError(f"compute capabilities are for GPU targets, not {name}; leave them out")
+    return builder
+
+
+def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
+    if progress is not None:
+        progress(done, _STEPS)
+
+
+def _complete(
+    directory: Path, job: BuildJob, target: Target, built: TargetBuild, progress: Callable[[int, int], None] | None
+) -> str:
+    """Prove the precision, store layers and golden output, and write the manifest; gives the proof in words."""
+    manifest = Manifest(
+        model=job.metadata,
+        target=target.name,
+        precision=job.precision,
+        precision_detail=built.detail,
+        files={},
+        quantization=built.quantization,
+        versions={"edgefsa": edgefsa.__version__, target.package: target.version(), "numpy": np.__version__},
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+    layers = built.layers
+    if built.runs_here:
+        with target.open(directory, manifest) as session:
+            layers = layers or session.layer_precisions()
+            _step(progress, 2)
+            manifest.golden = write_golden(session)
+    proof = prove_precision(job.precision, built.expected, layers, tolerated=built.tolerated, account=built.account)
+    _step(progress, 3)
+    write_layers(directory, layers)
+    counts = layer_counts(layers)
+    manifest.precision_detail = {**built.detail, "proof": proof, "layers": counts}
+    manifest.device = _device(built, [layer.detail for layer in layers], counts)
+    manifest.files = {path.name: sha256_of_file(path) for path in sorted(directory.iterdir())}
+    manifest.write(directory)
+    _step(progress, 4)
+    return _in_words(job.precision, proof, counts)
+
+
+def _device(built: TargetBuild, kernels: list[str], counts: dict[str, int]) -> dict[str, Any]:
+    if not built.uses_cpu:
+        return {"compute_capabilities": built.detail.get("compute_capabilities", [])}
+    here = cpu()
+    needed = features_relied_on(counts, kernels, here)
+    return {"cpu": here.name, "architecture": here.architecture, "cpu_features": needed}
+
+
+def _in_words(precision: str, proof: dict[str, Any], counts: dict[str, int]) -> str:
+    mix = ", ".join(f"{count} in {kind}" for kind, count in counts.items())
+    if precision == "fp32":
+        return f"convolutions and matrix products: {mix}"
+    text = f"{proof['proved']} of {proof['expected']} {precision} layers proved by {proof['account']} ({mix})"
+    return text + "".join(f"; {node} tolerated: {reason}" for node, reason in proof["tolerated"].items())

@@ -1,0 +1,50 @@
+"""From the float32 graph of a build to the one in the asked-for precision. Needs onnx; used at build time only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefsa.engines.target import BuildJob
+from edgefsa.errors import RangesError
+
+if TYPE_CHECKING:
+    import onnx
+
+QUANTISED_NAME = "int8.onnx"
+HALF_NAME = "fp16.onnx"
+
+
+def int8_graph(job: BuildJob, activations: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Quantise the job's graph with its ranges; gives the Q/DQ graph and the manifest's `quantization`.
+
+    `activations` is "int8" (symmetric) or "uint8" (the same scales, zero point 128). RangesError where the job
+    has no ranges or they belong to another model.
+    """
+    from edgefsa.quantize import int8_onnx
+
+    if job.ranges is None:
+        raise RangesError(
+            "int8 needs activation ranges; make them with `edgefsa calibrate` and pass --ranges, or pass --data"
+        )
+    model, summary = int8_onnx(job.source, job.ranges, skip=job.skip, activations=activations)
+    return model, {
+        "method": job.ranges.method,
+        "data": job.ranges.data,
+        "activations": activations,
+        "skip": list(job.skip),
+        **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {}),
+    }
+
+
+def half_graph(job: BuildJob) -> onnx.ModelProto:
+    """Convert the job's graph to float16 where that is safe."""
+    from edgefsa.quantize import fp16_onnx
+
+    return fp16_onnx(job.source)
+
+
+def write_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph; a full disk shows as OSError, which the engine directory turns into one line."""
+    path.write_bytes(model.SerializeToString())

@@ -1,0 +1,66 @@
+"""What an engine directory must satisfy before it is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import edgefsa
+from edgefsa.artifacts import Manifest
+from edgefsa.engines.device import cpu
+from edgefsa.engines.target import Target
+from edgefsa.errors import EngineError, TargetError
+
+_REBUILD = "rebuild it here with `edgefsa build`"
+
+
+def engine_name(model: dict[str, Any], target: str, precision: str) -> str:
+    """Give the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual."""
+    height, width = model["size_hw"]
+    name = f"{model['model']}-{target}-{precision}-{height}x{width}"
+    if model["batch"] != 1:
+        name += f"-batch{model['batch']}"
+    return name if model["outputs"] == "masks" else f"{name}-{model['outputs']}"
+
+
+def check_directory(directory: Path, manifest: Manifest, target: Target, *, files: bool = True) -> None:
+    """Raise EngineError or TargetError, saying what differs and how to mend it, where an engine cannot run here.
+
+    Compared are the tool's and the runtime's versions, the CPU features that the build's proof rests on, and
+    (with `files`) the hash of every file.
+    """
+    _check_versions(directory, manifest, target)
+    reason = target.unusable()
+    if reason is not None:
+        raise TargetError(f"{directory.name} cannot run on this machine: {reason}")
+    _check_cpu(directory, manifest)
+    if files:
+        manifest.check_files(directory)
+
+
+def _check_versions(directory: Path, manifest: Manifest, target: Target) -> None:
+    built = manifest.versions.get("edgefsa", "unknown")
+    if _leading(built, 2) != _leading(edgefsa.__version__, 2):
+        raise EngineError(
+            f"{directory.name} was built by edgefsa {built}, and this is {edgefsa.__version__}; {_REBUILD}"
+        )
+    built, here = manifest.versions.get(target.package, "unknown"), target.version()
+    if here and _leading(built, target.version_parts) != _leading(here, target.version_parts):
+        raise EngineError(f"{directory.name} was built with {target.package} {built}, and here is {here}; {_REBUILD}")
+
+
+def _leading(version: str, parts: int) -> list[str]:
+    return version.split(".")[:parts]
+
+
+def _check_cpu(directory: Path, manifest: Manifest) -> None:
+    needed, here = manifest.device.get("cpu_features", []), cpu()
+    architecture = manifest.device.get("architecture", here.architecture)
+    if needed and architecture != here.architecture:
+        raise EngineError(f"{directory.name} was built for {architecture}, and this is {here.architecture}; {_REBUILD}")
+    missing = [feature for feature in needed if feature not in here.features]
+    if missing:
+        raise EngineError(
+            f"{directory.name} was proved on a CPU with {', '.join(missing)} ({manifest.device.get('cpu')}), which "
+            f"this one ({here.name}) lacks; {_REBUILD}"
+        )

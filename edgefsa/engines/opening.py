@@ -1,0 +1,72 @@
+"""From an engine directory to a session, after the checks that say what differs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgefsa.artifacts import Manifest
+from edgefsa.engines.directory import check_directory
+from edgefsa.engines.session import Session, read_layers
+from edgefsa.engines.targets import target_of
+
+
+def open_engine(path: str | Path, *, check: bool = True, threads: int | None = None) -> Session:
+    """Give the session of an engine directory, to be entered with `with`.
+
+    Versions and CPU features are always compared with the manifest; with `check` the files' hashes are too, and
+    entering repeats the golden output. `threads` limits the CPU threads of a run; None uses all cores.
+
+    Raises EngineError, with what differs and how to rebuild, or TargetError where the runtime is missing.
+    """
+    directory = Path(path)
+    manifest = Manifest.read(directory)
+    target = target_of(manifest.target)
+    check_directory(directory, manifest, target, files=check)
+    session = target.open(directory, manifest, threads=threads)
+    session.check_golden = check
+    return session
+
+
+def logits_session(path: str | Path, *, threads: int | None = None) -> Session:
+    """Give a session of the same engine whose run returns float32 logits [N, K, h, w] instead of masks.
+
+    It is made for comparing stages, and may import onnx. Raises what `open_engine` raises, and TargetError where
+    the target cannot give logits from an engine that was built for masks.
+    """
+    directory = Path(path)
+    manifest = Manifest.read(directory)
+    target = target_of(manifest.target)
+    check_directory(directory, manifest, target)
+    if manifest.model["outputs"] == "logits":
+        return target.open(directory, manifest, threads=threads)
+    return target.open_logits(directory, manifest, threads=threads)
+
+
+def inspect_engine(path: str | Path) -> dict[str, Any]:
+    """Tell what an engine is without running it, also on a machine that cannot.
+
+    Returns {"summary": for people, "manifest", "layers": [{"name", "kind", "precision", "detail", "nodes"}]}.
+    Raises EngineError where the directory is damaged.
+    """
+    directory = Path(path)
+    manifest = Manifest.read(directory)
+    manifest.check_files(directory)
+    height, width = manifest.model["size_hw"]
+    detail = manifest.precision_detail
+    proof = detail["proof"]
+    summary = {
+        "engine": str(directory),
+        "model": manifest.model["model"],
+        "weights": manifest.model["weights"].get("kind", ""),
+        "input": f"uint8 [{manifest.model['batch']}, {height}, {width}, 3] BGR",
+        "output": manifest.model["outputs"],
+        "target": " ".join([manifest.target, manifest.versions.get(target_of(manifest.target).package, "")]),
+        "precision": f"{manifest.precision} (compute {detail['compute']}, the rest {detail['float']})",
+        "proved": f"{proof['proved']} of {proof['expected']} layers, by {proof['account']}",
+        "built": f"{manifest.created} by edgefsa {manifest.versions.get('edgefsa', '')}",
+        "device": ", ".join(f"{key} {value}" for key, value in manifest.device.items()),
+    }
+    layers = [asdict(layer) for layer in read_layers(directory)]
+    return {"summary": summary, "manifest": asdict(manifest), "layers": layers}

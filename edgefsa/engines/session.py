@@ -1,0 +1,183 @@
+"""An open engine: frames in, masks out, the same on every target. Imports neither torch nor onnx."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefsa.artifacts import Manifest
+from edgefsa.errors import EngineError, InputError
+
+LAYERS_NAME = "layers.json"
+GOLDEN_NAME = "golden.npz"
+# The same runtime on the same kind of CPU repeats itself but for the order of some sums.
+_GOLDEN_AGREEMENT = 0.99
+_GOLDEN_RELATIVE_L2 = 0.02
+
+Frames = npt.NDArray[np.uint8]
+Outputs = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LayerPrecision:
+    """What one layer of an engine runs in, as its runtime tells it.
+
+    `precision` is "int8", "f32", "bf16", "f16", or the runtime's own word; `detail` names the kernel where the
+    runtime does; `nodes` are the ONNX nodes that were fused into the layer.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    detail: str = ""
+    nodes: tuple[str, ...] = ()
+
+
+class Session(ABC):
+    """Runs one engine, loaded by `with` and released after it; for one thread at a time.
+
+    with open_engine("engines/fsanet-edge-openvino-int8-360x480") as session:
+        masks = session.run(frames)
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        if threads is not None and threads < 1:
+            raise InputError(f"threads is {threads}; give 1 or more, or leave it out for all cores")
+        self.threads = threads
+        self.check_golden = False
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the frames, in pixels."""
+        height, width = self.manifest.model["size_hw"]
+        return int(height), int(width)
+
+    @property
+    def batch(self) -> int:
+        """How many frames one run takes."""
+        return int(self.manifest.model["batch"])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """The shape of a run's frames, [N, H, W, 3]."""
+        return (self.batch, *self.size_hw, 3)
+
+    def __enter__(self) -> Session:
+        self._load()
+        if self.check_golden and self.manifest.golden:
+            try:
+                check_golden_output(self)
+            except BaseException:
+                self._release()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def run(self, frames: Frames) -> Outputs:
+        """Segment uint8 [N, H, W, 3] BGR frames: class indices uint8 [N, H, W], or float32 logits [N, K, h, w].
+
+        The frames are read in place, without a copy, where they lie contiguous; the result belongs to the
+        caller. Raises InputError for another shape or type, EngineError where the runtime fails.
+        """
+        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != self.input_shape:
+            raise InputError(f"the engine takes uint8 {list(self.input_shape)} (N, H, W, BGR), not {_describe(frames)}")
+        return self._infer(np.ascontiguousarray(frames))
+
+    def layer_precisions(self) -> list[LayerPrecision]:
+        """Tell what each layer runs in, as it was recorded when the engine was built."""
+        return read_layers(self.directory)
+
+    @abstractmethod
+    def _load(self) -> None: ...
+
+    @abstractmethod
+    def _release(self) -> None: ...
+
+    @abstractmethod
+    def _infer(self, frames: Frames) -> Outputs: ...
+
+    def _not_open(self) -> EngineError:
+        return EngineError(f"{self.directory.name} is not open; use it as `with open_engine(path) as session:`")
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__
+
+
+def write_layers(directory: Path, layers: list[LayerPrecision]) -> None:
+    """Store the layers' precisions in the engine directory."""
+    text = json.dumps([asdict(layer) for layer in layers], indent=1)
+    (directory / LAYERS_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_layers(directory: Path) -> list[LayerPrecision]:
+    """Read what `write_layers` stored; EngineError where it is missing."""
+    try:
+        rows = json.loads((directory / LAYERS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{directory / LAYERS_NAME} cannot be read ({error}); rebuild the engine") from error
+    return [LayerPrecision(**{**row, "nodes": tuple(row["nodes"])}) for row in rows]
+
+
+def golden_frames(input_shape: tuple[int, int, int, int]) -> Frames:
+    """Make the frames of the golden check: blocks of colour with noise, the same on every machine."""
+    batch, height, width, _ = input_shape
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 224, (batch, -(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+    large = blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+    return large + rng.integers(0, 32, input_shape, dtype=np.uint8)
+
+
+def write_golden(session: Session) -> dict[str, str]:
+    """Run an open session on the golden frames and store both; gives the manifest's `golden`."""
+    frames = golden_frames(session.input_shape)
+    np.savez_compressed(session.directory / GOLDEN_NAME, frames=frames, outputs=session.run(frames))
+    return {"file": GOLDEN_NAME, "frames": "frames", "outputs": "outputs"}
+
+
+def check_golden_output(session: Session) -> None:
+    """Repeat the golden run; EngineError where an open session gives something else than it did at the build."""
+    names = session.manifest.golden
+    try:
+        with np.load(session.directory / names["file"]) as stored:
+            frames, expected = stored[names["frames"]], stored[names["outputs"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"{session.directory / GOLDEN_NAME} cannot be read ({error}); rebuild the engine") from error
+    fault = _difference(session.run(frames), expected)
+    if fault:
+        raise EngineError(
+            f"{session.directory.name} does not repeat its golden output on this machine ({fault}); "
+            "rebuild it here with `edgefsa build`"
+        )
+
+
+def _difference(found: Outputs, expected: Outputs) -> str:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return f"{_describe(found)} in place of {_describe(expected)}"
+    if expected.dtype == np.uint8:
+        agreement = float((found == expected).mean())
+        return "" if agreement >= _GOLDEN_AGREEMENT else f"{100 * agreement:.1f} % of the pixels agree"
+    distance = float(np.linalg.norm(found - expected) / max(float(np.linalg.norm(expected)), 1e-12))
+    return "" if distance <= _GOLDEN_RELATIVE_L2 else f"relative L2 distance {distance:.1e}"
+
+
+def first_line(error: BaseException) -> str:
+    """Give the most telling line of a runtime's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (told or lines or [type(error).__name__])[-1][:300]

@@ -1,0 +1,100 @@
+"""What every target offers: may it be used here, build, open."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefsa.artifacts import Manifest
+from edgefsa.engines.session import LayerPrecision, Session
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgefsa.quantize import Ranges
+
+SOURCE_NAME = "model.onnx"
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """What a target builds from: `source` is the float32 graph with its function bodies, `directory` gets the files."""
+
+    directory: Path
+    source: onnx.ModelProto
+    metadata: dict[str, Any]
+    precision: str
+    ranges: Ranges | None = None
+    skip: Collection[str] = ()
+    compute_capabilities: Sequence[str] = ()
+
+
+@dataclass
+class TargetBuild:
+    """What a target made of a job.
+
+    `expected` names the ONNX nodes that have to run in the asked-for precision and `layers` the runtime's own
+    account of what they run in; empty layers are asked from the opened session. `tolerated` maps a node that
+    may stay in float to the reason. `runs_here` is false where this machine can build but not run.
+    """
+
+    detail: dict[str, Any]
+    expected: list[str] = field(default_factory=list)
+    layers: list[LayerPrecision] = field(default_factory=list)
+    tolerated: dict[str, str] = field(default_factory=dict)
+    quantization: dict[str, Any] | None = None
+    account: str = ""
+    runs_here: bool = True
+    uses_cpu: bool = True
+
+
+class Target(ABC):
+    """One runtime. Its package is imported only inside the methods, when they are called."""
+
+    name: str
+    package: str
+    extra: str
+    # How many parts of the runtime's version an engine is tied to.
+    version_parts = 1
+    takes_compute_capabilities = False
+
+    @abstractmethod
+    def unusable(self) -> str | None:
+        """Give why engines of this target cannot run on this machine, or None where they can."""
+
+    def unbuildable(self) -> str | None:
+        """Give why engines of this target cannot be built on this machine, or None where they can."""
+        return self.unusable()
+
+    def unsuited(self, precision: str) -> str | None:
+        """Give why `auto` should not pick this target for `precision` on this machine, or None."""
+        return None
+
+    @abstractmethod
+    def build(self, job: BuildJob) -> TargetBuild:
+        """Write the target's files into `job.directory`; BuildError or TargetError where that fails."""
+
+    @abstractmethod
+    def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
+        """Give the session of an engine directory, not loaded yet."""
+
+    @abstractmethod
+    def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
+        """Give a session of the same engine whose run returns float32 logits [N, K, h, w]; may import onnx."""
+
+    def version(self) -> str:
+        """Give the runtime's version, or "" where it is not installed."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def missing_package(self) -> str | None:
+        """Give the reason "not installed" with its remedy, or None where the package is there."""
+        if self.version():
+            return None
+        return f"the package {self.package} is not installed; pip install 'edgefsa[{self.extra}]'"

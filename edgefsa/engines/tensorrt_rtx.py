@@ -1,0 +1,191 @@
+"""TensorRT for RTX: engines built ahead of time, on any machine, for GPUs of given compute capabilities.
+
+The network is strongly typed: the types in the ONNX file (float16 tensors, Q/DQ pairs) are the types it runs in.
+Function bodies go in as they are. Without a GPU TensorRT refuses to load an engine, also for its inspector, so
+the account of the layers is the typed network that the engine was compiled from.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefsa.artifacts import Manifest
+from edgefsa.engines.convert import HALF_NAME, QUANTISED_NAME, half_graph, int8_graph, write_graph
+from edgefsa.engines.device import gpus
+from edgefsa.engines.precision import half_nodes, quantised_nodes
+from edgefsa.engines.session import LayerPrecision, Session
+from edgefsa.engines.target import BuildJob, Target, TargetBuild
+from edgefsa.errors import BuildError, InputError, TargetError
+
+if TYPE_CHECKING:
+    import onnx
+
+ENGINE_NAME = "engine.plan"
+DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9")
+_COMPUTE = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
+_WORDS = {"FLOAT": "f32", "HALF": "f16"}
+
+
+class TensorRtRtxTarget(Target):
+    """Builds plans for RTX GPUs; runs them where there is one."""
+
+    name = "tensorrt-rtx"
+    package = "tensorrt_rtx"
+    extra = "rtx"
+    version_parts = 2
+    takes_compute_capabilities = True
+
+    def unbuildable(self) -> str | None:
+        """Give why it cannot build here; it needs its package, and no GPU."""
+        return self.missing_package()
+
+    def unusable(self) -> str | None:
+        """Give why engines of this target cannot run on this machine, or None where they can."""
+        if self.missing_package() is not None:
+            return self.missing_package()
+        if not gpus():
+            return "the driver shows no NVIDIA GPU (an engine can be built here, and run on a machine with an RTX GPU)"
+        known = known_capabilities()
+        if not any(gpu.compute_capability in known for gpu in gpus()):
+            found = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus())
+            return f"it runs on GPUs of compute capability {', '.join(known)}, and here is {found}"
+        if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
+            return f"the package cuda-bindings is not installed; pip install 'edgefsa[{self.extra}]'"
+        return None
+
+    def build(self, job: BuildJob) -> TargetBuild:
+        """Compile engine.plan for the asked-for compute capabilities; runs here only where an RTX GPU is."""
+        from edgefsa.export.graph import inline_functions
+
+        quantization, graph, expected = None, job.source, []
+        if job.precision == "int8":
+            graph, quantization = int8_graph(job, "int8")
+            expected = quantised_nodes(inline_functions(graph).graph)
+            write_graph(graph, job.directory / QUANTISED_NAME)
+        elif job.precision == "fp16":
+            graph = half_graph(job)
+            expected = half_nodes(inline_functions(graph).graph)
+            write_graph(graph, job.directory / HALF_NAME)
+        capabilities = tuple(job.compute_capabilities) or DEFAULT_COMPUTE_CAPABILITIES
+        layers = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
+        rest = "f16" if job.precision == "fp16" else "f32"
+        return TargetBuild(
+            detail={"compute": _COMPUTE[job.precision], "float": rest, "compute_capabilities": list(capabilities)},
+            expected=expected,
+            layers=layers,
+            quantization=quantization,
+            account="TensorRT's strongly typed network",
+            runs_here=self.unusable() is None,
+            uses_cpu=False,
+        )
+
+    def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
+        """Give the session, not loaded yet."""
+        from edgefsa.engines.tensorrt_rtx_session import TensorRtRtxSession
+
+        return TensorRtRtxSession(directory, manifest, threads=threads)
+
+    def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
+        """Refuse: a plan has no other outputs than it was built with."""
+        raise TargetError(
+            f"{directory.name} gives masks only, as a plan has no other outputs; build it with --outputs logits"
+        )
+
+
+def known_capabilities() -> list[str]:
+    """List the compute capabilities that this TensorRT-RTX builds for, as in "8.9"."""
+    import tensorrt_rtx
+
+    names = [name for name in dir(tensorrt_rtx.ComputeCapability) if name.startswith("SM") and name[2:].isdigit()]
+    return [f"{int(name[2:-1])}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
+
+
+def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str]) -> list[LayerPrecision]:
+    import tensorrt_rtx
+
+    known = known_capabilities()
+    for capability in capabilities:
+        if capability not in known:
+            raise InputError(
+                f"compute capability {capability} is unknown to TensorRT-RTX {tensorrt_rtx.__version__}; "
+                f"use some of {', '.join(known)}"
+            )
+    logger = _quiet_logger()
+    builder = tensorrt_rtx.Builder(logger)
+    network = builder.create_network(1 << int(tensorrt_rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    # The parser and the network refer to the bytes of the graph: it stays alive until the plan is made.
+    data = graph.SerializeToString()
+    _parse(tensorrt_rtx.OnnxParser(network, logger), data)
+    config = builder.create_builder_config()
+    config.profiling_verbosity = tensorrt_rtx.ProfilingVerbosity.DETAILED
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        value = getattr(tensorrt_rtx.ComputeCapability, f"SM{capability.replace('.', '')}")
+        config.set_compute_capability(value, index)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise BuildError(f"TensorRT-RTX cannot build this network: {logger.last_error() or 'it gave no reason'}")
+    path.write_bytes(plan)
+    return _network_layers(network)
+
+
+def _quiet_logger() -> Any:
+    import tensorrt_rtx
+
+    class Logger(tensorrt_rtx.ILogger):  # type: ignore[misc]
+        """Keeps errors for our own messages and prints nothing."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity in (tensorrt_rtx.ILogger.ERROR, tensorrt_rtx.ILogger.INTERNAL_ERROR):
+                self.errors.append(text)
+
+        def last_error(self) -> str:
+            # What a machine without a driver cannot answer is not what stopped the build.
+            told = [text for text in self.errors if "Cuda Runtime" not in text and "CUDA GPU" not in text]
+            return " ".join(told[-1].split()) if told else ""
+
+    return Logger()
+
+
+def _parse(parser: Any, data: bytes) -> None:
+    if parser.parse(data):
+        return
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    reasons = []
+    for error in errors:
+        reason = str(error.desc()).split("\n[checkMacros")[0]
+        reasons.append(f"node {error.node_name() or '?'} ({error.node_operator() or '?'}): {' '.join(reason.split())}")
+    raise BuildError(f"TensorRT-RTX cannot take this graph: {'; '.join(reasons) or 'it gave no reason'}")
+
+
+def _network_layers(network: Any) -> list[LayerPrecision]:
+    import tensorrt_rtx
+
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    dequantised = {layer.get_output(0).name for layer in layers if layer.type == tensorrt_rtx.LayerType.DEQUANTIZE}
+    found = []
+    for layer in layers:
+        if layer.type == tensorrt_rtx.LayerType.CONSTANT:
+            continue
+        inputs = [layer.get_input(index) for index in range(layer.num_inputs)]
+        factors = [tensor.name for tensor in inputs[:2] if tensor is not None]
+        multiplies = layer.type.name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+        integer = multiplies and len(factors) == 2 and all(name in dequantised for name in factors)
+        kind = layer.get_output(0).dtype.name
+        precision = "int8" if integer else _WORDS.get(kind, kind.lower())
+        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, nodes=(_onnx_node(layer),)))
+    return found
+
+
+def _onnx_node(layer: Any) -> str:
+    """Give the ONNX node that the parser noted in the layer's metadata, "[ONNX Layer: conv1]"."""
+    text = str(layer.metadata)
+    _, marker, rest = text.partition("[ONNX Layer: ")
+    return rest.split("]")[0] if marker else layer.name
