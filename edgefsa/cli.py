@@ -56,7 +56,18 @@ def models(json: JsonFlag = False) -> None:
     """
     from edgefsa.models import list_models
 
-    rows = [info.as_dict() for info in list_models()]
+    rows = [
+        {
+            "name": info.name,
+            "family": info.family,
+            "params": info.params,
+            "macs": info.macs,
+            "size_hw": info.default_size_hw,
+            "num_classes": info.num_classes,
+            "trained": info.weights is not None,
+        }
+        for info in list_models()
+    ]
     text = console.table(
         ["model", "family", "params (M)", "GMACs", "size", "weights"],
         [
@@ -187,6 +198,8 @@ def predict(
     style = OverlayStyle(alpha=alpha, legend=legend, contours=contours)
     with console.progress("frames") as progress:
         result = predict_source(engine, source, output, style=style, limit=limit, progress=progress)
+    for note in result["notes"]:
+        console.message(f"note: {note}")
     _warn_of(engine)
     console.emit(result, as_json=json, text=console.facts(result))
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgefsa.artifacts import Manifest
 from tests.commands.conftest import Run
 
 
@@ -24,12 +25,12 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def edit_manifest(engine: Path, **changes: object) -> None:
-    path = engine / "manifest.json"
-    manifest = json.loads(path.read_text())
+    """Change fields of a manifest as another build would have written them (it guards itself with a hash)."""
+    manifest = Manifest.read(engine)
     for name, value in changes.items():
-        assert name in manifest
-        manifest[name] = value
-    path.write_text(json.dumps(manifest))
+        assert hasattr(manifest, name)
+        setattr(manifest, name, value)
+    manifest.write(engine)
 
 
 # Frames ---------------------------------------------------------------------------------------------------------
