@@ -32,7 +32,7 @@ def paint_building(stage: Stage, house: Building) -> None:
     if not front.flat_roof:
         _roof(stage, house, front, near, along, away, width)
     end = away * house.depth
-    if (-along) @ near < 0:
+    if (-along) @ near < 0 and house.covered < height:
         _end_wall(stage, house, front, near, away, height)
     elif along @ (far + 0.01 * along) < 0:
         _end_wall(stage, house, front, far, away, height)
@@ -47,7 +47,7 @@ def paint_building(stage: Stage, house: Building) -> None:
 
 
 def _texture_scale(pixels_per_metre: float) -> int:
-    return 32 if pixels_per_metre > 40 else 20 if pixels_per_metre > 16 else 10
+    return 32 if pixels_per_metre > 50 else 20 if pixels_per_metre > 20 else 10
 
 
 def _end_wall(stage: Stage, house: Building, front: Front, corner: Points, away: Points, height: float) -> None:
@@ -72,6 +72,8 @@ def _roof(stage: Stage, house: Building, front: Front, near: Points, along: Poin
     if np.cross(along, slope) @ eaves * np.cross(along, slope)[1] < 0:
         texture = _tiles(front.roof, house.seed % 4)
         stage.panel(eaves, along, slope, texture, np.array([width, length]), Label.BUILDING)
+    if near[2] > 100:
+        return
     rng = stream(house.seed, "chimneys")
     ridge = near + away * half + _UP * (house.height + rise)
     for _ in range(int(rng.integers(0, 3))):
@@ -183,11 +185,12 @@ def _open(stage: Stage, barrier: Barrier, near: Points, far: Points) -> None:
     length = float(np.linalg.norm(far - near))
     count = int(length / pitch)
     feet = near + (far - near) * (np.arange(count)[:, None] + 0.5) / max(count, 1)
-    spacing = pitch * abs(unit(far - near) @ np.array([1.0, 0.0, 0.0])) * stage.view.scale(depth)
+    facing = abs(float(unit(far - near)[0]))
+    spacing = pitch * facing * stage.view.scale(depth)
     if spacing > 0.7 or depth < 25:
         tops = feet + _UP * barrier.height
         bars = np.stack([stage.view.project(feet + _UP * base), stage.view.project(tops)], axis=1)
-        breadth = (0.09 if barrier.kind == "pickets" else 0.025) * stage.view.lens.focal / feet[:, 2]
+        breadth = (0.09 * facing if barrier.kind == "pickets" else 0.025) * stage.view.lens.focal / feet[:, 2]
         for bar, wide in zip(bars, breadth, strict=True):
             stage.canvas.line(bar, wide, lit, surface)
     for height in (barrier.height, 0.12 * barrier.height + base):

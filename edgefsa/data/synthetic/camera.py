@@ -6,6 +6,7 @@ the centre line. Camera coordinates are (right, up, forward) in metres from the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,36 +69,42 @@ class View:
         self.lens = lens
         self.s = s
         self.height = height
-        self._grid = s - _BEHIND_M + np.arange(0.0, REACH_M + 2 * _BEHIND_M, 1.0)
+        self._first = s - _BEHIND_M
+        grid = self._first + np.arange(0.0, REACH_M + 2 * _BEHIND_M, 1.0)
         self.heading = float(bend.heading(np.array([s]))[0]) + yaw
-        turn = bend.heading(self._grid) - self.heading
-        right, forward = _running_sum(np.sin(turn)), _running_sum(np.cos(turn))
-        self._turn = turn
+        self._turn = bend.heading(grid) - self.heading
+        right, forward = _running_sum(np.sin(self._turn)), _running_sum(np.cos(self._turn))
+        self._right = right - np.interp(s, grid, right) - x * np.cos(yaw)
+        self._forward = forward - np.interp(s, grid, forward) - x * np.sin(yaw)
         self.east, self.north = _place(bend, s)
-        self._right = right - np.interp(s, self._grid, right) - x * np.cos(yaw)
-        self._forward = forward - np.interp(s, self._grid, forward) - x * np.sin(yaw)
 
     def points(self, x: Points | float, y: Points | float, s: Points | float) -> Points:
-        """Give camera coordinates [N, 3] of road coordinates (arrays or numbers that broadcast)."""
-        x, y, s = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (x, y, s)))
-        turn = np.interp(s, self._grid, self._turn)
-        right = np.interp(s, self._grid, self._right) + x * np.cos(turn)
-        forward = np.interp(s, self._grid, self._forward) - x * np.sin(turn)
-        return np.stack([right, y - self.height, forward], axis=-1)
+        """Give camera coordinates [..., 3] of road coordinates (arrays or numbers that broadcast)."""
+        at = np.asarray(s, np.float64) - self._first
+        index = np.clip(at.astype(np.int64), 0, len(self._turn) - 2)
+        share = at - index
+        turn = self._turn[index] + share * (self._turn[index + 1] - self._turn[index])
+        right = self._right[index] + share * (self._right[index + 1] - self._right[index])
+        forward = self._forward[index] + share * (self._forward[index + 1] - self._forward[index])
+        points = np.empty((*np.broadcast(at, x, y).shape, 3))
+        points[..., 0] = right + x * np.cos(turn)
+        points[..., 1] = y - self.height
+        points[..., 2] = forward - x * np.sin(turn)
+        return points
 
     def pose(self, x: float, y: float, s: float, heading: float = 0.0) -> Pose:
         """Give the frame of an object that stands at (x, y, s) and looks along the road, turned by `heading`."""
-        turn = float(np.interp(s, self._grid, self._turn)) + heading
-        sine, cosine = np.sin(turn), np.cos(turn)
+        turn = float(np.interp(s - self._first, np.arange(len(self._turn)), self._turn)) + heading
+        sine, cosine = math.sin(turn), math.cos(turn)
         axes = np.array([[cosine, 0.0, -sine], [0.0, 1.0, 0.0], [sine, 0.0, cosine]])
         return Pose(self.points(x, y, s), axes)
 
     def project(self, points: Points) -> Points:
         """Give pixels [..., 2] of camera coordinates [..., 3] with forward > 0."""
-        scale = self.lens.focal / points[..., 2]
-        u = self.lens.centre_u + points[..., 0] * scale
-        v = self.lens.horizon_v - points[..., 1] * scale
-        return np.stack([u, v], axis=-1)
+        pixels = points[..., :2] * (self.lens.focal / points[..., 2:])
+        pixels[..., 1] *= -1
+        pixels += (self.lens.centre_u, self.lens.horizon_v)
+        return pixels
 
     def scale(self, depth: float) -> float:
         """Pixels a metre at that depth."""

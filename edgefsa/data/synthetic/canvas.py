@@ -122,15 +122,15 @@ class Canvas:
         if u0 >= u1 or v0 >= v1:
             return
         cut = np.s_[v0 - top : v1 - top, u0 - left : u1 - left]
-        painted = cv2.cvtColor(np.ascontiguousarray(sprite[cut]), cv2.COLOR_BGR2BGRA)
+        painted = cv2.cvtColor(sprite[cut], cv2.COLOR_BGR2BGRA)
         painted[..., 3] = surface
-        cv2.copyTo(painted, np.ascontiguousarray(mask[cut]), self.pixels[v0:v1, u0:u1])
+        cv2.copyTo(painted, mask[cut], self.pixels[v0:v1, u0:u1])
 
     def resolve(self) -> tuple[Floats, Pixels, Floats, Pixels]:
         """Give the picture float32 [H, W, 3], label uint8 [H, W], 1 / depth float32 [H, W] and material [H, W]."""
         height, width = self.size_hw
         picture = cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)[..., :3].astype(np.float32)
-        numbers = self.pixels[::SUPERSAMPLING, ::SUPERSAMPLING, 3]
+        numbers = self._numbers()
         planes = np.zeros((_MAX_SURFACES, 3), np.float32)
         planes[: len(self._planes)] = self._planes
         u = np.arange(width, dtype=np.float32) * SUPERSAMPLING
@@ -138,6 +138,14 @@ class Canvas:
         inverse_depth = planes[numbers, 0] + planes[numbers, 1] * u + planes[numbers, 2] * v
         np.clip(inverse_depth, 0, 1, out=inverse_depth)
         return picture, self._table(self._classes)[numbers], inverse_depth, self._table(self._materials)[numbers]
+
+    def _numbers(self) -> Pixels:
+        # A pixel's surface is that of its first sample; where that is sky, any other of its samples goes first, so
+        # that thin things keep their label and fade with their own distance.
+        planes = self.pixels[..., 3]
+        first = planes[::SUPERSAMPLING, ::SUPERSAMPLING]
+        rest = np.maximum(np.maximum(planes[1::2, 1::2], planes[::2, 1::2]), planes[1::2, ::2])
+        return np.where(first == Label.SKY, rest, first)
 
     @staticmethod
     def _table(values: list[Label] | list[Material]) -> Pixels:
@@ -175,8 +183,8 @@ def lit_texture(texture: Pixels, light: Colour) -> Pixels:
 
 
 def fixed_point(pixels: Points) -> npt.NDArray[np.int32]:
-    """Give pixels as OpenCV's drawing takes them with sub-pixel places, kept far from integer overflow."""
-    return np.round(np.clip(pixels, -3e4, 3e4) * (1 << _SHIFT)).astype(np.int32)
+    """Give pixels as OpenCV's drawing takes them: integers in sixteenths."""
+    return np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
 
 
 def _prefiltered(texture: Pixels, to_pixels: Points, outline: Points) -> tuple[Pixels, Points]:

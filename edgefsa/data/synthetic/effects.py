@@ -12,6 +12,9 @@ from edgefsa.data.synthetic.noise import TILE, fractal_tile, grain_tile, joint_t
 from edgefsa.data.synthetic.stage import Stage
 
 
+_PIVOT = 96.0
+
+
 @dataclass(frozen=True)
 class CameraLook:
     """How the camera renders light: gain, contrast around mid grey, (B, G, R) balance, and its flaws."""
@@ -29,10 +32,10 @@ def draw_look(rng: np.random.Generator) -> CameraLook:
     """Draw a camera's rendering."""
     warm = float(rng.normal(0, 0.035))
     return CameraLook(
-        exposure=float(np.clip(rng.normal(0.97, 0.14), 0.6, 1.3)),
-        contrast=float(rng.uniform(0.98, 1.28)),
+        exposure=float(np.clip(rng.normal(1.04, 0.12), 0.72, 1.3)),
+        contrast=float(rng.uniform(1.05, 1.42)),
         balance=(1.0 - warm, 1.0 + float(rng.normal(0, 0.01)), 1.0 + warm),
-        saturation=float(rng.uniform(0.75, 1.1)),
+        saturation=float(rng.uniform(0.55, 1.05)),
         vignette=float(rng.uniform(0.0, 0.28)),
         blur=float(rng.uniform(0.0, 0.6)),
         noise=float(rng.uniform(0.8, 4.0)),
@@ -55,7 +58,7 @@ def texture_ground(stage: Stage, picture: Floats, inverse_depth: Floats, materia
     north = cosine * depth - sine * right + np.float32(view.north)
     fade = np.clip(12.0 / depth, 0, 1)
     tone = 0.10 * _sampled(fractal_tile(coarsest=8, octaves=6, persistence=0.75, seed=7), east, north, 9.0)
-    tone += 0.16 * fade * _sampled(grain_tile(), east, north, 34.0)
+    tone += 0.12 * fade * _sampled(grain_tile(), east, north, 70.0)
     slabs = material[rows] == Material.PAVING
     tone += np.where(slabs, 0.13 * fade * _sampled(joint_tile(16, 16, -1.6, False), east, north, TILE / 9.6), 0)
     grass = material[rows] == Material.GRASS
@@ -102,7 +105,7 @@ def add_glows(stage: Stage, picture: Floats) -> None:
     for u, v, radius, colour in stage.glows:
         if -50 < u < 2 * SUPERSAMPLING * width and -50 < v < 2 * SUPERSAMPLING * height:
             cv2.circle(glow, (round(u / shrink), round(v / shrink)), max(1, round(radius * 0.35 / shrink)), colour, -1)
-    wide = cv2.GaussianBlur(glow, (0, 0), max(2.0, height / 60)) * 2.2 + cv2.GaussianBlur(glow, (0, 0), 1.2) * 0.7
+    wide = cv2.GaussianBlur(glow, (0, 0), max(2.0, height / 60)) * 1.1 + cv2.GaussianBlur(glow, (0, 0), 1.2) * 0.7
     picture += cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -111,12 +114,12 @@ def add_rain(picture: Floats, amount: float, rng: np.random.Generator) -> None:
     if not amount:
         return
     height, width = picture.shape[:2]
-    drops = (rng.random((height, width), np.float32) > 0.9965).astype(np.float32)
+    drops = (rng.random((height, width), np.float32) > 0.9985).astype(np.float32)
     length = max(5, height // 22)
     streak = np.zeros((length, 5), np.float32)
     cv2.line(streak, (3, 0), (1, length - 1), (1.0,), 1)
     veil = cv2.filter2D(drops, -1, streak)
-    picture += (34.0 * amount * np.minimum(veil, 1.0))[..., None]
+    picture += (22.0 * amount * np.minimum(veil, 1.0))[..., None]
 
 
 def photograph(picture: Floats, look: CameraLook, rng: np.random.Generator) -> Pixels:
@@ -124,12 +127,12 @@ def photograph(picture: Floats, look: CameraLook, rng: np.random.Generator) -> P
     height, width = picture.shape[:2]
     if look.blur > 0.25:
         picture = cv2.GaussianBlur(picture, (0, 0), look.blur)
-    grey = picture.mean(axis=2, keepdims=True)
-    picture = grey + (picture - grey) * np.float32(look.saturation)
+    mixing = look.saturation * np.eye(3) + (1 - look.saturation) / 3
+    gain = look.contrast * look.exposure * np.array(look.balance)
+    picture = cv2.transform(picture, gain[:, None] * mixing)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
-    darkening = 1.0 - np.float32(look.vignette) * 0.5 * (x * x + y * y)
-    picture = picture * (darkening[..., None] * (np.array(look.balance, np.float32) * np.float32(look.exposure)))
-    picture = 118 + (picture - 118) * np.float32(look.contrast)
-    picture += rng.standard_normal(picture.shape, np.float32) * np.float32(look.noise)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    picture *= (1.0 - np.float32(look.vignette) * 0.5 * (x * x + y * y))[..., None]
+    noise = rng.standard_normal((height, width), np.float32) * np.float32(look.noise)
+    picture += (noise + np.float32(_PIVOT * (1 - look.contrast)))[..., None]
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)

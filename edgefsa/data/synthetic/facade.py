@@ -8,8 +8,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgefsa.data.synthetic.canvas import Colour, Pixels
-from edgefsa.data.synthetic.noise import crop, fractal_tile, grain_tile, joint_tile, stream
+from edgefsa.data.synthetic.canvas import Colour, Pixels, lit_texture
+from edgefsa.data.synthetic.noise import TILE, stream, wall_tile
 from edgefsa.data.synthetic.weather import mixed, scaled
 
 # (B, G, R) of walls, by material.
@@ -96,16 +96,18 @@ def front_texture(style: str, seed: int, width_m: float, height_m: float, scale:
 def wall_texture(front: Front, width_m: float, height_m: float, scale: int, rng: np.random.Generator) -> Pixels:
     """Draw a bare wall, uint8 [h, w, 3] BGR, with the pattern and the stains of its material."""
     height, width = max(2, round(height_m * scale)), max(2, round(width_m * scale))
-    tone = 0.10 * crop(fractal_tile(coarsest=8, octaves=5, seed=3), rng, height, width)
-    tone = tone + 0.05 * crop(grain_tile(), rng, height, width)
-    if front.wall in ("brick", "stone") and scale >= 16:
-        bricks = joint_tile(64, 128, 0.55, True) if front.wall == "brick" else joint_tile(24, 40, -0.9, True)
-        tone = tone + (0.16 if front.wall == "brick" else 0.12) * crop(bricks, rng, height, width)
-    if front.wall in ("concrete", "glass"):
-        tone = tone + 0.05 * crop(joint_tile(8, 8, -1.5, False), rng, height, width)
-    dirt = 1.0 - 0.14 * np.exp(-np.linspace(height_m, 0, height, dtype=np.float32) / 0.9)
-    values = (1.0 + tone) * dirt[:, None]
-    return np.clip(values[..., None] * np.array(front.colour, np.float32), 0, 255).astype(np.uint8)
+    tile = wall_tile(front.wall)
+    down, right = (int(value) for value in rng.integers(0, TILE, 2))
+    if height > TILE or width > TILE:
+        rows, columns = (down + np.arange(height)) % TILE, (right + np.arange(width)) % TILE
+        pattern = tile[rows][:, columns]
+    else:
+        pattern = tile[down : down + height, right : right + width]
+    image = lit_texture(pattern, (front.colour[0] / 128, front.colour[1] / 128, front.colour[2] / 128))
+    splash = min(height, 2 * scale)
+    dirt = 1.0 - 0.16 * np.exp(-np.linspace(2, 0, splash, dtype=np.float32) / 0.8)
+    image[-splash:] = (image[-splash:] * dirt[:, None, None]).astype(np.uint8)
+    return image
 
 
 class _Windows:
@@ -138,6 +140,8 @@ class _Windows:
 def window_picture(variant: int, width: int, height: int, front: Front, scale: int) -> Pixels:
     """Draw one window with frame, glazing bars and sill; variants 4 to 7 have the light on."""
     lit = variant >= 4
+    if scale < 16:
+        return _far_window(lit, width, height, front)
     rng = stream(variant, "window")
     glass: Colour = (120.0, 196.0, 240.0) if lit else scaled(_GLASS, float(rng.uniform(0.6, 1.4)))
     down = np.linspace(1.25, 0.8, height, dtype=np.float32)[:, None, None]
@@ -160,6 +164,14 @@ def window_picture(variant: int, width: int, height: int, front: Front, scale: i
     cv2.line(picture, (width // 2, 0), (width // 2, height), front.trim, max(1, bar // 2))
     picture[-max(1, round(0.1 * scale)) :] = scaled(mixed(front.trim, front.colour, 0.3), 0.95)
     picture[: max(1, round(0.05 * scale))] = scaled(front.colour, 0.55)
+    return picture
+
+
+def _far_window(lit: bool, width: int, height: int, front: Front) -> Pixels:
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[:] = (120, 196, 240) if lit else mixed(_GLASS, front.trim, 0.15)
+    picture[: height // 3] = mixed(_GLASS, (150, 136, 122), 0.4)
+    picture[-1:] = np.clip(front.trim, 0, 255)
     return picture
 
 

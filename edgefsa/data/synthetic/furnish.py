@@ -47,7 +47,7 @@ def _houses(plan: Plan, block: Block, side: int, style: str, rng: np.random.Gene
     out = (-1, 1)[side]
     garden = float(rng.uniform(*gardens)) if gardens[1] else 0.0
     terrace_seed, common_height = int(rng.integers(1 << 30)), float(rng.uniform(*heights))
-    at = block.start + (1.5 if block.junction else 0.0)
+    at, covered = block.start + (1.5 if block.junction else 0.0), 0.0
     while at < block.end - 3.0:
         width = min(float(rng.uniform(*widths)), block.end - at)
         if block.end - at - width < 4.0:
@@ -58,7 +58,8 @@ def _houses(plan: Plan, block: Block, side: int, style: str, rng: np.random.Gene
         gap = float(rng.uniform(2.5, 6.0)) if rng.random() < gap_chance else 0.0
         gap = min(gap, max(0.0, width - 4.5))
         front = plan.front(side) + out * garden
-        yield Building(side, front, at, at + width - gap, float(rng.uniform(8, 12)), height, style, seed)
+        yield Building(side, front, at, at + width - gap, float(rng.uniform(8, 12)), height, style, seed, covered)
+        covered = 0.0 if gap else height
         if gap > 2.4:
             yield from _gap(front + out * 2.5, side, at + width - gap, at + width, rng)
         at += width
@@ -112,7 +113,7 @@ def _park(plan: Plan, block: Block, side: int, rng: np.random.Generator) -> Iter
 
 
 def _tree(x: float, s: float, rng: np.random.Generator, heights: tuple[float, float]) -> Item:
-    variant = str(rng.choice(["broad", "round", "columnar", "conifer", "bare"], p=[0.36, 0.27, 0.1, 0.12, 0.15]))
+    variant = str(rng.choice(["broad", "round", "columnar", "conifer", "bare"], p=[0.30, 0.24, 0.10, 0.10, 0.26]))
     return Item("tree", variant, x, s, int(rng.integers(1 << 30)), KERB_M, size=float(rng.uniform(*heights)))
 
 
@@ -134,7 +135,7 @@ def _kerbside(plan: Plan, block: Block, side: int, rng: np.random.Generator) -> 
     # Lamps, street trees and signs keep a strip of half a metre behind the kerb.
     out = (-1, 1)[side]
     x = plan.kerb(side) + out * 0.45
-    trees = rng.random() < (0.45 if plan.pavement[side] > 2.2 or plan.verge[side] else 0.0)
+    trees = rng.random() < (0.6 if plan.pavement[side] > 2.4 or plan.verge[side] else 0.0)
     if block.index % 2 == side or plan.lamp_spacing < 28:
         for at in np.arange(block.start + float(rng.uniform(4, 10)), block.end, plan.lamp_spacing):
             variant = "arm" if plan.seed % 3 else "lantern"
@@ -143,8 +144,8 @@ def _kerbside(plan: Plan, block: Block, side: int, rng: np.random.Generator) -> 
         for at in np.arange(block.start + 7, block.end - 2, float(rng.uniform(9, 14))):
             if rng.random() < 0.8:
                 yield _tree(x + out * 0.15, float(at) + float(rng.uniform(-1, 1)), rng, (5.0, 8.5))
-    for at in np.arange(block.start + 3, block.end - 2, 13.0):
-        if rng.random() < 0.6:
+    for at in np.arange(block.start + 3, block.end - 2, 11.0):
+        if rng.random() < 0.65:
             variant = str(rng.choice(["round", "triangle", "board", "blue", "post sign"]))
             s = float(at) + float(rng.uniform(-3, 5))
             size = float(rng.uniform(0.85, 1.35))

@@ -46,10 +46,11 @@ class Ground:
         self._ribbon(-plan.lane - plan.parking[0], plan.lane + plan.parking[1], self._start, self._end, self._asphalt)
         self._wear()
         for block in reversed(blocks):
-            if block.junction:
-                self._side_street(block.junction)
             for side in (0, 1):
                 self._pavement(block, side)
+        for block in reversed(blocks):
+            if block.junction:
+                self._side_street(block.junction)
             self._markings(block)
 
     def _level(self, label: Label, material: Material, y: float) -> int:
@@ -112,9 +113,9 @@ class Ground:
         kerb, front = plan.kerb(side), plan.front(side)
         s0, s1 = block.start, block.end
         if plan.styles[side] != "park":
-            self._ribbon(front, front + out * 40, s0, s1, scaled(self._lawn, 0.9), self._grass, KERB_M)
+            self._ribbon(front, out * 70, s0, s1, scaled(self._lawn, 0.9), self._grass, KERB_M)
             if plan.styles[side] in ("town", "offices"):
-                self._ribbon(front, front + out * 40, s0, s1, self._paving, self._sidewalk, KERB_M)
+                self._ribbon(front, out * 70, s0, s1, self._paving, self._sidewalk, KERB_M)
         self._ribbon(kerb, front, s0, s1, self._paving, self._sidewalk, KERB_M)
         if plan.verge[side]:
             self._ribbon(kerb + out * 0.15, kerb + out * plan.verge[side], s0 + 1, s1, self._lawn, self._grass, KERB_M)
@@ -122,13 +123,6 @@ class Ground:
         self._ribbon(kerb, kerb + out * 0.15, s0, s1, stone, self._sidewalk, KERB_M)
         self._ribbon(kerb - out * 0.28, kerb, s0, s1, scaled(self._asphalt, 0.86))
         self._kerb_face(kerb, out, s0, s1)
-        if block.junction:
-            self._corner(block.junction, kerb, front, out)
-
-    def _corner(self, junction: Junction, kerb: float, front: float, out: int) -> None:
-        # The sidewalks go on along the side street.
-        for s in (junction.s0 - 2.0, junction.s1):
-            self._ribbon(kerb, front + out * 40, s, s + 2.0, self._paving, self._sidewalk, KERB_M)
 
     def _kerb_face(self, kerb: float, out: int, s0: float, s1: float) -> None:
         s0, s1 = max(s0, self._start), min(s1, self.stage.view.s + 90)
@@ -147,6 +141,9 @@ class Ground:
         for side in (0, 1):
             out = (-1, 1)[side]
             edge = plan.kerb(side)
+            for s in (junction.s0 - 2.0, junction.s1):
+                # The sidewalks go on along the side street.
+                self._ribbon(edge, out * 70, s, s + 2.0, self._paving, self._sidewalk, KERB_M)
             dashes = np.arange(junction.s0 + 0.4, junction.s1 - 0.4, 1.0)
             boxes = np.stack([np.full_like(dashes, edge), np.full_like(dashes, edge + out * 0.2), dashes, dashes + 0.6], 1)
             self._quads(boxes, self._lit(_WHITE, 0.9))

@@ -73,6 +73,22 @@ def crop(tile: Tile, rng: np.random.Generator, height: int, width: int) -> Tile:
     return tile[np.arange(down, down + height) % TILE][:, np.arange(right, right + width) % TILE]
 
 
+@lru_cache(maxsize=8)
+def wall_tile(material: str) -> npt.NDArray[np.uint8]:
+    """Give the pattern of a wall, uint8 [1024, 1024, 3] (a tile twice each way): 128 is the wall's own colour."""
+    tone = 0.10 * fractal_tile(coarsest=8, octaves=5, seed=3) + 0.05 * grain_tile()
+    if material == "brick":
+        tone = tone + 0.16 * joint_tile(64, 128, 0.55, True)
+    if material == "stone":
+        tone = tone + 0.12 * joint_tile(24, 40, -0.9, True)
+    if material in ("concrete", "glass"):
+        tone = tone + 0.05 * joint_tile(8, 8, -1.5, False)
+    grey = np.clip(128 * (1 + tone), 0, 255).astype(np.uint8)
+    tile = np.tile(grey[..., None], (2, 2, 3))
+    tile.setflags(write=False)
+    return tile
+
+
 def _enlarged(grid: Tile) -> Tile:
     cells = grid.shape[0]
     pad = 2

@@ -15,10 +15,10 @@ from edgefsa.data.synthetic.weather import scaled
 _SKIN: tuple[Colour, ...] = ((150, 176, 214), (120, 150, 196), (70, 98, 146), (50, 70, 104))
 _HAIR: tuple[Colour, ...] = ((28, 30, 34), (40, 56, 78), (70, 110, 150), (120, 124, 128))
 _JACKETS: tuple[Colour, ...] = (
-    (40, 38, 38), (70, 50, 36), (52, 52, 56), (44, 40, 130), (120, 80, 40), (60, 90, 60),
-    (160, 160, 158), (40, 70, 96), (200, 200, 200), (130, 60, 110), (40, 170, 200), (90, 90, 94),
+    (34, 32, 32), (60, 42, 32), (44, 44, 46), (38, 34, 110), (100, 66, 34), (46, 70, 46), (28, 28, 30),
+    (140, 140, 138), (34, 58, 80), (190, 190, 190), (100, 50, 90), (40, 150, 180), (76, 76, 80), (48, 36, 28),
 )  # fmt: skip
-_TROUSERS: tuple[Colour, ...] = ((36, 34, 34), (92, 62, 44), (70, 58, 50), (60, 66, 74), (110, 128, 140))
+_TROUSERS: tuple[Colour, ...] = ((28, 26, 26), (74, 50, 36), (54, 44, 38), (46, 50, 58), (96, 112, 124))
 _TYRE: Colour = (32, 32, 32)
 
 
@@ -72,7 +72,7 @@ def paint_pedestrian(stage: Stage, person: Item) -> None:
     skin, hair = _pick(_SKIN, rng), _pick(_HAIR, rng)
     swing = 0.0 if person.variant == "standing" else np.sin(person.phase)
     coat, bag, turned = rng.random() < 0.3, rng.random() < 0.35, figure.pose.axes[2][2] > 0
-    shoulder, far = 0.19, -1 if figure.pose.axes[0] @ figure.pose.origin > 0 else 1
+    far = -1 if figure.pose.axes[0] @ figure.pose.origin > 0 else 1
     for side in (far, -far):
         step = side * swing * 0.36
         lift = 0.08 * max(0.0, -step)
@@ -83,7 +83,7 @@ def paint_pedestrian(stage: Stage, person: Item) -> None:
         if side == far:
             _arm(figure, side, -step, jacket, skin)
             hem = 0.55 if coat else 0.86
-            wide = 0.5 * (abs(figure.pose.axes[0][0]) + 0.72) * 0.44
+            wide = 0.13 + 0.08 * abs(float(figure.pose.axes[0][0]))
             figure.body([(hem, wide * (0.95 if coat else 0.8), 0), (1.1, wide * 0.82, 0), (1.38, wide, 0), (1.47, wide * 0.6, 0)], jacket)
     if bag and turned:
         figure.body([(1.0, 0.15, -0.14), (1.4, 0.15, -0.14)], _pick(_JACKETS, rng))
@@ -91,7 +91,6 @@ def paint_pedestrian(stage: Stage, person: Item) -> None:
     figure.limb([(0, 1.45, 0), (0, 1.54, 0.01)], 0.1, skin)
     figure.ball((0, 1.63, 0.02), 0.118, hair if turned else skin)
     figure.ball((0, 1.685, -0.01), 0.108, hair)
-    assert shoulder
 
 
 def _arm(figure: _Figure, side: int, step: float, jacket: Colour, skin: Colour) -> None:

@@ -27,7 +27,7 @@ _SHAPES: dict[str, tuple[float, float, float]] = {
     "bare": (0.80, 0.80, 0.20),
     "bush": (1.25, 1.0, 0.0),
 }
-_LEAVES: tuple[Colour, ...] = ((44, 112, 84), (52, 128, 104), (40, 96, 70), (60, 132, 122), (48, 104, 112), (56, 116, 150))
+_LEAVES: tuple[Colour, ...] = ((48, 98, 80), (60, 112, 98), (44, 82, 68), (64, 116, 114), (58, 92, 102), (58, 104, 136))
 _BARK: Colour = (66, 78, 90)
 
 
@@ -47,44 +47,51 @@ def paint_tree(stage: Stage, tree: Item) -> None:
     if tree.variant != "bush":
         top = base + np.array([lean, -(begin + 0.35 * height) * tree.size]) * scale
         _trunk(stage, base, top, 0.03 * tree.size * scale, bark, surface)
-    mirrored = stage.sun[0] > 0
+    mirrored = bool(stage.sun[0] > 0)
     size = (max(2, round(width * tree.size * scale)), max(2, round(height * tree.size * scale)))
     corner = (round(base[0] + lean * scale - size[0] / 2), round(base[1] - begin * tree.size * scale) - size[1])
+    side = next(side for side in (32, 64, 128, _SPRITE) if side > max(size) or side == _SPRITE)
     if tree.variant == "bare":
         colour = bark
-        sprite, mask = _bare_sprite(tree.seed % _VARIANTS)
+        sprite, mask = _sprite("bare", tree.seed % _VARIANTS, False, mirrored, side)
     else:
         leaf = _LEAVES[int(rng.choice(len(_LEAVES), p=[0.24, 0.2, 0.24, 0.14, 0.12, 0.06]))]
         if tree.variant == "conifer":
             leaf = mixed(leaf, (52, 72, 46), 0.7)
         colour = stage.lit(scaled(leaf, float(rng.uniform(0.85, 1.2))), _towards_light(stage))
-        sprite, mask = _leafy_sprite(tree.variant, tree.seed % _VARIANTS, _sunny(stage))
-    _stamp(stage, sprite, mask, size, corner, colour, mirrored, surface)
+        sprite, mask = _sprite(tree.variant, tree.seed % _VARIANTS, stage.weather.casts_shadows, mirrored, side)
+    _stamp(stage, sprite, mask, size, corner, colour, surface)
 
 
 def _stamp(
-    stage: Stage, sprite: Pixels, mask: Pixels, size: tuple[int, int], corner: tuple[int, int], colour: Colour, mirrored: bool, surface: int
+    stage: Stage, sprite: Pixels, mask: Pixels, size: tuple[int, int], corner: tuple[int, int], colour: Colour, surface: int
 ) -> None:
     rows, columns = stage.canvas.pixels.shape[:2]
-    if corner[0] >= columns or corner[0] + size[0] <= 0 or corner[1] >= rows or corner[1] + size[1] <= 0:
+    left, top = max(corner[0], 0), max(corner[1], 0)
+    width, height = min(corner[0] + size[0], columns) - left, min(corner[1] + size[1], rows) - top
+    if width <= 0 or height <= 0:
         return
-    if mirrored:
-        sprite, mask = sprite[:, ::-1], mask[:, ::-1]
-    shrinks = size[0] < _SPRITE and size[1] < _SPRITE
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    small = cv2.resize(np.ascontiguousarray(sprite), size, interpolation=method)
-    cover = cv2.resize(np.ascontiguousarray(mask), size, interpolation=method)
-    painted = lit_texture(small, (colour[0] / 128, colour[1] / 128, colour[2] / 128))
-    stage.canvas.stamp(painted, (cover > 110).astype(np.uint8), corner, surface)
+    light = (colour[0] / 128, colour[1] / 128, colour[2] / 128)
+    if max(size) < sprite.shape[0]:
+        shaded = lit_texture(cv2.resize(sprite, size, interpolation=cv2.INTER_AREA), light)
+        cover = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+        stage.canvas.stamp(shaded, _solid(cover), corner, surface)
+        return
+    # Larger than the sprite: only what shows is enlarged.
+    scale_x, scale_y = size[0] / sprite.shape[1], size[1] / sprite.shape[0]
+    matrix = np.array([[scale_x, 0, corner[0] - left + 0.5 * scale_x - 0.5], [0, scale_y, corner[1] - top + 0.5 * scale_y - 0.5]])
+    shaded = cv2.warpAffine(lit_texture(sprite, light), matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    cover = cv2.warpAffine(mask, matrix, (width, height))
+    stage.canvas.stamp(shaded, _solid(cover), (left, top), surface)
+
+
+def _solid(cover: Pixels) -> Pixels:
+    return (cover > 110).astype(np.uint8)
 
 
 def _towards_light(stage: Stage) -> Points:
     direction = np.array([0.0, 0.75, -0.66])
     return direction if not stage.weather.casts_shadows else 0.5 * direction + 0.5 * stage.sun
-
-
-def _sunny(stage: Stage) -> bool:
-    return stage.weather.casts_shadows
 
 
 def _trunk(stage: Stage, base: Points, top: Points, width: float, colour: Colour, surface: int) -> None:
@@ -98,8 +105,19 @@ def _trunk(stage: Stage, base: Points, top: Points, width: float, colour: Colour
         stage.canvas.fill(shadow, scaled(colour, 0.72), surface)
 
 
-@lru_cache(maxsize=32)
-def _leafy_sprite(shape: str, variant: int, sunny: bool) -> tuple[Pixels, Pixels]:
+@lru_cache(maxsize=256)
+def _sprite(shape: str, variant: int, sunny: bool, mirrored: bool, side: int) -> tuple[Pixels, Pixels]:
+    """Give a crown's shading uint8 [side, side, 3] and mask uint8 [side, side]; lit from the left, or mirrored."""
+    if side < _SPRITE:
+        shading, mask = _sprite(shape, variant, sunny, mirrored, 2 * side)
+        return cv2.resize(shading, (side, side)), cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+    if mirrored:
+        shading, mask = _sprite(shape, variant, sunny, False, side)
+        return np.ascontiguousarray(shading[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+    return _bare_crown(variant) if shape == "bare" else _leafy_crown(shape, variant, sunny)
+
+
+def _leafy_crown(shape: str, variant: int, sunny: bool) -> tuple[Pixels, Pixels]:
     """Draw a crown: shading uint8 [256, 256, 3] (128 is the leaf's own colour) and mask uint8 [256, 256]; lit from the left."""
     rng = stream(variant, "crown", shape)
     y, x = np.mgrid[0:_SPRITE, 0:_SPRITE].astype(np.float32)
@@ -140,8 +158,7 @@ def _clusters(shape: str, rng: np.random.Generator) -> list[tuple[float, float, 
     return clusters
 
 
-@lru_cache(maxsize=_VARIANTS)
-def _bare_sprite(variant: int) -> tuple[Pixels, Pixels]:
+def _bare_crown(variant: int) -> tuple[Pixels, Pixels]:
     """Draw a winter crown: branches and twigs; shading and mask as for leaves."""
     rng = stream(variant, "branches")
     large = 2 * _SPRITE

@@ -29,6 +29,8 @@ from edgefsa.imaging import Frame, Mask
 
 GENERATOR_VERSION = 1
 MIN_SIDE, MAX_SIDE = 32, 4096
+_REACH_M = 165.0
+_WIDEST_M = 7.0
 
 _ITEMS: dict[str, Callable[[Stage, Item], None]] = {
     "tree": paint_tree,
@@ -136,8 +138,9 @@ def paint(scene: Scene, size_hw: tuple[int, int], time_s: float) -> tuple[Stage,
     Ground(stage, scene.plan).paint(blocks)
     things: list[Thing] = [thing for part in blocks for thing in part.things]
     things += moving_things(scene.plan, view.s, view.s - scene.start, time_s)
-    seen = [thing for thing in things if view.s + 0.5 < thing.far_s < view.s + 200]
-    for thing in sorted(seen, key=lambda thing: -thing.far_s):
+    seen = [thing for thing in things if view.s + 0.5 < thing.far_s < view.s + _REACH_M]
+    drawn = [thing for thing, inside in zip(seen, _in_view(view, seen), strict=True) if inside]
+    for thing in sorted(drawn, key=lambda thing: -thing.far_s):
         if isinstance(thing, Building):
             paint_building(stage, thing)
         elif isinstance(thing, Barrier):
@@ -147,6 +150,15 @@ def paint(scene: Scene, size_hw: tuple[int, int], time_s: float) -> tuple[Stage,
     if scene.bonnet:
         _bonnet(stage)
     return stage, seen
+
+
+def _in_view(view: View, things: list[Thing]) -> list[bool]:
+    """Tell which things may show between the sides of the picture; what is long always may."""
+    places = np.array([(thing.x, thing.far_s) for thing in things]).reshape(-1, 2)
+    points = view.points(places[:, 0], 0.0, places[:, 1])
+    half = 0.5 * view.lens.size_hw[1] / view.lens.focal
+    inside = np.abs(points[:, 0]) < half * np.maximum(points[:, 2], 0) + _WIDEST_M
+    return [bool(near) or not isinstance(thing, Item) for thing, near in zip(things, inside, strict=True)]
 
 
 def _view(scene: Scene, size_hw: tuple[int, int], time_s: float) -> View:

@@ -11,6 +11,7 @@ from edgefsa.data.synthetic.noise import stream
 from edgefsa.data.synthetic.stage import Stage
 from edgefsa.data.synthetic.street import Building, Item, Thing
 
+_REACH_M = 90.0
 _BODY = np.array([[-0.9, 0, -2.1], [0.9, 0, -2.1], [0.9, 0, 2.1], [-0.9, 0, 2.1]])
 _TREE_SPREAD = {"broad": 0.42, "round": 0.31, "columnar": 0.16, "conifer": 0.22, "bare": 0.0, "bush": 0.6}
 
@@ -21,6 +22,8 @@ def shade_ground(stage: Stage, things: list[Thing], picture: Floats, material: P
     cast = np.zeros((height, width), np.uint8)
     contact = np.zeros((height, width), np.uint8)
     for thing in things:
+        if thing.far_s > stage.view.s + _REACH_M:
+            continue
         if isinstance(thing, Item) and thing.kind in ("car", "pedestrian", "bicyclist"):
             _contact(stage, thing, contact)
         if stage.weather.casts_shadows:
@@ -59,7 +62,7 @@ def _outlines(stage: Stage, thing: Thing) -> list[Points]:
         x = [thing.x, thing.x + (-1, 1)[thing.side] * thing.depth]
         foot = view.points(np.array([x[0], x[1], x[1], x[0]]), 0.0, np.array([thing.s0, thing.s0, thing.s1, thing.s1]))
         return [_hull(np.concatenate([foot, foot + slant * min(thing.height, 16.0)]))]
-    if not isinstance(thing, Item) or thing.s > view.s + 90:
+    if not isinstance(thing, Item):
         return []
     foot = view.points(thing.x, 0.0, thing.s)[None]
     if thing.kind == "car":
@@ -83,7 +86,7 @@ def _tree(tree: Item, foot: Points, slant: Points) -> list[Points]:
     turn = np.linspace(0, 2 * np.pi, 10, endpoint=False)
     blobs = []
     reach = np.array([slant[0], 0.0, slant[2]])
-    for _ in range(14):
+    for _ in range(10):
         up = tree.size * float(rng.uniform(0.3, 0.95))
         offset = rng.normal(0, 0.4, 2) * spread
         radius = spread * float(rng.uniform(0.25, 0.5))

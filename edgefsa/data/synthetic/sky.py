@@ -17,10 +17,11 @@ _CLOUD_HEIGHT = 90.0
 
 def paint_sky(stage: Stage) -> None:
     """Fill the whole canvas with sky: a gradient, clouds in perspective, the glow around the sun."""
-    rows, columns = stage.canvas.pixels.shape[:2]
+    columns = stage.canvas.pixels.shape[1]
+    rows = min(stage.canvas.pixels.shape[0], int(stage.view.lens.horizon_v) + 2 * _COARSE)
     small = _sky(stage, rows // _COARSE + 1, columns // _COARSE + 1)
     large = cv2.resize(small, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    stage.canvas.pixels[..., :3] = large
+    stage.canvas.pixels[:rows] = cv2.cvtColor(large, cv2.COLOR_BGR2BGRA)
     stage.canvas.pixels[..., 3] = Label.SKY
 
 

@@ -68,9 +68,9 @@ def draw_plan(seed: int) -> Plan:
     styles = (first, second) if rng.random() < 0.5 else (second, first)
     bends = rng.uniform(0.0, 1.0) ** 2 * 0.22, rng.uniform(0, 0.05)
     terms = tuple((float(a), float(l), float(rng.uniform(0, 6.28))) for a, l in zip(bends, (70.0, 33.0), strict=True))
-    parking = rng.choice([0.0, 2.1], size=2, p=[0.5, 0.5])
+    parking = rng.choice([0.0, 2.1], size=2, p=[0.6, 0.4])
     verge = rng.choice([0.0, 1.4], size=2, p=[0.85, 0.15])
-    pavement = rng.uniform(1.6, 3.2, 2)
+    pavement = rng.uniform(1.8, 4.2, 2)
     return Plan(
         seed=seed,
         bend=Bend(terms),
@@ -81,12 +81,12 @@ def draw_plan(seed: int) -> Plan:
         verge=(float(verge[0]), float(verge[1])),
         styles=styles,
         traffic=float(rng.choice([0.15, 0.5, 1.0])),
-        walkers=float(rng.choice([0.3, 0.8, 1.6])),
-        cyclists=float(rng.choice([0.0, 0.4, 1.0])),
-        parked=float(rng.uniform(0.35, 0.95)),
+        walkers=float(rng.choice([0.5, 1.2, 2.2])),
+        cyclists=float(rng.choice([0.0, 0.3, 0.7])),
+        parked=float(rng.uniform(0.2, 0.85)),
         lamp_spacing=float(rng.choice([24.0, 30.0, 36.0])),
-        asphalt=float(rng.uniform(72, 128)),
-        paving=float(rng.uniform(120, 168)),
+        asphalt=float(rng.uniform(78, 124)),
+        paving=float(rng.uniform(100, 150)),
         edge_lines=str(rng.choice(["none", "double yellow", "white", "single yellow"], p=[0.35, 0.3, 0.2, 0.15])),
     )
 
@@ -103,7 +103,10 @@ class Junction:
 
 @dataclass(frozen=True)
 class Building:
-    """A house with its front at x (its back further out), from s0 to s1."""
+    """A house with its front at x (its back further out), from s0 to s1.
+
+    `covered` is the height to which its neighbour hides the wall at s0.
+    """
 
     side: int
     x: float
@@ -113,6 +116,7 @@ class Building:
     height: float
     style: str
     seed: int
+    covered: float = 0.0
 
     @property
     def far_s(self) -> float:

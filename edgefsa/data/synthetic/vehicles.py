@@ -28,6 +28,7 @@ _PAINTS: tuple[tuple[Colour, float], ...] = (
     ((40, 176, 216), 0.02),
     ((150, 160, 170), 0.03),
 )
+_END_TAPER = 0.93
 _COLOURS: dict[str, Colour] = {
     "tyre": (30, 30, 30),
     "under": (20, 20, 21),
@@ -36,7 +37,7 @@ _COLOURS: dict[str, Colour] = {
     "glass": (70, 62, 54),
     "plate front": (226, 230, 230),
     "plate rear": (60, 200, 226),
-    "headlight": (214, 220, 220),
+    "headlight": (204, 196, 184),
     "tail light": (44, 36, 170),
     "stripe": (60, 60, 60),
 }
@@ -137,16 +138,17 @@ def _mesh(name: str) -> _Mesh:
     roof = half * model.taper
     profile = np.array(model.profile)
     inner = range(model.cowl + 1, model.tail)
+    ends = (0, 1, len(profile) - 2, len(profile) - 1)
 
     def across(index: int) -> Points:
         z, y = profile[index]
-        wide = roof if index in inner else half
+        wide = roof if index in inner else half * _END_TAPER if index in ends else half
         return np.array([[-wide, y, z], [wide, y, z]])
 
     _underneath(build, model, half)
     body = [*range(model.cowl + 1), *range(model.tail, len(profile))]
     for side in (-1, 1):
-        outline = np.array([[side * half, profile[index][1], profile[index][0]] for index in body])
+        outline = np.array([across(index)[(side + 1) // 2] for index in body])
         build.add(outline, "paint", outward=np.array([side, 0, 0]))
         low = np.array([[side * half, 0.3, profile[0][0]], [side * half, 0.3, profile[-1][0]]])
         sill = np.concatenate([low, low[::-1] + [0, 0.22, 0]])
@@ -155,7 +157,7 @@ def _mesh(name: str) -> _Mesh:
     for first, second in zip(body[:-1], body[1:], strict=True):
         quad = np.concatenate([across(first), across(second)[::-1]])
         build.add(quad, "paint")
-    _ends(build, profile, half, name)
+    _ends(build, profile, half * _END_TAPER, name)
     for side in (-1, 1):
         for axle in model.axles:
             _wheel(build, side, half, axle, model.wheel)
@@ -169,7 +171,7 @@ def _underneath(build: _Builder, model: _Model, half: float) -> None:
         wide = half * 0.9
         build.add(np.array([[-wide, 0.1, z], [wide, 0.1, z], [wide, 0.4, z], [-wide, 0.4, z]]), "under", 0, outward)
         for side in (-1, 1):
-            x0, x1 = side * (half - 0.02), side * (half - 0.22)
+            x0, x1 = side * (half - 0.04), side * (half - 0.2)
             build.add(np.array([[x0, 0.0, z], [x1, 0.0, z], [x1, 0.4, z], [x0, 0.4, z]]), "tyre", 0, outward)
     front, rear = model.profile[0][0] - 0.2, model.profile[-1][0] + 0.2
     for side in (-1, 1):
@@ -195,10 +197,11 @@ def _ends(build: _Builder, profile: Points, half: float, name: str) -> None:
         lamp = "headlight" if sign > 0 else "tail light"
         plate = "plate front" if sign > 0 else "plate rear"
         build.decal(quad, (0.0, 0.0, 1.0, 0.34), "paint low", 1)
-        build.decal(quad, (0.03, 0.58, 0.2, 0.98), lamp, 0)
-        build.decal(quad, (0.8, 0.58, 0.97, 0.98), lamp, 0)
         if sign > 0:
-            build.decal(quad, (0.26, 0.5, 0.74, 0.85), "trim", 1)
+            build.decal(quad, (0.02, 0.52, 0.98, 0.94), "trim", 1)
+            build.decal(quad, (0.22, 0.52, 0.78, 0.62), "paint", 2)
+        build.decal(quad, (0.03, 0.56, 0.22, 0.96), lamp, 0)
+        build.decal(quad, (0.78, 0.56, 0.97, 0.96), lamp, 0)
         build.decal(quad, (0.35, 0.36, 0.65, 0.54), plate, 1)
         if name == "bus":
             build.decal(quad, (0.1, 0.6, 0.9, 0.95), "trim", 1)
@@ -286,7 +289,7 @@ def _shade(stage: Stage, finish: dict[str, Colour], material: str, normal: Point
     colour = stage.lit(finish[material], normal)
     upward = max(0.0, float(normal[1]))
     if material == "glass":
-        return mixed(colour, stage.weather.horizon, 0.12 + 0.34 * upward)
+        return mixed(colour, stage.weather.horizon, 0.08 + 0.2 * upward)
     if material == "paint":
         return mixed(colour, stage.weather.horizon, 0.05 + 0.2 * upward**2)
     return colour
