@@ -1,0 +1,185 @@
+"""`onnx_from_model`: from a segmentation network to a model.onnx that is known to repeat it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+from torch import nn
+
+from edgefsa import __version__
+from edgefsa.artifacts import atomic_file
+from edgefsa.data.classes import MAX_CLASSES, class_set_for
+from edgefsa.data.synthetic import render_scene
+from edgefsa.errors import ExportError, InputError
+from edgefsa.export.check import Agreement, Frames, check_export, module_logits
+from edgefsa.export.editing import GraphEditor
+from edgefsa.export.folding import fold_batch_norms, fold_channel_affines, fold_constants
+from edgefsa.export.frames import add_frames_input, add_masks_output
+from edgefsa.export.functions import function_for
+from edgefsa.export.graph import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
+from edgefsa.export.names import rename, strip_provenance
+from edgefsa.export.trace import trace_logits
+from edgefsa.imaging import Frame, resize_frame
+
+OUTPUTS = (MASKS, LOGITS)
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how near it came to the module on the frame that checked it."""
+
+    path: Path
+    size_hw: tuple[int, int]
+    batch: int
+    outputs: str
+    opset: int
+    bytes: int
+    nodes: int
+    operators: dict[str, int]
+    checks: dict[str, Agreement]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the report as JSON takes it."""
+        return {**asdict(self), "path": str(self.path), "size_hw": list(self.size_hw)}
+
+
+def onnx_from_model(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    size_hw: tuple[int, int] | None = None,
+    batch: int = 1,
+    outputs: str = MASKS,
+    weights: Mapping[str, Any] | None = None,
+    frame: Frame | None = None,
+) -> ExportReport:
+    """Write `model` as ONNX: input `frames` uint8 [N, H, W, 3] BGR, output `masks` uint8 [N, H, W].
+
+    With outputs="logits" the output is `logits`, float32 [N, K, h, w] at the network's own stride. `weights`
+    says what the weights are ({"kind", "source", "sha256"}). `frame` (BGR, any size) checks the result against
+    the module in ONNX Runtime, as it is and with functions inlined; a synthetic street scene where it is None.
+    The file appears only once it has passed. Raises InputError for a size, a batch or an output that the model
+    cannot have, and ExportError where the model cannot be exported or the graph does not repeat it.
+    """
+    started = time.perf_counter()
+    config = _config(model)
+    size_hw = tuple(size_hw or config.size_hw)  # type: ignore[assignment]
+    _check_request(config, size_hw, batch, outputs)
+    exported = build_graph(model, size_hw, batch, outputs)
+    write_metadata(exported, _metadata(config, size_hw, batch, outputs, weights))
+    onnx.checker.check_model(exported, full_check=True)
+    frames = _check_frames(frame, size_hw, batch)
+    checks = check_export(exported, module_logits(model, frames, config.mean_rgb, config.std_rgb), frames)
+    data = exported.SerializeToString(deterministic=True)
+    with atomic_file(path) as partial:
+        partial.write_bytes(data)
+    operators: dict[str, int] = {}
+    for node in exported.graph.node:
+        name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        operators[name] = operators.get(name, 0) + 1
+    return ExportReport(
+        path=Path(path),
+        size_hw=size_hw,
+        batch=batch,
+        outputs=outputs,
+        opset=OPSET,
+        bytes=len(data),
+        nodes=len(exported.graph.node),
+        operators=dict(sorted(operators.items())),
+        checks=checks,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def build_graph(model: nn.Module, size_hw: tuple[int, int], batch: int, outputs: str) -> onnx.ModelProto:
+    """Give the exported graph without metadata and unchecked."""
+    config = _config(model)
+    graph = trace_logits(model, size_hw, batch)
+    fold_constants(graph)
+    fold_batch_norms(graph)
+    fold_channel_affines(graph)
+    rename(graph)
+    strip_provenance(graph)
+    add_frames_input(graph, config.mean_rgb, config.std_rgb)
+    if outputs == MASKS:
+        add_masks_output(graph)
+    GraphEditor(graph).drop_unused_tensors()
+    _add_functions(graph)
+    graph.ir_version = IR_VERSION
+    graph.producer_name, graph.producer_version = "edgefsa", __version__
+    del graph.opset_import[:]
+    versions = {"": OPSET, **({DOMAIN: DOMAIN_VERSION} if graph.functions else {})}
+    graph.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
+    return graph
+
+
+def _add_functions(model: onnx.ModelProto) -> None:
+    """Append the body of each frequency operator; a second variant of one operator is an overload of it."""
+    bodies: dict[tuple[str, bytes], onnx.FunctionProto] = {}
+    for node in model.graph.node:
+        if node.domain != DOMAIN:
+            continue
+        body = function_for(node)
+        key = (node.op_type, body.SerializeToString(deterministic=True))
+        if key not in bodies:
+            variants = sum(item.name == body.name for item in bodies.values())
+            body.overload = f"{variants + 1}" if variants else ""
+            bodies[key] = body
+        node.overload = bodies[key].overload
+    model.functions.extend(bodies.values())
+
+
+def _config(model: nn.Module) -> Any:
+    config = getattr(model, "config", None)
+    if config is None:
+        raise ExportError(
+            f"{type(model).__name__} has no `config` that says its size, classes and normalisation; "
+            "export a model of edgefsa.create_model, or give yours an edgefsa.models.ModelConfig"
+        )
+    return config
+
+
+def _check_request(config: Any, size_hw: tuple[int, int], batch: int, outputs: str) -> None:
+    if config.task != "segmentation":
+        raise ExportError(f"{config.name} is built for {config.task}; export takes segmentation networks")
+    config.check_size(size_hw)
+    if batch < 1:
+        raise InputError(f"batch {batch} is no number of frames; give 1 or more")
+    if outputs not in OUTPUTS:
+        raise InputError(f"outputs {outputs!r} is unknown; choose {' or '.join(OUTPUTS)}")
+    if config.num_classes > MAX_CLASSES:
+        raise InputError(f"{config.num_classes} classes do not fit a uint8 mask; use {MAX_CLASSES} at most")
+
+
+def _metadata(
+    config: Any, size_hw: tuple[int, int], batch: int, outputs: str, weights: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    classes = class_set_for(config.num_classes)
+    return {
+        "model": config.name,
+        "options": config.options,
+        "family": config.family,
+        "num_classes": config.num_classes,
+        "classes": list(classes.names),
+        "palette": [list(colour) for colour in classes.palette_rgb],
+        "ignore_index": classes.ignore_index,
+        "size_hw": list(size_hw),
+        "batch": batch,
+        "outputs": outputs,
+        "weights": dict(weights or {"kind": "unknown", "source": "", "sha256": ""}),
+        "tool_version": __version__,
+    }
+
+
+def _check_frames(frame: Frame | None, size_hw: tuple[int, int], batch: int) -> Frames:
+    """Give frames that differ from each other, so that a mix-up within the batch shows."""
+    first = resize_frame(render_scene(0, size_hw)[0] if frame is None else frame, size_hw)
+    return np.stack([np.roll(first, index * 7, axis=1) for index in range(batch)])

@@ -1,0 +1,179 @@
+"""Reading edgefsa's ONNX files: checks, metadata, inlining, and the hash that calibration ranges belong to.
+
+Needs onnx and no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+from onnx import numpy_helper
+
+from edgefsa.errors import GraphError
+
+DOMAIN = "edgefsa"
+DOMAIN_VERSION = 1
+# The newest opset that TensorRT 10.3 (JetPack 6) parses. It has Gelu as one operator and 16-bit scales for
+# QuantizeLinear, and ONNX Runtime, OpenVINO and TensorRT-RTX take it too.
+OPSET = 20
+IR_VERSION = 10
+METADATA_KEY = "edgefsa"
+METADATA_FIELDS = (
+    "model",
+    "options",
+    "family",
+    "num_classes",
+    "classes",
+    "palette",
+    "ignore_index",
+    "size_hw",
+    "batch",
+    "outputs",
+    "weights",
+    "tool_version",
+)
+FRAMES, MASKS, LOGITS = "frames", "masks", "logits"
+
+# Nodes that only move or count elements: they change with the input's size, the weights do not.
+_SHAPE_OPERATORS = frozenset(
+    ("Cast", "Concat", "Constant", "Expand", "Gather", "Identity", "Pad", "Range", "Reshape", "Resize", "Shape")
+    + ("Slice", "Squeeze", "Transpose", "Unsqueeze")
+)
+
+
+def load_graph(path: str | Path) -> onnx.ModelProto:
+    """Read an ONNX file that edgefsa exported or converted.
+
+    Raises GraphError, one line each, where the file is missing, truncated or no ONNX, holds an operator that
+    neither ONNX nor the file itself defines, or lacks edgefsa's metadata.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise GraphError(f"cannot read {path}: {reason}; make it with `edgefsa export`") from None
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception:  # protobuf's DecodeError has no stable import path
+        model.Clear()
+    if not model.graph.node:
+        raise GraphError(f"{path} is no ONNX file, or was cut short ({len(data)} bytes); export it again")
+    check_operators(model, path)
+    read_metadata(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise GraphError(f"{path} is not a valid ONNX graph ({first_line}); export it again") from None
+    return model
+
+
+def check_operators(model: onnx.ModelProto, source: str | Path = "the graph") -> None:
+    """Raise GraphError naming the first operator that neither ONNX nor a function of `model` defines."""
+    functions = {(item.domain, item.name, item.overload) for item in model.functions}
+    main = {item.domain: item.version for item in model.opset_import}
+    scopes = [(main, model.graph.node)]
+    scopes += [({item.domain: item.version for item in body.opset_import}, body.node) for body in model.functions]
+    for versions, nodes in scopes:
+        for node in _with_subgraphs(nodes):
+            if (node.domain, node.op_type, node.overload) in functions:
+                continue
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            version = versions.get(domain, versions.get("ai.onnx", 0) if not domain else 0)
+            if domain == "" and onnx.defs.has(node.op_type, version, ""):
+                continue
+            raise GraphError(
+                f"{source} has the operator {domain or 'ai.onnx'}::{node.op_type} (node {node.name or '?'}, version "
+                f"{version}), which is unknown here; use ONNX operators, or add its body as a model function"
+            )
+
+
+def _with_subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in [attribute.g, *attribute.graphs]:
+                yield from _with_subgraphs(graph.node)
+
+
+def read_metadata(model: onnx.ModelProto | str | Path, source: str | Path | None = None) -> dict[str, Any]:
+    """Give what the file says of its model: see METADATA_FIELDS.
+
+    `size_hw` is the frames' [height, width] and `batch` their number; `palette` is [[r, g, b], ...], 0 to 255;
+    `outputs` is "masks" or "logits". Raises GraphError where the file is not edgefsa's.
+    """
+    if not isinstance(model, onnx.ModelProto):
+        return read_metadata(load_graph(model), model)
+    source = source or "the ONNX graph"
+    texts = [item.value for item in model.metadata_props if item.key == METADATA_KEY]
+    if not texts:
+        raise GraphError(
+            f"{source} was not exported by edgefsa: it lacks the metadata `{METADATA_KEY}` (JSON with "
+            f"{', '.join(METADATA_FIELDS)}), uint8 [N, H, W, 3] `{FRAMES}` and uint8 [N, H, W] `{MASKS}`; "
+            "use `edgefsa export`"
+        )
+    try:
+        metadata = json.loads(texts[0])
+        missing = [name for name in METADATA_FIELDS if name not in metadata]
+    except (ValueError, TypeError):
+        raise GraphError(f"{source} has metadata that is not JSON; export it again with `edgefsa export`") from None
+    if missing:
+        raise GraphError(f"{source} has metadata without {', '.join(missing)}; export it again with `edgefsa export`")
+    return dict(metadata)
+
+
+def write_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
+    """Store `metadata` in the file in place of what was there."""
+    kept = [(item.key, item.value) for item in model.metadata_props if item.key != METADATA_KEY]
+    del model.metadata_props[:]
+    for key, value in [*kept, (METADATA_KEY, json.dumps(metadata))]:
+        model.metadata_props.add(key=key, value=value)
+
+
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give a copy with each function node replaced by its body: standard operators only.
+
+    Names of tensors and nodes of the main graph stay as they are.
+    """
+    inlined = onnx.inliner.inline_local_functions(model)
+    kept = [item for item in inlined.opset_import if item.domain != DOMAIN]
+    del inlined.opset_import[:]
+    inlined.opset_import.extend(kept)
+    return inlined
+
+
+def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Give the main graph's stored tensors by name."""
+    return {item.name: item for item in model.graph.initializer}
+
+
+def weights_hash(model: onnx.ModelProto) -> str:
+    """Give a SHA-256 over the network: its operators, their settings, their names and their weights.
+
+    The same network exported again, at another size or batch, or with the other output, hashes the same, so
+    its calibration ranges fit all of these. Of a frequency operator only the kind and the name count: its
+    folded tensors differ in the last bits from one CPU to another.
+    """
+    stored = initializers(model)
+    digest = hashlib.sha256()
+    for node in model.graph.node:
+        if node.op_type in _SHAPE_OPERATORS or node.op_type == "UpsampleArgmax":
+            continue
+        digest.update(f"{node.domain}|{node.op_type}|{node.output[0]}\n".encode())
+        if node.domain == DOMAIN:
+            continue
+        for attribute in sorted(node.attribute, key=lambda item: item.name):
+            digest.update(attribute.SerializeToString(deterministic=True))
+        for name in node.input:
+            if name in stored and stored[name].data_type == onnx.TensorProto.FLOAT:
+                array = np.ascontiguousarray(numpy_helper.to_array(stored[name]))
+                digest.update(f"{name}|{array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+
+from edgefsa.errors import GraphError
+from edgefsa.export.graph import inline_functions, load_graph, read_metadata, write_metadata
+
+
+def write(model: onnx.ModelProto, path: Path) -> Path:
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(GraphError) as caught:
+        load_graph(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_files_that_are_no_onnx(edge_onnx: Path, tmp_path: Path):
+    assert "no such file" in refused(tmp_path / "none.onnx")
+    path = tmp_path / "bad.onnx"
+    data = edge_onnx.read_bytes()
+    for content in (
+        b"",
+        b"not an onnx file at all",
+        b"\x89PNG\r\n\x1a\n" + bytes(64),
+        data[: len(data) // 2],
+        data[:-9],
+    ):
+        path.write_bytes(content)
+        refused(path)
+
+
+def test_an_unknown_operator_is_named(edge_onnx: Path, tmp_path: Path):
+    model = load_graph(edge_onnx)
+    relu = next(node for node in model.graph.node if node.op_type == "Relu")
+    relu.op_type = "Swishy"
+    message = refused(write(model, tmp_path / "m.onnx"))
+    assert "ai.onnx::Swishy" in message and relu.name in message
+    relu.op_type, relu.domain = "Relu", "com.vendor"
+    assert "com.vendor::Relu" in refused(write(model, tmp_path / "m.onnx"))
+
+
+def test_a_frequency_operator_without_its_body_is_unknown(edge_onnx: Path, tmp_path: Path):
+    model = load_graph(edge_onnx)
+    del model.functions[:]
+    assert "edgefsa::TruncatedDctAttention" in refused(write(model, tmp_path / "m.onnx"))
+
+
+def test_an_unknown_operator_inside_a_function_is_found(edge_onnx: Path, tmp_path: Path):
+    model = load_graph(edge_onnx)
+    model.functions[0].node[3].op_type = "Mystery"
+    assert "Mystery" in refused(write(model, tmp_path / "m.onnx"))
+
+
+def test_a_foreign_file_is_told_what_it_lacks(edge_onnx: Path, tmp_path: Path):
+    model = load_graph(edge_onnx)
+    write_metadata(model, {"model": "fsanet-edge"})
+    assert "metadata without options" in refused(write(model, tmp_path / "m.onnx"))
+    del model.metadata_props[:]
+    message = refused(write(model, tmp_path / "m.onnx"))
+    assert "was not exported by edgefsa" in message and "palette" in message and "edgefsa export" in message
+
+
+def test_an_invalid_graph_is_refused(edge_onnx: Path, tmp_path: Path):
+    model = load_graph(edge_onnx)
+    model.graph.node[10].input[0] = "nowhere"
+    assert "not a valid ONNX graph" in refused(write(model, tmp_path / "m.onnx"))
+
+
+def test_metadata_is_replaced_and_other_keys_are_kept(edge_onnx: Path):
+    model = load_graph(edge_onnx)
+    model.metadata_props.add(key="other", value="kept")
+    changed = {**read_metadata(model), "batch": 7}
+    write_metadata(model, changed)
+    assert read_metadata(model) == changed
+    assert sorted(item.key for item in model.metadata_props) == ["edgefsa", "other"]
+
+
+def test_inlining_keeps_names_and_the_original(edge_onnx: Path):
+    model = load_graph(edge_onnx)
+    before = model.SerializeToString(deterministic=True)
+    inlined = inline_functions(model)
+    kept = {node.name for node in model.graph.node if not node.domain}
+    assert kept <= {node.name for node in inlined.graph.node}
+    assert model.SerializeToString(deterministic=True) == before
+    assert read_metadata(inlined) == read_metadata(model)
+
+
+def test_subgraphs_are_searched_too(edge_onnx: Path, tmp_path: Path):
+    model = load_graph(edge_onnx)
+    body = helper.make_graph([helper.make_node("Odd", [], ["o"])], "b", [], [helper.make_empty_tensor_value_info("o")])
+    model.graph.node.append(helper.make_node("If", ["c"], ["r"], then_branch=body, else_branch=body))
+    assert "Odd" in refused(write(model, tmp_path / "m.onnx"))
+
+
+def test_reading_graphs_needs_no_torch():
+    code = "import sys, edgefsa.export.graph, edgefsa.export.editing; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
