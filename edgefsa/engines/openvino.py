@@ -150,8 +150,10 @@ def _save_ir(graph: onnx.ModelProto, path: Path, *, half_weights: bool) -> None:
     try:
         openvino.save_model(model, path, compress_to_fp16=half_weights)
     except RuntimeError as error:
+        # All that OpenVINO's writer tells is that its stream failed.
         raise OutputError(
-            f"cannot write {path.parent}: {first_line(error)}; free space or choose another place with -o"
+            f"cannot write {path.parent.name}: OpenVINO's writer failed, which is what a full disk looks like "
+            f"({first_line(error)}); free space or choose another place with -o"
         ) from error
 
 

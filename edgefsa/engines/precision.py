@@ -24,7 +24,6 @@ MULTIPLYING_KINDS = frozenset(
         "matrix_multiply",
     ]
 )
-)
 
 
 def quantised_nodes(graph: onnx.GraphProto) -> list[str]:

@@ -99,9 +99,9 @@ def test_frames_in_any_memory_layout(build: Build, frames: Frames, target: str) 
     ],
 )
 def test_other_shapes_and_types_are_refused_in_one_line(build: Build, target: str, bad: object) -> None:
-    with open_engine(build("fp32", target).engine, check=False) as session:
-        with pytest.raises(InputError, match=r"uint8 \[1, 32, 48, 3\]") as caught:
-            session.run(bad)  # type: ignore[arg-type]
+    session = open_engine(build("fp32", target).engine, check=False)
+    with session, pytest.raises(InputError, match=r"uint8 \[1, 32, 48, 3\]") as caught:
+        session.run(bad)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 

@@ -145,22 +145,11 @@ def _quantised_conv(
     tensors[f"{name}.codes"] = np.round(weight / scale[:, None, None, None]).astype(np.int8)
     tensors[f"{name}.scale"], tensors[f"{name}.zero"] = scale, np.zeros(len(weight), np.int8)
     tensors[f"{source}.scale"] = np.float32(ranges.amax[source] / 127)
-    made = []
-    if activations == "int8" or source == "image":
-        made.append(
-            helper.make_node("QuantizeLinear", [source, f"{source}.scale", "zero"], [f"{source}_q"], f"{source}_q")
-        )
+    made = [_quantize(source)] if activations == "int8" or source == "image" else []
+    factors = [f"{name}.codes", f"{name}.scale", f"{name}.zero"]
     made += [
-        helper.make_node(
-            "DequantizeLinear", [f"{source}_q", f"{source}.scale", "zero"], [f"{source}_dq"], f"{source}_dq"
-        ),
-        helper.make_node(
-            "DequantizeLinear",
-            [f"{name}.codes", f"{name}.scale", f"{name}.zero"],
-            [f"{name}.weight_dq"],
-            f"{name}.weight_dq",
-            axis=0,
-        ),
+        _dequantize(source),
+        helper.make_node("DequantizeLinear", factors, [f"{name}.weight_dq"], f"{name}.weight_dq", axis=0),
     ]
     node = onnx.NodeProto.FromString(node.SerializeToString())
     node.input[0], node.input[1] = f"{source}_dq", f"{name}.weight_dq"
@@ -173,10 +162,17 @@ def _quantised_conv(
             helper.make_node("Max", [f"{output}_q", "zero"], [f"{relu}_q"], f"{relu}_max"),
         ]
         if name == "body":  # the stem's output is dequantised in front of the body
-            made.append(
-                helper.make_node("DequantizeLinear", [f"{relu}_q", f"{relu}.scale", "zero"], [relu], f"{relu}_dq")
-            )
+            made.append(_dequantize(relu, output=relu))
     return made
+
+
+def _quantize(tensor: str) -> onnx.NodeProto:
+    return helper.make_node("QuantizeLinear", [tensor, f"{tensor}.scale", "zero"], [f"{tensor}_q"], f"{tensor}_q")
+
+
+def _dequantize(tensor: str, output: str = "") -> onnx.NodeProto:
+    inputs = [f"{tensor}_q", f"{tensor}.scale", "zero"]
+    return helper.make_node("DequantizeLinear", inputs, [output or f"{tensor}_dq"], f"{tensor}_dq")
 
 
 def tiny_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
