@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgefsa.data.readers import Dataset
-from edgefsa.imaging import Frame, resize_frame
+from edgefsa.imaging import Frame, Mask, resize_frame
 from edgefsa.train.loader import label_of
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """mIoU over the classes that occur (0 to 1), pixel accuracy, IoU per class name (None where absent)."""
-
-    miou: float
-    pixel_accuracy: float
-    per_class_iou: dict[str, float | None]
-    frames: int
+from edgefsa.verify.accuracy import AccuracyReport, ConfusionMatrix
 
 
 def evaluate_model(
@@ -33,29 +22,28 @@ def evaluate_model(
     *,
     bf16: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Accuracy:
+) -> AccuracyReport:
     """Run `model` in eval mode over all frames of `dataset` and compare with the labels, at the label's size.
 
-    A frame whose sides are no multiple of `model.config.size_multiple` is resized to the nearest such size.
+    The IoU of a class that does not occur is None. A frame whose sides are no multiple of
+    `model.config.size_multiple` is resized to the nearest such size.
     """
     classes = dataset.class_set
-    count = classes.num_classes
-    table = np.zeros((count, count), np.int64)
+    matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
     was_training = model.training
     model.eval()
     for index in range(len(dataset)):
         sample = dataset[index]
-        mask = predict_mask(model, sample.frame, bf16=bf16)
-        label = label_of(sample)
-        table += confusion(mask, label, count, classes.ignore_index)
+        matrix.update(predict_mask(model, sample.frame, bf16=bf16), label_of(sample))
         if progress is not None:
             progress(index + 1, len(dataset))
     model.train(was_training)
-    return accuracy_of(table, classes.names, len(dataset))
+    per_class = dict(zip(classes.names, matrix.per_class_iou, strict=True))
+    return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, len(dataset))
 
 
-def predict_mask(model: nn.Module, frame: Frame, *, bf16: bool = False) -> npt.NDArray[np.uint8]:
-    """Give the class indices uint8 [H, W] for one frame uint8 [H, W, 3] BGR."""
+def predict_mask(model: nn.Module, frame: Frame, *, bf16: bool = False) -> Mask:
+    """Give the class indices uint8 [H, W] for one frame uint8 [H, W, 3] BGR; `model` is in eval mode."""
     config: Any = model.config
     multiple = config.size_multiple
     height, width = (max(1, round(side / multiple)) * multiple for side in frame.shape[:2])
@@ -71,26 +59,3 @@ def normalised(frames: Tensor, mean_rgb: tuple[float, ...], std_rgb: tuple[float
     """Give uint8 [N, H, W, 3] BGR as float32 [N, 3, H, W] RGB, (x - mean) / std, channels last in memory."""
     mean, std = (torch.tensor(values, dtype=torch.float32, device=frames.device) for values in (mean_rgb, std_rgb))
     return ((frames.float().flip(-1) - mean) / std).permute(0, 3, 1, 2)
-
-
-def confusion(
-    mask: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8], num_classes: int, ignore_index: int
-) -> npt.NDArray[np.int64]:
-    """Count pixels by (label, prediction); int64 [K, K]; ignored pixels are left out."""
-    counted = label != ignore_index
-    pairs = label[counted].astype(np.int64) * num_classes + mask[counted]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def accuracy_of(table: npt.NDArray[np.int64], names: tuple[str, ...], frames: int) -> Accuracy:
-    """Turn a confusion table [K labels, K predictions] into the figures."""
-    hits = table.diagonal()
-    union = table.sum(0) + table.sum(1) - hits
-    present = union > 0
-    iou = hits / np.maximum(union, 1)
-    return Accuracy(
-        miou=float(iou[present].mean()) if present.any() else 0.0,
-        pixel_accuracy=float(hits.sum() / max(1, table.sum())),
-        per_class_iou={name: float(iou[i]) if present[i] else None for i, name in enumerate(names)},
-        frames=frames,
-    )

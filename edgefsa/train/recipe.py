@@ -22,9 +22,10 @@ from edgefsa.errors import CheckpointError, InputError
 from edgefsa.models import create_model
 from edgefsa.train.augment import Augmentation
 from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, write_checkpoint, write_weights
-from edgefsa.train.evaluate import Accuracy, evaluate_model, normalised
+from edgefsa.train.evaluate import evaluate_model, normalised
 from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights
 from edgefsa.train.losses import segmentation_loss
+from edgefsa.verify.accuracy import AccuracyReport
 
 CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.csv"
@@ -79,7 +80,7 @@ class TrainResult:
 
     steps: int
     seconds: float
-    accuracy: dict[str, Accuracy]
+    accuracy: dict[str, AccuracyReport]
     weights: Path
     checkpoint: Path
     log: Path
@@ -134,7 +135,7 @@ class _Run:
         self.average_model = _channels_last(create_model(settings.model, **settings.options))
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
-        self.accuracy: dict[str, Accuracy] = {}
+        self.accuracy: dict[str, AccuracyReport] = {}
 
     def done(self) -> float:
         """How much of the schedule lies behind, 0 to 1."""
