@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-import edgefsa.quantize
+import edgefsa
 from edgefsa.artifacts import Manifest, sha256_of_file
 from edgefsa.engines import build_engine, open_engine
 from edgefsa.engines.openvino import half_type
@@ -94,7 +95,7 @@ def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
 
 
 def test_layers_that_stay_in_float_fail_the_build_by_name(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Build, quantiser: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the Relu left between a convolution and its Q, ONNX Runtime computes in float32 and says nothing."""
 
@@ -104,7 +105,7 @@ def test_layers_that_stay_in_float_fail_the_build_by_name(
         zero.CopyFrom(numpy_helper.from_array(np.array(128, np.uint8), "zero"))
         return quantised, summary
 
-    monkeypatch.setattr(edgefsa.quantize, "int8_onnx", recoded, raising=False)
+    monkeypatch.setattr(quantiser, "int8_onnx", recoded)
     with pytest.raises(PrecisionError, match=r"2 of 2 int8 layers .*stem \(f32\), body \(f32\)"):
         build("int8", "onnxruntime")
     assert engines_in(tmp_path / "engines") == []

@@ -1,0 +1,76 @@
+"""Which Jetson this is, from the files that Jetson Linux puts there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Jetson Linux (L4T) release -> JetPack, from the release notes in NVIDIA's JetPack archive.
+_JETPACK_OF_L4T = {
+    "38.4": "7.1",
+    "38.2": "7.0",
+    "36.4.7": "6.2.1",
+    "36.4.4": "6.2.1",
+    "36.4.3": "6.2",
+    "36.4": "6.1",
+    "36.3": "6.0",
+    "35.6.0": "5.1.4",
+    "35.5": "5.1.3",
+    "35.4": "5.1.2",
+    "35.3": "5.1.1",
+    "35.2": "5.1",
+    "35.1": "5.0.2",
+    # Releases that are not listed above belong to some JetPack of this generation.
+    "38": "7",
+    "36": "6",
+    "35": "5",
+    "32": "4",
+}
+_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
+_POWER_MODE = re.compile(r"NV Power Mode: *(\S+)")
+
+
+def jetson(root: Path = Path("/"), ask: Callable[[list[str]], str] | None = None) -> dict[str, Any] | None:
+    """Tell a Jetson's {"model", "l4t", "jetpack", "power_mode"}, each None where it is unknown; None elsewhere.
+
+    `root` is where the file system begins, `ask` runs a program and gives its standard output.
+    """
+    board = _text(root / "proc/device-tree/model").replace("\0", "").strip()
+    release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
+    if release is None and not re.search("jetson", board, re.IGNORECASE):
+        return None
+    l4t = f"{release[1]}.{release[2]}" if release else None
+    mode = _POWER_MODE.search((ask or _output_of)(["nvpmodel", "-q"]))
+    return {
+        "model": board or None,
+        "l4t": l4t,
+        "jetpack": jetpack_of(l4t) if l4t else None,
+        "power_mode": mode[1] if mode else None,
+    }
+
+
+def jetpack_of(l4t: str) -> str | None:
+    """Give the JetPack version of a Jetson Linux release ("36.4.3" -> "6.2"), or its generation, or None."""
+    parts = l4t.split(".")
+    prefixes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((_JETPACK_OF_L4T[prefix] for prefix in prefixes if prefix in _JETPACK_OF_L4T), None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _output_of(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

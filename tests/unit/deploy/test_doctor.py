@@ -1,0 +1,112 @@
+"""The doctor's account of this machine, and of others that are played by files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefsa.deploy import doctor, doctor_text
+from edgefsa.deploy.jetson import jetpack_of, jetson
+from edgefsa.engines import TARGETS, device, usable_targets
+
+
+@pytest.fixture
+def facts() -> dict:
+    return json.loads(json.dumps(doctor()))
+
+
+def test_every_target_can_be_used_or_says_why_not(facts: dict) -> None:
+    assert set(facts["targets"]) == set(TARGETS)
+    for name, reason in usable_targets().items():
+        target = facts["targets"][name]
+        assert target["runs"] == (reason is None) and target["why_not"] == reason
+        assert target["builds"] == (target["why_not_build"] is None)
+        assert target["builds"] or not target["runs"]
+
+
+def test_auto_picks_a_target_that_runs(facts: dict) -> None:
+    for choice in facts["auto"].values():
+        assert choice["target"] is None or facts["targets"][choice["target"]]["runs"]
+
+
+def test_the_cpu_is_the_one_that_linux_describes(facts: dict) -> None:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        pytest.skip("needs /proc/cpuinfo")
+    text = cpuinfo.read_text()
+    assert facts["cpu"]["name"] in text
+    assert all(f" {feature}" in text for feature in facts["cpu"]["features"])
+    assert facts["cpu"]["cores"] >= 1
+
+
+def test_versions_are_those_of_the_packages(facts: dict) -> None:
+    import numpy as np
+
+    assert facts["packages"]["numpy"] == np.__version__
+    assert facts["packages"]["pycuda"] is None or facts["packages"]["pycuda"][0].isdigit()
+
+
+def test_the_text_names_targets_cpu_and_a_jetson(facts: dict) -> None:
+    board = {"model": "NVIDIA Jetson Orin Nano", "l4t": "36.4.3", "jetpack": "6.2", "power_mode": "MAXN"}
+    card = {"name": "NVIDIA GeForce RTX 4060", "compute_capability": "8.9", "memory_mb": 8192}
+    text = doctor_text({**facts, "jetson": board, "gpus": [card]})
+    for word in (*TARGETS, facts["cpu"]["name"], "JetPack 6.2", "MAXN", "RTX 4060", "8.9"):
+        assert word in text
+    assert "none that the NVIDIA driver shows" in doctor_text({**facts, "gpus": []})
+
+
+def test_torch_and_onnx_stay_out() -> None:
+    code = "import sys; from edgefsa.deploy import doctor; doctor(); print({'torch', 'onnx'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+def test_an_orin_nano(tmp_path: Path) -> None:
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "proc/device-tree/model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
+    (tmp_path / "etc/nv_tegra_release").write_text(
+        "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 2025\n"
+    )
+    asked: list[list[str]] = []
+
+    def ask(command: list[str]) -> str:
+        asked.append(command)
+        return "NV Power Mode: MAXN_SUPER\n2\n"
+
+    assert jetson(tmp_path, ask) == {
+        "model": "NVIDIA Jetson Orin Nano Developer Kit",
+        "l4t": "36.4.3",
+        "jetpack": "6.2",
+        "power_mode": "MAXN_SUPER",
+    }
+    assert asked == [["nvpmodel", "-q"]]
+
+
+def test_a_raspberry_pi_and_a_desktop_are_no_jetson(tmp_path: Path) -> None:
+    assert jetson(tmp_path) is None
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_bytes(b"Raspberry Pi 5 Model B\0")
+    assert jetson(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("l4t", "jetpack"),
+    [("36.4.3", "6.2"), ("36.4.0", "6.1"), ("36.3.0", "6.0"), ("36.9.1", "6"), ("35.4.1", "5.1.2"), ("99.1", None)],
+)
+def test_jetpack_of_a_jetson_linux_release(l4t: str, jetpack: str | None) -> None:
+    assert jetpack_of(l4t) == jetpack
+
+
+def test_a_machine_without_any_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    for target in TARGETS.values():
+        monkeypatch.setattr(type(target), "version", lambda self: "")
+    facts = doctor()
+    assert not any(target["runs"] for target in facts["targets"].values())
+    assert all("pip install" in target["why_not"] for target in facts["targets"].values())
+    assert facts["auto"]["int8"]["target"] is None
+    assert device.cpu().name in doctor_text(facts)
