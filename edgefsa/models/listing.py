@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from edgefsa.models.checkpoint import AUXILIARY_PREFIXES
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.registry import MODELS, create_model
 from edgefsa.models.weights import shipped_weights
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,18 @@ def count_macs(model: nn.Module, size_hw: tuple[int, int]) -> int:
 
 
 def _macs(model: nn.Module, size_hw: tuple[int, int]) -> int:
-    counter = FlopCounterMode(display=False)
+    image = torch.empty(1, 3, *size_hw, device="meta")
+    return macs_of(lambda: model.eval()(image))
+
+
+def macs_of(run: Callable[[], object]) -> int:
+    """Count the multiply-accumulates of the convolutions and matrix products in a call."""
+    # torch counts it only out of place.
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _accumulated_product})
     with torch.no_grad(), counter:
-        model.eval()(torch.empty(1, 3, *size_hw, device="meta"))
+        run()
     return int(counter.get_total_flops()) // 2
+
+
+def _accumulated_product(_total: Shape, left: Shape, right: Shape, **_: object) -> int:
+    return 2 * math.prod(left) * right[2]
