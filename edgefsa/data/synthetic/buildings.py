@@ -109,19 +109,15 @@ def _tiles(colour: Colour, variant: int) -> Pixels:
     rng = stream(variant, "tiles")
     tone = 0.14 * crop(joint_tile(32, 32, -1.2, True), rng, 256, 256)
     tone = tone + 0.14 * crop(fractal_tile(coarsest=8, octaves=5, seed=3), rng, 256, 256)
-    return np.clip((1.0 + tone)[..., None] * np.array(colour, np.float32), 0, 255).astype(np.uint8)
+    tiles: Pixels = np.clip((1.0 + tone)[..., None] * np.array(colour, np.float32), 0, 255).astype(np.uint8)
+    return tiles
 
 
 def paint_barrier(stage: Stage, barrier: Barrier) -> None:
-    """Paint a fence, railing, wall or hedge; its length is cut into spans that follow the street's bend."""
-    spans = max(1, round((barrier.s1 - barrier.s0) / 7.0))
-    stations = np.linspace(barrier.s0, barrier.s1, spans + 1)
-    painter = _BARRIERS[barrier.kind]
-    for s0, s1 in reversed(list(zip(stations[:-1], stations[1:], strict=True))):
-        near, far = stage.view.points(barrier.x, KERB_M, np.array([s0, s1]))
-        if far[2] < 1.0:
-            continue
-        painter(stage, barrier, near, far)
+    """Paint a piece of fence, railing, wall or hedge; it is straight, so that a bend needs several."""
+    near, far = stage.view.points(barrier.x, KERB_M, np.array([barrier.s0, barrier.s1]))
+    if far[2] >= 1.0:
+        _BARRIERS[barrier.kind](stage, barrier, near, far)
 
 
 def _solid(stage: Stage, barrier: Barrier, near: Points, far: Points) -> None:
@@ -155,7 +151,9 @@ def _barrier_texture(kind: str, seed: int) -> Pixels:
         front = draw_front("terrace", seed)
         return wall_texture(front, 8.0, 2.0, 32, rng)
     if kind == "hedge":
-        tone = 0.45 * crop(grain_tile(), rng, height, width) + 0.35 * crop(fractal_tile(8, 6, 0.8, 5), rng, height, width)
+        tone = 0.45 * crop(grain_tile(), rng, height, width) + 0.35 * crop(
+            fractal_tile(8, 6, 0.8, 5), rng, height, width
+        )
         colour = np.array([44, 96, 74], np.float32) * float(rng.uniform(0.75, 1.2))
         shade = np.linspace(1.15, 0.65, height, dtype=np.float32)[:, None]
         return np.clip(((1 + tone) * shade)[..., None] * colour, 0, 255).astype(np.uint8)

@@ -83,7 +83,9 @@ class Canvas:
     def disc(self, centre: Points, radius: float, colour: Colour, surface: int) -> None:
         """Fill a disc; radius in pixels."""
         u, v = fixed_point(centre)
-        cv2.circle(self.pixels, (int(u), int(v)), max(8, round(radius * (1 << _SHIFT))), (*colour, surface), -1, 8, _SHIFT)
+        cv2.circle(
+            self.pixels, (int(u), int(v)), max(8, round(radius * (1 << _SHIFT))), (*colour, surface), -1, 8, _SHIFT
+        )
 
     def veil(self, outline: Points | None, colour: Colour, opacity: float, surface: int) -> None:
         """Fill a polygon with a translucent colour; the surface is all the new one's."""
@@ -179,7 +181,8 @@ class Canvas:
 def lit_texture(texture: Pixels, light: Colour) -> Pixels:
     """Multiply the channels of uint8 [h, w, 3] by `light` (B, G, R factors), saturating."""
     table = np.clip(np.arange(256)[:, None] * np.array(light), 0, 255).astype(np.uint8)
-    return cv2.LUT(texture, table[None]).astype(np.uint8, copy=False)
+    lit: Pixels = cv2.LUT(texture, table[None])
+    return lit
 
 
 def fixed_point(pixels: Points) -> npt.NDArray[np.int32]:

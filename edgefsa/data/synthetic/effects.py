@@ -11,7 +11,6 @@ from edgefsa.data.synthetic.canvas import SUPERSAMPLING, Floats, Material, Pixel
 from edgefsa.data.synthetic.noise import TILE, fractal_tile, grain_tile, joint_tile
 from edgefsa.data.synthetic.stage import Stage
 
-
 _PIVOT = 96.0
 
 
@@ -54,8 +53,8 @@ def texture_ground(stage: Stage, picture: Floats, inverse_depth: Floats, materia
     u = np.arange(picture.shape[1], dtype=np.float32) * SUPERSAMPLING
     right = (u - lens.centre_u) / lens.focal * depth
     sine, cosine = np.float32(np.sin(view.heading)), np.float32(np.cos(view.heading))
-    east = cosine * right + sine * depth + np.float32(view.east)
-    north = cosine * depth - sine * right + np.float32(view.north)
+    east = (cosine * right + sine * depth + view.east).astype(np.float32)
+    north = (cosine * depth - sine * right + view.north).astype(np.float32)
     fade = np.clip(12.0 / depth, 0, 1)
     tone = 0.10 * _sampled(fractal_tile(coarsest=8, octaves=6, persistence=0.75, seed=7), east, north, 9.0)
     tone += 0.12 * fade * _sampled(grain_tile(), east, north, 70.0)
@@ -67,7 +66,9 @@ def texture_ground(stage: Stage, picture: Floats, inverse_depth: Floats, materia
 
 
 def _sampled(tile: Floats, east: Floats, north: Floats, per_metre: float) -> Floats:
-    return cv2.remap(tile, east * np.float32(per_metre) % TILE, north * np.float32(per_metre) % TILE, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    u, v = east * np.float32(per_metre) % TILE, north * np.float32(per_metre) % TILE
+    sampled: Floats = cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return sampled
 
 
 def mirror_in_wet_ground(stage: Stage, picture: Floats, material: Pixels) -> None:

@@ -27,7 +27,15 @@ _STYLE_WALLS: dict[str, tuple[tuple[str, float], ...]] = {
     "offices": (("concrete", 0.4), ("glass", 0.25), ("brick", 0.35)),
 }
 _TRIMS: tuple[Colour, ...] = ((225, 228, 230), (205, 212, 216), (70, 70, 72), (92, 110, 84), (170, 190, 200))
-_SHOPS: tuple[Colour, ...] = ((40, 40, 170), (120, 60, 30), (60, 100, 40), (50, 50, 52), (40, 150, 210), (150, 120, 40), (210, 210, 205))
+_SHOPS: tuple[Colour, ...] = (
+    (40, 40, 170),
+    (120, 60, 30),
+    (60, 100, 40),
+    (50, 50, 52),
+    (40, 150, 210),
+    (150, 120, 40),
+    (210, 210, 205),
+)
 _GLASS: Colour = (62, 54, 48)
 
 
@@ -57,7 +65,11 @@ def draw_front(style: str, seed: int) -> Front:
     colour = _WALLS[wall][int(rng.integers(len(_WALLS[wall])))]
     offices = style == "offices"
     flat = offices or (style == "town" and rng.random() < 0.3)
-    window = (float(rng.uniform(1.3, 2.4)), float(rng.uniform(1.3, 1.8))) if offices else (float(rng.uniform(0.85, 1.25)), float(rng.uniform(1.3, 1.8)))
+    window = (
+        (float(rng.uniform(1.3, 2.4)), float(rng.uniform(1.3, 1.8)))
+        if offices
+        else (float(rng.uniform(0.85, 1.25)), float(rng.uniform(1.3, 1.8)))
+    )
     roofs: tuple[Colour, ...] = ((70, 76, 84), (60, 72, 108), (84, 82, 78), (66, 86, 128))
     return Front(
         wall=wall,
@@ -117,7 +129,9 @@ class _Windows:
         self._front, self._scale, self._rng, self._lights = front, scale, rng, lights
         self._made: dict[tuple[int, int, int], Pixels] = {}
 
-    def row(self, image: Pixels, bottom_m: float, width_m: float, height_m: float, skip: tuple[float, float] = (0, 0)) -> None:
+    def row(
+        self, image: Pixels, bottom_m: float, width_m: float, height_m: float, skip: tuple[float, float] = (0, 0)
+    ) -> None:
         """Set windows side by side with their sills at `bottom_m` (metres from the top), none within `skip`."""
         front, scale = self._front, self._scale
         count = max(1, int((width_m - 0.5) / front.pitch))
@@ -176,7 +190,14 @@ def _far_window(lit: bool, width: int, height: int, front: Front) -> Pixels:
 
 
 def _ground_floor(
-    image: Pixels, front: Front, base: float, storey: float, width: float, scale: int, rng: np.random.Generator, windows: _Windows
+    image: Pixels,
+    front: Front,
+    base: float,
+    storey: float,
+    width: float,
+    scale: int,
+    rng: np.random.Generator,
+    windows: _Windows,
 ) -> None:
     if front.shop:
         _shop(image, front, base, storey, width, scale, rng)
@@ -184,7 +205,14 @@ def _ground_floor(
     door_width = 1.0
     at = float(rng.uniform(0.4, max(0.5, width - 1.6)))
     windows.row(image, base - 0.9, width, min(front.window[1], storey - 1.3), (at - 0.3, at + door_width + 0.3))
-    colours: tuple[Colour, ...] = ((40, 40, 110), (80, 60, 30), (50, 80, 40), (45, 45, 45), (150, 150, 150), (50, 80, 120))
+    colours: tuple[Colour, ...] = (
+        (40, 40, 110),
+        (80, 60, 30),
+        (50, 80, 40),
+        (45, 45, 45),
+        (150, 150, 150),
+        (50, 80, 120),
+    )
     colour = colours[int(rng.integers(len(colours)))]
     top = base - 2.15
     _box(image, at - 0.12, top - 0.45, at + door_width + 0.12, base, front.trim, scale)
@@ -194,7 +222,9 @@ def _ground_floor(
     _box(image, at + 0.58, top + 0.2, at + 0.85, top + 0.9, scaled(colour, 0.7), scale)
 
 
-def _shop(image: Pixels, front: Front, base: float, storey: float, width: float, scale: int, rng: np.random.Generator) -> None:
+def _shop(
+    image: Pixels, front: Front, base: float, storey: float, width: float, scale: int, rng: np.random.Generator
+) -> None:
     colour = front.shop_colour
     top = base - storey + 0.1
     _box(image, 0.1, top, width - 0.1, base, scaled(colour, 0.75), scale)

@@ -14,8 +14,8 @@ _CAR_SHARES = (0.32, 0.2, 0.14, 0.16, 0.08, 0.10)
 
 # style -> (heights, widths, depths of the front garden, chance of a gap after a house)
 _HOUSES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float], float]] = {
-    "town": ((8.5, 14.0), (6.0, 13.0), (0.0, 0.0), 0.05),
-    "terrace": ((6.0, 8.5), (5.0, 7.0), (0.0, 2.2), 0.06),
+    "town": ((9.0, 15.0), (6.0, 13.0), (0.0, 0.0), 0.05),
+    "terrace": ((6.2, 9.0), (5.0, 7.0), (0.0, 2.2), 0.06),
     "villas": ((6.0, 9.0), (9.0, 13.0), (4.0, 8.0), 0.75),
     "offices": ((10.0, 20.0), (14.0, 26.0), (0.0, 5.0), 0.35),
 }
@@ -99,7 +99,9 @@ def _park(plan: Plan, block: Block, side: int, rng: np.random.Generator) -> Iter
     out = (-1, 1)[side]
     edge = plan.front(side) + out * 0.2
     kind = str(rng.choice(["railings", "wall", "planks", "hedge", "pickets"], p=[0.42, 0.16, 0.14, 0.16, 0.12]))
-    yield Barrier(kind, side, edge, block.start + 1, block.end, float(rng.uniform(1.0, 1.6)), int(rng.integers(1 << 30)))
+    yield Barrier(
+        kind, side, edge, block.start + 1, block.end, float(rng.uniform(1.0, 1.6)), int(rng.integers(1 << 30))
+    )
     for row, (distance, spacing) in enumerate(((3.0, 8.0), (10.0, 8.0), (18.0, 9.0))):
         at = block.start + float(rng.uniform(0, 4))
         while at < block.end:
@@ -127,7 +129,9 @@ def _parked_cars(plan: Plan, block: Block, side: int, rng: np.random.Generator) 
         heading = along if rng.random() < 0.85 else along + np.pi
         if rng.random() < plan.parked:
             x = plan.kerb(side) - out * (1.05 + float(rng.uniform(-0.1, 0.12)))
-            yield Item("car", draw_car(rng), x, at, int(rng.integers(1 << 30)), heading=heading + float(rng.normal(0, 0.02)))
+            yield Item(
+                "car", draw_car(rng), x, at, int(rng.integers(1 << 30)), heading=heading + float(rng.normal(0, 0.02))
+            )
         at += float(rng.uniform(5.4, 6.6))
 
 
@@ -139,7 +143,9 @@ def _kerbside(plan: Plan, block: Block, side: int, rng: np.random.Generator) -> 
     if block.index % 2 == side or plan.lamp_spacing < 28:
         for at in np.arange(block.start + float(rng.uniform(4, 10)), block.end, plan.lamp_spacing):
             variant = "arm" if plan.seed % 3 else "lantern"
-            yield Item("lamp", variant, x, float(at), plan.seed, KERB_M, heading=-out * np.pi / 2, size=6.5 + plan.seed % 3)
+            yield Item(
+                "lamp", variant, x, float(at), plan.seed, KERB_M, heading=-out * np.pi / 2, size=6.5 + plan.seed % 3
+            )
     if trees:
         for at in np.arange(block.start + 7, block.end - 2, float(rng.uniform(9, 14))):
             if rng.random() < 0.8:
@@ -149,7 +155,16 @@ def _kerbside(plan: Plan, block: Block, side: int, rng: np.random.Generator) -> 
             variant = str(rng.choice(["round", "triangle", "board", "blue", "post sign"]))
             s = float(at) + float(rng.uniform(-3, 5))
             size = float(rng.uniform(0.85, 1.35))
-            yield Item("sign", variant, x, s, int(rng.integers(1 << 30)), KERB_M, heading=0 if out == plan.drive_side else np.pi, size=size)
+            yield Item(
+                "sign",
+                variant,
+                x,
+                s,
+                int(rng.integers(1 << 30)),
+                KERB_M,
+                heading=0 if out == plan.drive_side else np.pi,
+                size=size,
+            )
 
 
 def _clutter(plan: Plan, block: Block, side: int, rng: np.random.Generator) -> Iterator[Thing]:
@@ -182,10 +197,8 @@ def _junction(plan: Plan, block: Block, rng: np.random.Generator) -> Iterator[Th
         out = (-1, 1)[side]
         x = plan.kerb(side) + out * 0.5
         if crossing.signals:
-            near = out == plan.drive_side
-            heading = 0.0 if near else np.pi
-            yield Item("sign", "signals", x, crossing.s0 - 0.8, int(rng.integers(1 << 30)), KERB_M, heading=0.0)
-            yield Item("sign", "signals", x, crossing.s1 + 0.8, int(rng.integers(1 << 30)), KERB_M, heading=heading * 0)
+            for s in (crossing.s0 - 0.8, crossing.s1 + 0.8):
+                yield Item("sign", "signals", x, s, int(rng.integers(1 << 30)), KERB_M)
         elif rng.random() < 0.7:
             yield Item("sign", "board", x, crossing.s1 + 1.0, int(rng.integers(1 << 30)), KERB_M, size=1.2)
         if rng.random() < 0.65:

@@ -26,7 +26,14 @@ class _Stand:
         self.depth = float(self.pose.origin[2])
         self.scale = stage.view.scale(self.depth)
 
-    def pole(self, start: tuple[float, float, float], end: tuple[float, float, float], width: float, colour: Colour, label: Label) -> None:
+    def pole(
+        self,
+        start: tuple[float, float, float],
+        end: tuple[float, float, float],
+        width: float,
+        colour: Colour,
+        label: Label,
+    ) -> None:
         """Draw a round bar from start to end (right, up, forward metres)."""
         ends = self.pose.place(np.array([start, end]))
         if (ends[:, 2] < 1.0).any():
@@ -143,16 +150,28 @@ def _board(stand: _Stand, sign: Item, back: bool) -> None:
 def _blue_sign(stand: _Stand, sign: Item, back: bool) -> None:
     half, base = 0.3 * sign.size, 2.1
     stand.pole((0, 0, 0.05), (0, base + 2 * half, 0.05), 0.075, _STEEL, Label.POLE)
-    stand.plate(_rectangle(-half, base, half, base + 2 * half), 0, (120, 124, 124) if back else (170, 76, 16), Label.SIGN)
+    stand.plate(
+        _rectangle(-half, base, half, base + 2 * half), 0, (120, 124, 124) if back else (170, 76, 16), Label.SIGN
+    )
     if not back:
-        stand.plate(_rectangle(-half * 0.5, base + 0.1, -half * 0.2, base + 2 * half - 0.1), -0.01, (235, 235, 235), Label.SIGN)
-        stand.plate(_rectangle(-half * 0.2, base + half, half * 0.4, base + 2 * half - 0.1), -0.01, (235, 235, 235), Label.SIGN)
+        stand.plate(
+            _rectangle(-half * 0.5, base + 0.1, -half * 0.2, base + 2 * half - 0.1), -0.01, (235, 235, 235), Label.SIGN
+        )
+        stand.plate(
+            _rectangle(-half * 0.2, base + half, half * 0.4, base + 2 * half - 0.1), -0.01, (235, 235, 235), Label.SIGN
+        )
 
 
 def _post_sign(stand: _Stand, sign: Item, back: bool) -> None:
-    # A low keep-left or parking plate.
+    # A low parking plate.
     stand.pole((0, 0, 0.05), (0, 1.9, 0.05), 0.07, _STEEL, Label.POLE)
-    stand.plate(_rectangle(-0.22, 1.2, 0.22, 1.85), 0, (120, 124, 124) if back else (30, 200, 235), Label.SIGN)
+    stand.plate(_rectangle(-0.2, 1.2, 0.2, 1.85), 0, (120, 124, 124) if back else (30, 30, 30), Label.SIGN)
+    if back:
+        return
+    paper: Colour = ((48, 196, 232), (232, 232, 230))[sign.seed % 2]
+    stand.plate(_rectangle(-0.18, 1.22, 0.18, 1.83), -0.01, paper, Label.SIGN)
+    for row in range(3):
+        stand.plate(_rectangle(-0.13, 1.34 + 0.14 * row, 0.11, 1.4 + 0.14 * row), -0.02, (40, 40, 44), Label.SIGN)
 
 
 def _billboard(stand: _Stand, sign: Item, back: bool) -> None:
@@ -162,7 +181,7 @@ def _billboard(stand: _Stand, sign: Item, back: bool) -> None:
     stand.pole((0, 0, 0.05), (0, low, 0.05), 0.3, _DARK, Label.POLE)
     stand.plate(_rectangle(-wide, low, wide, high), 0, _DARK, Label.SIGN)
     stand.plate(_rectangle(-wide + 0.08, low + 0.1, wide - 0.08, high - 0.1), -0.01, colour, Label.SIGN)
-    stand.plate(_rectangle(-wide + 0.2, high - 0.8, wide - 0.25, high - 0.35), -0.02, scaled((235, 235, 235), 1.0), Label.SIGN)
+    stand.plate(_rectangle(-wide + 0.2, high - 0.8, wide - 0.25, high - 0.35), -0.02, (235, 235, 235), Label.SIGN)
 
 
 def _signals(stand: _Stand, sign: Item, back: bool) -> None:
@@ -173,7 +192,11 @@ def _signals(stand: _Stand, sign: Item, back: bool) -> None:
         return
     stand.plate(_rectangle(-0.17, top, 0.17, top + 1.05), 0.0, (22, 22, 22), Label.SIGN)
     lit = (0, 2, 2)[sign.seed % 3]
-    lamps: tuple[tuple[Colour, Colour], ...] = (((40, 40, 250), (30, 30, 66)), ((30, 170, 250), (24, 50, 62)), ((110, 240, 70), (30, 60, 28)))
+    lamps: tuple[tuple[Colour, Colour], ...] = (
+        ((40, 40, 250), (30, 30, 66)),
+        ((30, 170, 250), (24, 50, 62)),
+        ((110, 240, 70), (30, 60, 28)),
+    )
     for index, (on, off) in enumerate(lamps):
         y = top + 0.85 - 0.33 * index
         glowing = index == lit

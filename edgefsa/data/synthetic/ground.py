@@ -104,7 +104,7 @@ class Ground:
 
     def _cover(self, x: float, s: float) -> None:
         turn = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-        for radius, tone in ((0.36, 0.75), (0.3, 0.62)):
+        for radius, tone in ((0.34, 0.86), (0.28, 0.74)):
             ring = self.stage.view.points(x + radius * np.cos(turn), 0.0, s + radius * np.sin(turn))
             self.stage.polygon(ring, scaled(self._asphalt, tone), self._road)
 
@@ -145,7 +145,9 @@ class Ground:
                 # The sidewalks go on along the side street.
                 self._ribbon(edge, out * 70, s, s + 2.0, self._paving, self._sidewalk, KERB_M)
             dashes = np.arange(junction.s0 + 0.4, junction.s1 - 0.4, 1.0)
-            boxes = np.stack([np.full_like(dashes, edge), np.full_like(dashes, edge + out * 0.2), dashes, dashes + 0.6], 1)
+            boxes = np.stack(
+                [np.full_like(dashes, edge), np.full_like(dashes, edge + out * 0.2), dashes, dashes + 0.6], 1
+            )
             self._quads(boxes, self._lit(_WHITE, 0.9))
 
     def _markings(self, block: Block) -> None:
@@ -160,13 +162,28 @@ class Ground:
         rng = stream(plan.seed, "marks", block.index)
         if rng.random() < 0.5:
             side = int(rng.integers(0, 2))
-            self._arrow((-1, 1)[side] * plan.lane / 2, block.end - float(rng.uniform(8, 14)), paint, (-1, 1)[side] == plan.drive_side)
+            self._arrow(
+                (-1, 1)[side] * plan.lane / 2,
+                block.end - float(rng.uniform(8, 14)),
+                paint,
+                (-1, 1)[side] == plan.drive_side,
+            )
         for side in (0, 1):
             if plan.parking[side]:
                 x, out = plan.kerb(side), (-1, 1)[side]
                 bays = np.arange(block.start + 3, block.end, 5.8)
-                self._dashes(x - out * 2.1 - 0.05, np.arange(block.start + 3, block.end, 1.6), 0.1, 0.8, scaled(paint, 0.92))
-                boxes = np.stack([np.full_like(bays, min(x, x - out * 2.1)), np.full_like(bays, max(x, x - out * 2.1)), bays, bays + 0.1], 1)
+                self._dashes(
+                    x - out * 2.1 - 0.05, np.arange(block.start + 3, block.end, 1.6), 0.1, 0.8, scaled(paint, 0.92)
+                )
+                boxes = np.stack(
+                    [
+                        np.full_like(bays, min(x, x - out * 2.1)),
+                        np.full_like(bays, max(x, x - out * 2.1)),
+                        bays,
+                        bays + 0.1,
+                    ],
+                    1,
+                )
                 self._quads(boxes, scaled(paint, 0.92))
 
     def _dashes(self, x: float, starts: Points, width: float, length: float, colour: Colour) -> None:

@@ -59,7 +59,7 @@ def joint_tile(cells_across: int, cells_up: int, joint: float, stagger: bool, se
     shift = 0.5 * (row % 2) if stagger else np.zeros(TILE)
     columns = np.arange(TILE)[None] * cells_across / TILE + shift[:, None]
     tones = rng.normal(0, 0.35, (cells_up, cells_across)).astype(np.float32)
-    total = tones[row[:, None], columns.astype(int) % cells_across]
+    total: Tile = tones[row[:, None], columns.astype(int) % cells_across]
     width = TILE / cells_across, TILE / cells_up
     total[(columns % 1) * width[0] < 1] = joint
     total[((rows % 1) * width[1] < 1)[:, None].repeat(TILE, 1)] = joint
@@ -96,4 +96,5 @@ def _enlarged(grid: Tile) -> Tile:
     scale = TILE // cells
     large = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     middle = large[pad * scale : pad * scale + TILE, pad * scale : pad * scale + TILE]
-    return middle.astype(np.float32)
+    tile: Tile = middle.astype(np.float32)
+    return tile

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgefsa.data.synthetic.camera import Points
@@ -21,6 +23,17 @@ _JACKETS: tuple[Colour, ...] = (
 _TROUSERS: tuple[Colour, ...] = ((28, 26, 26), (74, 50, 36), (54, 44, 38), (46, 50, 58), (96, 112, 124))
 _TYRE: Colour = (32, 32, 32)
 
+# A bicycle's tubes and handlebar, through (right, up, forward) metres.
+_FRAME: tuple[tuple[tuple[float, float, float], ...], ...] = (
+    ((0.0, 0.34, -0.53), (0.0, 0.3, -0.06), (0.0, 0.82, -0.18), (0.0, 0.34, -0.53)),
+    ((0.0, 0.3, -0.06), (0.0, 0.84, 0.36), (0.0, 0.34, 0.53)),
+    ((0.0, 0.8, -0.18), (0.0, 0.8, 0.36)),
+)
+_HANDLEBAR: tuple[tuple[tuple[float, float, float], ...], ...] = (
+    ((-0.26, 1.02, 0.36), (0.26, 1.02, 0.36)),
+    ((0.0, 0.8, 0.36), (0.0, 1.02, 0.36)),
+)
+
 
 class _Figure:
     """Draws limbs between joints given in the figure's own frame (right, up, forward metres)."""
@@ -33,20 +46,22 @@ class _Figure:
         self.size = item.size
         self.surface = stage.canvas.surface_at(label, self.depth)
 
-    def pixels(self, joints: list[tuple[float, float, float]]) -> Points:
+    def pixels(self, joints: Sequence[tuple[float, float, float]]) -> Points:
         """Project joints."""
         return self.stage.view.project(self.pose.place(np.array(joints) * self.size))
 
-    def limb(self, joints: list[tuple[float, float, float]], width: float, colour: Colour) -> None:
+    def limb(self, joints: Sequence[tuple[float, float, float]], width: float, colour: Colour) -> None:
         """Draw a limb of a width in metres through its joints."""
-        self.stage.canvas.line(self.pixels(joints), width * self.size * self.scale, self.stage.lit_round(colour), self.surface)
+        self.stage.canvas.line(
+            self.pixels(joints), width * self.size * self.scale, self.stage.lit_round(colour), self.surface
+        )
 
     def ball(self, joint: tuple[float, float, float], radius: float, colour: Colour) -> None:
         """Draw a ball."""
         place = self.pixels([joint])[0]
         self.stage.canvas.disc(place, radius * self.size * self.scale, self.stage.lit_round(colour), self.surface)
 
-    def body(self, sections: list[tuple[float, float, float]], colour: Colour) -> None:
+    def body(self, sections: Sequence[tuple[float, float, float]], colour: Colour) -> None:
         """Draw a trunk through sections (up, half width, forward), widths as seen by the camera."""
         middles = self.pixels([(0.0, up, forward) for up, _, forward in sections])
         half = np.array([[wide * self.size * self.scale, 0.0] for _, wide, _ in sections])
@@ -84,7 +99,15 @@ def paint_pedestrian(stage: Stage, person: Item) -> None:
             _arm(figure, side, -step, jacket, skin)
             hem = 0.55 if coat else 0.86
             wide = 0.13 + 0.08 * abs(float(figure.pose.axes[0][0]))
-            figure.body([(hem, wide * (0.95 if coat else 0.8), 0), (1.1, wide * 0.82, 0), (1.38, wide, 0), (1.47, wide * 0.6, 0)], jacket)
+            figure.body(
+                [
+                    (hem, wide * (0.95 if coat else 0.8), 0),
+                    (1.1, wide * 0.82, 0),
+                    (1.38, wide, 0),
+                    (1.47, wide * 0.6, 0),
+                ],
+                jacket,
+            )
     if bag and turned:
         figure.body([(1.0, 0.15, -0.14), (1.4, 0.15, -0.14)], _pick(_JACKETS, rng))
     _arm(figure, -far, swing * 0.36 * far, jacket, skin)
@@ -115,20 +138,26 @@ def paint_bicyclist(stage: Stage, rider: Item) -> None:
     for z in (0.53, -0.53) if away else (-0.53, 0.53):
         _wheel(figure, z)
     _leg(figure, far, rider.phase, scaled(trousers, 0.8))
-    for tube in ([(0, 0.34, -0.53), (0, 0.3, -0.06), (0, 0.82, -0.18), (0, 0.34, -0.53)], [(0, 0.3, -0.06), (0, 0.84, 0.36), (0, 0.34, 0.53)], [(0, 0.8, -0.18), (0, 0.8, 0.36)]):
+    for tube in _FRAME:
         figure.limb(tube, 0.04, frame)
-    figure.limb([(-0.26, 1.02, 0.36), (0.26, 1.02, 0.36)], 0.035, _TYRE)
-    figure.limb([(0, 0.8, 0.36), (0, 1.02, 0.36)], 0.035, _TYRE)
-    wide = 0.10 + 0.12 * abs(figure.pose.axes[0][0])
-    hips, chest = (0.96, wide, -0.2), (1.42, wide * 1.15, 0.12)
-    head = (0, 1.64, 0.22)
-    parts = [lambda: figure.body([(0.86, wide * 0.9, -0.22), hips, chest, (1.5, wide * 0.7, 0.15)], jacket)]
-    parts.append(lambda: [figure.limb([(x * 0.2, 1.4, 0.1), (x * 0.27, 1.18, 0.22), (x * 0.25, 1.04, 0.36)], 0.1, scaled(jacket, 0.9)) for x in (-1, 1)])  # type: ignore[arg-type, return-value]
-    for paint in parts[::-1] if away else parts:
-        paint()
+    for bar in _HANDLEBAR:
+        figure.limb(bar, 0.035, _TYRE)
+    _rider_trunk(figure, jacket, away)
     _leg(figure, -far, rider.phase + np.pi, trousers)
-    figure.ball(head, 0.115, _pick(_HAIR, rng) if away else skin)
+    figure.ball((0, 1.64, 0.22), 0.115, _pick(_HAIR, rng) if away else skin)
     figure.ball((0, 1.7, 0.2), 0.118, (210, 214, 214) if helmet else (36, 40, 44))
+
+
+def _rider_trunk(figure: _Figure, jacket: Colour, away: bool) -> None:
+    wide = 0.10 + 0.12 * abs(float(figure.pose.axes[0][0]))
+    sections = [(0.86, wide * 0.9, -0.22), (0.96, wide, -0.2), (1.42, wide * 1.15, 0.12), (1.5, wide * 0.7, 0.15)]
+    if not away:
+        figure.body(sections, jacket)
+    for side in (-1, 1):
+        arm = [(side * 0.2, 1.4, 0.1), (side * 0.27, 1.18, 0.22), (side * 0.25, 1.04, 0.36)]
+        figure.limb(arm, 0.1, scaled(jacket, 0.9))
+    if away:
+        figure.body(sections, jacket)
 
 
 def _leg(figure: _Figure, side: int, phase: float, colour: Colour) -> None:

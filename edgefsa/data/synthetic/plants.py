@@ -64,7 +64,13 @@ def paint_tree(stage: Stage, tree: Item) -> None:
 
 
 def _stamp(
-    stage: Stage, sprite: Pixels, mask: Pixels, size: tuple[int, int], corner: tuple[int, int], colour: Colour, surface: int
+    stage: Stage,
+    sprite: Pixels,
+    mask: Pixels,
+    size: tuple[int, int],
+    corner: tuple[int, int],
+    colour: Colour,
+    surface: int,
 ) -> None:
     rows, columns = stage.canvas.pixels.shape[:2]
     left, top = max(corner[0], 0), max(corner[1], 0)
@@ -79,7 +85,9 @@ def _stamp(
         return
     # Larger than the sprite: only what shows is enlarged.
     scale_x, scale_y = size[0] / sprite.shape[1], size[1] / sprite.shape[0]
-    matrix = np.array([[scale_x, 0, corner[0] - left + 0.5 * scale_x - 0.5], [0, scale_y, corner[1] - top + 0.5 * scale_y - 0.5]])
+    matrix = np.array(
+        [[scale_x, 0, corner[0] - left + 0.5 * scale_x - 0.5], [0, scale_y, corner[1] - top + 0.5 * scale_y - 0.5]]
+    )
     shaded = cv2.warpAffine(lit_texture(sprite, light), matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
     cover = cv2.warpAffine(mask, matrix, (width, height))
     stage.canvas.stamp(shaded, _solid(cover), (left, top), surface)
@@ -118,7 +126,7 @@ def _sprite(shape: str, variant: int, sunny: bool, mirrored: bool, side: int) ->
 
 
 def _leafy_crown(shape: str, variant: int, sunny: bool) -> tuple[Pixels, Pixels]:
-    """Draw a crown: shading uint8 [256, 256, 3] (128 is the leaf's own colour) and mask uint8 [256, 256]; lit from the left."""
+    """Draw a crown lit from the left: shading (128 is the leaf's own colour) and mask, both of 256 x 256."""
     rng = stream(variant, "crown", shape)
     y, x = np.mgrid[0:_SPRITE, 0:_SPRITE].astype(np.float32)
     height = np.full((_SPRITE, _SPRITE), -1e3, np.float32)
@@ -131,7 +139,10 @@ def _leafy_crown(shape: str, variant: int, sunny: bool) -> tuple[Pixels, Pixels]
     ragged = height + 26 * leaves + 5 * fine
     mask = (ragged > 9).astype(np.uint8) * 255
     surface = cv2.GaussianBlur(np.maximum(height, 0) + 14 * leaves, (0, 0), 1.5)
-    slope_x, slope_y = cv2.Sobel(surface, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(surface, cv2.CV_32F, 0, 1, scale=0.125)
+    slope_x, slope_y = (
+        cv2.Sobel(surface, cv2.CV_32F, 1, 0, scale=0.125),
+        cv2.Sobel(surface, cv2.CV_32F, 0, 1, scale=0.125),
+    )
     steep = np.sqrt(1 + slope_x**2 + slope_y**2)
     lit = (0.55 * slope_x + 0.75 * slope_y + 0.35) / steep
     contrast = 0.55 if sunny else 0.38
@@ -152,7 +163,9 @@ def _clusters(shape: str, rng: np.random.Generator) -> list[tuple[float, float, 
             angle, radius = float(rng.uniform(0, 2 * np.pi)), float(np.sqrt(rng.uniform(0, 1))) * 0.36
             flat = 0.8 if shape == "bush" else 1.0
             across, down = 0.5 + radius * np.cos(angle), 0.5 + radius * np.sin(angle) * flat
-            clusters.append((float(across), float(down) + (0.1 if shape == "bush" else 0), float(rng.uniform(0.05, 0.13))))
+            clusters.append(
+                (float(across), float(down) + (0.1 if shape == "bush" else 0), float(rng.uniform(0.05, 0.13)))
+            )
     if shape == "bush":
         clusters += [(float(rng.uniform(0.15, 0.85)), 0.9, 0.12) for _ in range(8)]
     return clusters
@@ -169,7 +182,9 @@ def _bare_crown(variant: int) -> tuple[Pixels, Pixels]:
     return np.clip(tone, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=2), mask
 
 
-def _branch(mask: Pixels, start: Points, angle: float, length: float, width: float, depth: int, rng: np.random.Generator) -> None:
+def _branch(
+    mask: Pixels, start: Points, angle: float, length: float, width: float, depth: int, rng: np.random.Generator
+) -> None:
     end = start + length * np.array([np.cos(angle), np.sin(angle)])
     cv2.line(mask, tuple(start.astype(int).tolist()), tuple(end.astype(int).tolist()), (255,), max(2, round(width)))
     if depth == 0:

@@ -31,6 +31,7 @@ GENERATOR_VERSION = 1
 MIN_SIDE, MAX_SIDE = 32, 4096
 _REACH_M = 165.0
 _WIDEST_M = 7.0
+_STRETCH_M = 6.0
 
 _ITEMS: dict[str, Callable[[Stage, Item], None]] = {
     "tree": paint_tree,
@@ -139,8 +140,7 @@ def paint(scene: Scene, size_hw: tuple[int, int], time_s: float) -> tuple[Stage,
     things: list[Thing] = [thing for part in blocks for thing in part.things]
     things += moving_things(scene.plan, view.s, view.s - scene.start, time_s)
     seen = [thing for thing in things if view.s + 0.5 < thing.far_s < view.s + _REACH_M]
-    drawn = [thing for thing, inside in zip(seen, _in_view(view, seen), strict=True) if inside]
-    for thing in sorted(drawn, key=lambda thing: -thing.far_s):
+    for thing in _back_to_front(scene.plan, _in_view(view, seen)):
         if isinstance(thing, Building):
             paint_building(stage, thing)
         elif isinstance(thing, Barrier):
@@ -152,13 +152,25 @@ def paint(scene: Scene, size_hw: tuple[int, int], time_s: float) -> tuple[Stage,
     return stage, seen
 
 
-def _in_view(view: View, things: list[Thing]) -> list[bool]:
-    """Tell which things may show between the sides of the picture; what is long always may."""
+def _in_view(view: View, things: list[Thing]) -> list[Thing]:
+    """Leave out what stands beside the picture; what is long stays."""
     places = np.array([(thing.x, thing.far_s) for thing in things]).reshape(-1, 2)
     points = view.points(places[:, 0], 0.0, places[:, 1])
     half = 0.5 * view.lens.size_hw[1] / view.lens.focal
     inside = np.abs(points[:, 0]) < half * np.maximum(points[:, 2], 0) + _WIDEST_M
-    return [bool(near) or not isinstance(thing, Item) for thing, near in zip(things, inside, strict=True)]
+    return [thing for thing, near in zip(things, inside, strict=True) if near or not isinstance(thing, Item)]
+
+
+def _back_to_front(plan: Plan, things: list[Thing]) -> list[Thing]:
+    """Order things for painting.
+
+    Far stretches of the street come first. Within one, what is further from the road comes first: a sight line
+    leaves the road outwards, so a fence always stands before the garden behind it.
+    """
+    pieces: list[Thing] = []
+    for thing in things:
+        pieces += thing.pieces(_STRETCH_M) if isinstance(thing, Barrier) else [thing]
+    return sorted(pieces, key=lambda thing: (-((thing.far_s - 1e-6) // _STRETCH_M), -plan.zone(thing.x), -thing.far_s))
 
 
 def _view(scene: Scene, size_hw: tuple[int, int], time_s: float) -> View:

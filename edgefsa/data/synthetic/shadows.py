@@ -67,7 +67,10 @@ def _outlines(stage: Stage, thing: Thing) -> list[Points]:
     foot = view.points(thing.x, 0.0, thing.s)[None]
     if thing.kind == "car":
         base = view.pose(thing.x, 0.0, thing.s, thing.heading).place(_BODY * [1, 1, 0.95])
-        return [_hull(np.concatenate([base, base + slant * 0.85])), _hull(np.concatenate([base * 1.0, base * 0.75 + 0.25 * base.mean(axis=0) + slant * 1.35]))]
+        return [
+            _hull(np.concatenate([base, base + slant * 0.85])),
+            _hull(np.concatenate([base * 1.0, base * 0.75 + 0.25 * base.mean(axis=0) + slant * 1.35])),
+        ]
     if thing.kind == "tree":
         return _tree(thing, foot, slant)
     tall = {"lamp": thing.size, "sign": 2.9, "pedestrian": 1.7, "bicyclist": 1.6, "bollard": 0.95}.get(thing.kind, 1.0)
@@ -100,4 +103,5 @@ def _tree(tree: Item, foot: Points, slant: Points) -> list[Points]:
 def _hull(points: Points) -> Points:
     flat = np.ascontiguousarray(points[:, [0, 2]].astype(np.float32))
     chosen = cv2.convexHull(flat, returnPoints=False).ravel()
-    return points[chosen]
+    hull: Points = points[chosen]
+    return hull

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edgefsa.data.synthetic.camera import Points
 from edgefsa.data.synthetic.canvas import Pixels
 from edgefsa.data.synthetic.labels import Label
 from edgefsa.data.synthetic.noise import TILE, fractal_tile, stream
@@ -27,9 +28,9 @@ def paint_sky(stage: Stage) -> None:
 
 def _sky(stage: Stage, rows: int, columns: int) -> Pixels:
     weather, lens = stage.weather, stage.view.lens
-    right = ((np.arange(columns) * _COARSE - lens.centre_u) / lens.focal)[None]
-    up = ((lens.horizon_v - np.arange(rows) * _COARSE) / lens.focal)[:, None]
-    height = np.clip(up, 0.0, None)
+    right = ((np.arange(columns, dtype=np.float64) * _COARSE - lens.centre_u) / lens.focal)[None]
+    up = ((lens.horizon_v - np.arange(rows, dtype=np.float64) * _COARSE) / lens.focal)[:, None]
+    height: Points = np.maximum(up, 0.0)
     share = np.clip(height * 1.9, 0, 1)[..., None] ** 0.7
     colour = np.array(weather.horizon) * (1 - share) + np.array(weather.zenith) * share
     cover = _clouds(stage, right, height)[..., None]
@@ -40,10 +41,11 @@ def _sky(stage: Stage, rows: int, columns: int) -> Pixels:
         distance = np.hypot(right - sun[0] / sun[2], up - sun[1] / sun[2])[..., None]
         glow = np.exp(-((distance / 0.22) ** 1.2)) * (0.4 + 0.4 * weather.dusk)
         colour = colour + (np.array([225, 245, 255.0]) - colour) * glow
-    return np.clip(colour + 0 * right[..., None], 0, 255).astype(np.uint8)
+    sky: Pixels = np.clip(colour, 0, 255).astype(np.uint8)
+    return sky
 
 
-def _clouds(stage: Stage, right: np.ndarray, height: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _clouds(stage: Stage, right: Points, height: Points) -> Points:
     # Clouds lie on a plane overhead, so they flatten and crowd together towards the horizon.
     weather, heading = stage.weather, stage.view.heading
     forward = _CLOUD_HEIGHT / (height + 0.12)
@@ -53,7 +55,10 @@ def _clouds(stage: Stage, right: np.ndarray, height: np.ndarray) -> np.ndarray: 
     rows = (north + weather.cloud_offset[0]).astype(int) % TILE
     columns = (east + weather.cloud_offset[1]).astype(int) % TILE
     density = fractal_tile(coarsest=4, octaves=6, persistence=0.6, seed=11)[rows, columns]
-    return np.clip((density - 0.35 + 0.75 * weather.cloud_cover) * 2.4, 0, 1) * np.clip(height * 9 + 0.25, 0, 1)
+    cover: Points = np.clip((density - 0.35 + 0.75 * weather.cloud_cover) * 2.4, 0, 1) * np.clip(
+        height * 9 + 0.25, 0, 1
+    )
+    return cover
 
 
 def paint_horizon(stage: Stage, seed: int) -> None:

@@ -54,7 +54,7 @@ class Stage:
         self.canvas.fill(self.view.outline(points), colour, surface)
 
     def panel(self, origin: Points, along: Points, up: Points, texture: Pixels, size_m: Points, label: Label) -> None:
-        """Paint a textured rectangle: it starts at `origin`, spans `along` and `up` (unit) over `size_m` (width, height)."""
+        """Paint a textured rectangle from `origin` along two unit vectors; `size_m` is (width, height)."""
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * size_m
         self.patch(origin, along, up, texture, size_m, corners, label)
 

@@ -6,7 +6,9 @@ street can be made without the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -43,7 +45,6 @@ class Plan:
     asphalt: float
     paving: float
     edge_lines: str
-    slope: float = 0.0
 
     def kerb(self, side: int) -> float:
         """The x of the kerb of that side."""
@@ -53,8 +54,16 @@ class Plan:
         """The x where the sidewalk of that side ends."""
         return self.kerb(side) + (-1, 1)[side] * (self.verge[side] + self.pavement[side])
 
+    def zone(self, x: float) -> int:
+        """Tell what lies at x: 0 road, 1 the kerb's edge, 2 sidewalk, 3 its outer edge, 4 beyond."""
+        side = int(x > 0)
+        past_kerb, past_front = abs(x) - abs(self.kerb(side)), abs(x) - abs(self.front(side))
+        if past_front > 0:
+            return 3 if past_front < 0.5 else 4
+        return 0 if past_kerb < 0 else 1 if past_kerb < 0.3 else 2
 
-_STYLES = {"town": 0.30, "terrace": 0.24, "villas": 0.16, "offices": 0.12, "park": 0.18}
+
+_STYLES = {"town": 0.34, "terrace": 0.24, "villas": 0.14, "offices": 0.12, "park": 0.16}
 
 
 def draw_plan(seed: int) -> Plan:
@@ -67,7 +76,8 @@ def draw_plan(seed: int) -> Plan:
         second = "terrace"
     styles = (first, second) if rng.random() < 0.5 else (second, first)
     bends = rng.uniform(0.0, 1.0) ** 2 * 0.22, rng.uniform(0, 0.05)
-    terms = tuple((float(a), float(l), float(rng.uniform(0, 6.28))) for a, l in zip(bends, (70.0, 33.0), strict=True))
+    lengths = (70.0, 33.0)
+    terms = tuple((float(a), b, float(rng.uniform(0, 6.28))) for a, b in zip(bends, lengths, strict=True))
     parking = rng.choice([0.0, 2.1], size=2, p=[0.6, 0.4])
     verge = rng.choice([0.0, 1.4], size=2, p=[0.85, 0.15])
     pavement = rng.uniform(1.8, 4.2, 2)
@@ -82,7 +92,7 @@ def draw_plan(seed: int) -> Plan:
         styles=styles,
         traffic=float(rng.choice([0.15, 0.5, 1.0])),
         walkers=float(rng.choice([0.5, 1.2, 2.2])),
-        cyclists=float(rng.choice([0.0, 0.3, 0.7])),
+        cyclists=float(rng.choice([0.0, 0.25, 0.55])),
         parked=float(rng.uniform(0.2, 0.85)),
         lamp_spacing=float(rng.choice([24.0, 30.0, 36.0])),
         asphalt=float(rng.uniform(78, 124)),
@@ -140,6 +150,12 @@ class Barrier:
     def far_s(self) -> float:
         """Where it ends, for the painter's order."""
         return self.s1
+
+    def pieces(self, length: float) -> Iterator[Barrier]:
+        """Cut it where s is a multiple of `length`."""
+        inner = np.arange(np.ceil(self.s0 / length), np.ceil(self.s1 / length)) * length
+        ends = [self.s0, *inner[inner > self.s0].tolist(), self.s1]
+        return (replace(self, s0=s0, s1=s1) for s0, s1 in itertools.pairwise(ends))
 
 
 @dataclass(frozen=True)

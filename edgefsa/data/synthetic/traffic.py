@@ -91,7 +91,18 @@ def _walkers(plan: Plan, side: int, camera_s: float, time_s: float) -> Iterator[
         phase = 4.2 * abs(pace) * time_s + seed % 6
         for partner in range(2 if rng.random() < 0.3 else 1):
             apart = out * 0.55 * partner
-            yield Item("pedestrian", "standing" if stands else "walking", x + apart, s + 0.2 * partner, seed + partner, KERB_M, heading, phase + partner, size, True)
+            yield Item(
+                "pedestrian",
+                "standing" if stands else "walking",
+                x + apart,
+                s + 0.2 * partner,
+                seed + partner,
+                KERB_M,
+                heading,
+                phase + partner,
+                size,
+                True,
+            )
 
 
 @lru_cache(maxsize=4096)

@@ -45,32 +45,90 @@ class Weather:
         return max(self.sun) > 0.15
 
 
+# How often each weather is drawn, and what it is like.
 _KINDS: dict[str, tuple[float, Weather]] = {
     "sunny": (
-        0.30,
-        Weather("sunny", (0.62, 0.72, 0.78), (0.66, 0.62, 0.58), (214, 152, 96), (250, 234, 212), (254, 253, 252), 0.4, 0.0008),
+        0.3,
+        Weather(
+            name="sunny",
+            sun=(0.62, 0.72, 0.78),
+            ambient=(0.66, 0.62, 0.58),
+            zenith=(214, 152, 96),
+            horizon=(250, 234, 212),
+            cloud=(254, 253, 252),
+            cloud_cover=0.4,
+            fog_per_m=0.0008,
+        ),
     ),
     "hazy sun": (
         0.16,
-        Weather("hazy sun", (0.40, 0.47, 0.52), (0.70, 0.69, 0.68), (244, 226, 202), (253, 250, 246), (255, 255, 254), 0.5, 0.002),
+        Weather(
+            name="hazy sun",
+            sun=(0.4, 0.47, 0.52),
+            ambient=(0.7, 0.69, 0.68),
+            zenith=(244, 226, 202),
+            horizon=(253, 250, 246),
+            cloud=(255, 255, 254),
+            cloud_cover=0.5,
+            fog_per_m=0.002,
+        ),
     ),
     "overcast": (
-        0.30,
-        Weather("overcast", (0.10, 0.10, 0.10), (0.86, 0.85, 0.84), (232, 228, 224), (252, 251, 250), (214, 211, 208), 0.75, 0.0016),
+        0.3,
+        Weather(
+            name="overcast",
+            sun=(0.1, 0.1, 0.1),
+            ambient=(0.86, 0.85, 0.84),
+            zenith=(232, 228, 224),
+            horizon=(252, 251, 250),
+            cloud=(214, 211, 208),
+            cloud_cover=0.75,
+            fog_per_m=0.0016,
+        ),
     ),
     "dusk": (
-        0.10,
-        Weather("dusk", (0.18, 0.30, 0.46), (0.46, 0.40, 0.38), (150, 104, 76), (140, 184, 236), (140, 138, 180), 0.5, 0.0016, dusk=1.0),
+        0.1,
+        Weather(
+            name="dusk",
+            sun=(0.18, 0.3, 0.46),
+            ambient=(0.46, 0.4, 0.38),
+            zenith=(150, 104, 76),
+            horizon=(140, 184, 236),
+            cloud=(140, 138, 180),
+            cloud_cover=0.5,
+            fog_per_m=0.0016,
+            dusk=1.0,
+        ),
     ),
     "rain": (
         0.08,
-        Weather("rain", (0.02, 0.02, 0.02), (0.74, 0.73, 0.72), (192, 188, 184), (222, 220, 217), (176, 171, 166), 0.85, 0.005, wet=1.0, rain=1.0),
+        Weather(
+            name="rain",
+            sun=(0.02, 0.02, 0.02),
+            ambient=(0.74, 0.73, 0.72),
+            zenith=(192, 188, 184),
+            horizon=(222, 220, 217),
+            cloud=(176, 171, 166),
+            cloud_cover=0.85,
+            fog_per_m=0.005,
+            wet=1.0,
+            rain=1.0,
+        ),
     ),
     "fog": (
         0.06,
-        Weather("fog", (0.04, 0.04, 0.04), (0.78, 0.77, 0.76), (220, 218, 216), (226, 224, 222), (224, 222, 220), 0.1, 0.017),
+        Weather(
+            name="fog",
+            sun=(0.04, 0.04, 0.04),
+            ambient=(0.78, 0.77, 0.76),
+            zenith=(220, 218, 216),
+            horizon=(226, 224, 222),
+            cloud=(224, 222, 220),
+            cloud_cover=0.1,
+            fog_per_m=0.017,
+        ),
     ),
-}  # fmt: skip
+}
 
 
 def draw_weather(rng: np.random.Generator) -> Weather:
