@@ -105,10 +105,16 @@ def calibrate_onnx(
         (dataset[int(index)].frame for index in picks),
         method=method,
         max_frames=len(picks),
-        data_name=dataset.name,
+        data_name=_name_without_folders(data),
         data_fingerprint=dataset.fingerprint(),
         progress=progress,
     )
+
+
+def _name_without_folders(data: str) -> str:
+    """Name a data set in a file that travels: its kind and its own folder's name, not where it lay."""
+    kind, colon, place = data.partition(":")
+    return kind + colon + Path(place).name
 
 
 def build_from_request(

@@ -56,7 +56,7 @@ def models(json: JsonFlag = False) -> None:
     """
     from edgefsa.models import list_models
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": info.name,
             "family": info.family,

@@ -14,6 +14,9 @@ from edgefsa.errors import EdgeFsaError, InputError
 
 Progress = Callable[[int, int], None]
 
+# For machines; a person reads them with --json.
+_HASHES = ("sha256", "fingerprint")
+
 # Which extra brings which module, so that a missing one is named with its remedy.
 _EXTRA_OF_MODULE = {
     "torch": "build",
@@ -52,9 +55,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def facts(values: Mapping[str, Any]) -> str:
-    """Lay out names and values, a line each."""
-    width = max(len(name) for name in values)
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in values.items())
+    """Lay out names and values, a line each; what is None or empty is left out."""
+    shown = {name: _in_words(value) for name, value in values.items() if value not in (None, "", [], {})}
+    width = max((len(name) for name in shown), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in shown.items())
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_in_words(item)}" for name, item in value.items() if name not in _HASHES)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_in_words(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _is_number(text: str) -> bool:

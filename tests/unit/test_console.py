@@ -25,6 +25,11 @@ def test_numbers_stand_to_the_right_in_a_table() -> None:
     assert lines == ["name     ms", "----  -----", "a       1.5", "bb    10.25"]
 
 
+def test_facts_are_told_in_words_without_hashes_and_empty_things() -> None:
+    values = {"engine": "e/x", "weights": {"kind": "trained", "sha256": "ab"}, "seconds": 1.23456, "ranges": None}
+    assert console.facts(values) == "engine   e/x\nweights  kind trained\nseconds  1.235"
+
+
 def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise EngineError("this is wrong;\n do that")
