@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -82,8 +82,21 @@ def transform_macs(real: bool) -> int:
     return int(macs / 2 if real else macs)
 
 
-def contestants() -> dict[str, tuple[str, Callable[[Tensor], Tensor], Tensor, int]]:
-    """Give name -> layer, callable, input and MACs; the first of each layer is ours."""
+@dataclass(frozen=True)
+class Contestant:
+    """A form of a layer, what it runs on, and its multiply-accumulates."""
+
+    forward: Callable[[Tensor], Tensor]
+    x: Tensor
+    macs: int
+
+    def run(self) -> Tensor:
+        """Compute it once."""
+        return self.forward(self.x)
+
+
+def contestants() -> dict[str, Contestant]:
+    """Give both layers in our form and in the others."""
     torch.manual_seed(0)
     attention = FrequencySelfAttention(ATTENTION_CHANNELS, k=K, recurrence=RECURRENCE).eval()
     nn.init.ones_(attention.gain)
@@ -92,12 +105,20 @@ def contestants() -> dict[str, tuple[str, Callable[[Tensor], Tensor], Tensor, in
     mask = SpectralMask(MASK_CHANNELS, radius=RADIUS, lambdas=LAMBDAS)
     wide, narrow = (torch.randn(1, channels, HEIGHT, WIDTH) for channels in (ATTENTION_CHANNELS, MASK_CHANNELS))
     return {
-        "attention, separable": ("attention", attention, wide, macs_of(lambda: attention(wide))),
-        "attention, dense basis": ("attention", dense, wide, macs_of(lambda: dense(wide))),
-        "mask, 13 modes": ("mask", mask, narrow, macs_of(lambda: mask(narrow)) + narrow.numel()),
-        "mask, fft2 / ifft2": ("mask", complex_filter(masks), narrow, transform_macs(real=False)),
-        "mask, rfft2 / irfft2": ("mask", real_filter(masks), narrow, transform_macs(real=True)),
+        "attention": Contestant(attention, wide, macs_of(lambda: attention(wide))),
+        "attention, dense": Contestant(dense, wide, macs_of(lambda: dense(wide))),
+        "mask": Contestant(mask, narrow, macs_of(lambda: mask(narrow)) + narrow.numel()),
+        "mask, fft2": Contestant(complex_filter(masks), narrow, transform_macs(real=False)),
+        "mask, rfft2": Contestant(real_filter(masks), narrow, transform_macs(real=True)),
     }
+
+
+# (operator, our form, the form it is held against)
+COMPARISONS = (
+    ("attention, against the dense basis", "attention", "attention, dense"),
+    ("spectral mask, against fft2 and ifft2", "mask", "mask, fft2"),
+    ("spectral mask, against rfft2 and irfft2", "mask", "mask, rfft2"),
+)
 
 
 def main() -> None:
@@ -106,32 +127,34 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    entries = contestants()
-    runs = {name: (lambda forward=forward, x=x: forward(x)) for name, (_, forward, x, _) in entries.items()}
+    forms = contestants()
     with torch.inference_mode():
-        outputs = {name: run() for name, run in runs.items()}
-        stats = measure(runs, rounds=arguments.rounds, warmup=5)
-    ours = {"attention": "attention, separable", "mask": "mask, 13 modes"}
-    rows = []
-    for name, (layer, _, x, macs) in entries.items():
-        first = ours[layer]
-        error = (outputs[name] - outputs[first]).norm() / outputs[first].norm()
-        rows.append(
-            {
-                "name": name,
-                "shape": list(x.shape),
-                "threads": arguments.threads,
-                "macs": macs,
-                "latency_ms": {key: round(value, 3) for key, value in asdict(stats[name]).items()},
-                "times_ours": round(stats[name].median / stats[first].median, 2),
-                "relative_l2_to_ours": float(error),
-            }
-        )
+        outputs = {name: form.run() for name, form in forms.items()}
+        stats = measure({name: form.run for name, form in forms.items()}, rounds=arguments.rounds, warmup=5)
+    rows = [
+        {
+            "operator": operator,
+            "shape": list(forms[ours].x.shape),
+            "threads": arguments.threads,
+            "ours_ms": round(stats[ours].median, 3),
+            "reference_ms": round(stats[reference].median, 3),
+            "times_faster": round(stats[reference].median / stats[ours].median, 2),
+            "ours_macs": forms[ours].macs,
+            "reference_macs": forms[reference].macs,
+            "relative_l2": float((outputs[ours] - outputs[reference]).norm() / outputs[reference].norm()),
+        }
+        for operator, ours, reference in COMPARISONS
+    ]
+    header = ["operator", "ours ms", "reference ms", "times faster", "ours MMACs", "reference MMACs"]
     cells = [
-        [row["name"], f"{row['macs'] / 1e6:.1f}", f"{row['latency_ms']['median']:.2f}", f"{row['times_ours']:.1f}"]
+        [
+            str(row["operator"]),
+            *(f"{row[key]:.2f}" for key in ("ours_ms", "reference_ms", "times_faster")),
+            *(f"{row[key] / 1e6:.1f}" for key in ("ours_macs", "reference_macs")),
+        ]
         for row in rows
     ]
-    print(table(["form", "MMACs", "median ms", "times ours"], cells))
+    print(table(header, cells))
     save("frequency-cpu", "python benchmarks/frequency.py", rows)
 
 
