@@ -37,25 +37,28 @@ class Material(IntEnum):
 
 
 class Canvas:
-    """Pixels uint8 [2 H, 2 W, 4] (B, G, R, surface) for a picture of `size_hw`; surface i < 12 is class i, far away."""
+    """Pixels uint8 [2 H, 2 W, 4] (B, G, R, surface) for a picture of `size_hw`.
+
+    `classes[i]` is the class of surface i; the first twelve surfaces are the classes themselves, infinitely far away.
+    """
 
     def __init__(self, size_hw: tuple[int, int]) -> None:
         height, width = size_hw
         self.size_hw = size_hw
         self.pixels: Pixels = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 4), np.uint8)
-        self._classes = list(Label)
+        self.classes = list(Label)
         self._planes: list[Plane] = [_FAR] * len(Label)
         self._materials = [Material.PLAIN] * len(Label)
         self._at_depth: dict[tuple[Label, int], int] = {}
 
     def surface(self, label: Label, plane: Plane, material: Material = Material.PLAIN) -> int:
         """Give a new surface of a class on a plane (see View.plane)."""
-        if len(self._classes) == _MAX_SURFACES:
+        if len(self.classes) == _MAX_SURFACES:
             return self._similar(label, plane)
-        self._classes.append(label)
+        self.classes.append(label)
         self._planes.append(plane)
         self._materials.append(material)
-        return len(self._classes) - 1
+        return len(self.classes) - 1
 
     def surface_at(self, label: Label, depth: float) -> int:
         """Give the surface of a class that faces the camera at a depth in metres (kept to about 15 %)."""
@@ -139,7 +142,7 @@ class Canvas:
         v = np.arange(height, dtype=np.float32)[:, None] * SUPERSAMPLING
         inverse_depth = planes[numbers, 0] + planes[numbers, 1] * u + planes[numbers, 2] * v
         np.clip(inverse_depth, 0, 1, out=inverse_depth)
-        return picture, self._table(self._classes)[numbers], inverse_depth, self._table(self._materials)[numbers]
+        return picture, self._table(self.classes)[numbers], inverse_depth, self._table(self._materials)[numbers]
 
     def _numbers(self) -> Pixels:
         # A pixel's surface is that of its first sample; where that is sky, any other of its samples goes first, so
@@ -157,7 +160,7 @@ class Canvas:
 
     def _similar(self, label: Label, plane: Plane) -> int:
         # All 256 numbers are taken: use the surface of that class whose depth comes nearest.
-        same = [index for index, known in enumerate(self._classes) if known == label]
+        same = [index for index, known in enumerate(self.classes) if known == label]
         return min(same, key=lambda index: abs(self._planes[index][0] - plane[0]))
 
     def _corner(self, outline: Points) -> tuple[int, int]:

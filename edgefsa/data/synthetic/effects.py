@@ -98,14 +98,15 @@ def add_fog(stage: Stage, picture: Floats, inverse_depth: Floats) -> None:
 
 def add_glows(stage: Stage, picture: Floats) -> None:
     """Add light around lamps."""
-    if not stage.glows:
+    lamps = stage.visible_glows()
+    if not lamps:
         return
     height, width = picture.shape[:2]
     glow = np.zeros((height // 2, width // 2, 3), np.float32)
     shrink = 2 * SUPERSAMPLING
-    for u, v, radius, colour in stage.glows:
-        if -50 < u < 2 * SUPERSAMPLING * width and -50 < v < 2 * SUPERSAMPLING * height:
-            cv2.circle(glow, (round(u / shrink), round(v / shrink)), max(1, round(radius * 0.35 / shrink)), colour, -1)
+    for pixel, radius, colour in lamps:
+        place = (round(float(pixel[0]) / shrink), round(float(pixel[1]) / shrink))
+        cv2.circle(glow, place, max(1, round(radius * 0.35 / shrink)), colour, -1)
     wide = cv2.GaussianBlur(glow, (0, 0), max(2.0, height / 60)) * 1.1 + cv2.GaussianBlur(glow, (0, 0), 1.2) * 0.7
     picture += cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR)
 

@@ -193,12 +193,13 @@ def _junction(plan: Plan, block: Block, rng: np.random.Generator) -> Iterator[Th
     crossing = block.junction
     if crossing is None:
         return
+    shown = int(rng.integers(1 << 30))
     for side in (0, 1):
         out = (-1, 1)[side]
         x = plan.kerb(side) + out * 0.5
         if crossing.signals:
             for s in (crossing.s0 - 0.8, crossing.s1 + 0.8):
-                yield Item("sign", "signals", x, s, int(rng.integers(1 << 30)), KERB_M)
+                yield Item("sign", "signals", x, s, shown, KERB_M)
         elif rng.random() < 0.7:
             yield Item("sign", "board", x, crossing.s1 + 1.0, int(rng.integers(1 << 30)), KERB_M, size=1.2)
         if rng.random() < 0.65:

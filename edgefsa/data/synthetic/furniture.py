@@ -84,7 +84,7 @@ def paint_lamp(stage: Stage, lamp: Item) -> None:
         stand.pole((0, 1.0, 0), (0, tall, 0), 0.13, colour, Label.POLE)
         stand.pole((0, tall, 0), (0, tall + 0.35, 1.3), 0.09, colour, Label.POLE)
         stand.pole((0, tall + 0.33, 1.2), (0, tall + 0.36, 1.9), 0.22, scaled(colour, 1.25), Label.POLE)
-        bulb = stand.pixel(0, tall + 0.3, 1.6)
+        bulb = stand.pixel(0, tall + 0.345, 1.6)
     else:
         tall = 4.6
         stand.pole((0, 1.0, 0), (0, tall, 0), 0.11, colour, Label.POLE)
@@ -92,7 +92,8 @@ def paint_lamp(stage: Stage, lamp: Item) -> None:
         stand.pole((0, tall + 0.5, 0), (0, tall + 0.62, 0), 0.44, colour, Label.POLE)
         bulb = stand.pixel(0, tall + 0.25, 0)
     if stage.weather.dusk and stand.depth > 3:
-        stage.glows.append((float(bulb[0]), float(bulb[1]), 0.9 * stand.scale, (150, 215, 255)))
+        surface = stage.canvas.surface_at(Label.POLE, stand.depth)
+        stage.glow(bulb, 0.9 * stand.scale, (150, 215, 255), surface)
 
 
 def paint_sign(stage: Stage, sign: Item) -> None:
@@ -202,8 +203,9 @@ def _signals(stand: _Stand, sign: Item, back: bool) -> None:
         glowing = index == lit
         stand.plate(_disc(0, y, 0.12), -0.01, on if glowing else off, Label.SIGN, glowing)
         if glowing and stand.depth > 3:
-            u, v = stand.pixel(0, y, -0.01)
-            stand.stage.glows.append((float(u), float(v), 0.25 * stand.scale, on))
+            dim = stand.stage.weather.dusk or stand.stage.weather.rain
+            surface = stand.stage.canvas.surface_at(Label.SIGN, stand.depth)
+            stand.stage.glow(stand.pixel(0, y, -0.01), (0.25 if dim else 0.1) * stand.scale, on, surface)
 
 
 def paint_bollard(stage: Stage, bollard: Item) -> None:

@@ -15,13 +15,13 @@ _UP = np.array([0.0, 1.0, 0.0])
 
 
 class Stage:
-    """Paints lit surfaces that are given in camera coordinates; also keeps the lamps that glow afterwards."""
+    """Paints lit surfaces that are given in camera coordinates; also keeps the lamps that shine afterwards."""
 
     def __init__(self, canvas: Canvas, view: View, weather: Weather) -> None:
         self.canvas = canvas
         self.view = view
         self.weather = weather
-        self.glows: list[tuple[float, float, float, Colour]] = []  # u, v, radius in canvas pixels, colour
+        self._glows: list[tuple[Points, float, Colour, int]] = []
 
     @cached_property
     def sun(self) -> Points:
@@ -48,6 +48,20 @@ class Stage:
         """Give the mean colour of something round (a pole, a person) in this light."""
         towards = np.array([self.sun[0] * 0.5, 0.35, -0.75])
         return self.lit(colour, towards / np.linalg.norm(towards))
+
+    def glow(self, pixel: Points, radius: float, colour: Colour, surface: int) -> None:
+        """Let a lamp at a pixel shine (radius in canvas pixels) if its surface still shows there in the end."""
+        self._glows.append((pixel, radius, colour, surface))
+
+    def visible_glows(self) -> list[tuple[Points, float, Colour]]:
+        """Give the lamps that nothing was painted over: pixel, radius, colour."""
+        rows, columns = self.canvas.pixels.shape[:2]
+        shown = []
+        for pixel, radius, colour, surface in self._glows:
+            u, v = round(float(pixel[0])), round(float(pixel[1]))
+            if 0 <= u < columns and 0 <= v < rows and self.canvas.pixels[v, u, 3] == surface:
+                shown.append((pixel, radius, colour))
+        return shown
 
     def polygon(self, points: Points, colour: Colour, surface: int) -> None:
         """Fill a polygon of camera coordinates [N, 3] with a colour as it is."""

@@ -63,7 +63,7 @@ def paint_car(stage: Stage, car: Item) -> None:
         outline = pixels[face] if pixels is not None else stage.view.outline(vertices[face])
         stage.canvas.fill(outline, _shade(stage, finish, material, normals[index]), surface)
     if car.moving and (stage.weather.dusk or stage.weather.rain):
-        _lamps(stage, pose.place(MODELS[car.variant].lamps))
+        _lamps(stage, pose.place(MODELS[car.variant].lamps), surface)
 
 
 def _finish(car: Item) -> dict[str, Colour]:
@@ -88,11 +88,10 @@ def _shade(stage: Stage, finish: dict[str, Colour], material: str, normal: Point
     return colour
 
 
-def _lamps(stage: Stage, places: Points) -> None:
+def _lamps(stage: Stage, places: Points, surface: int) -> None:
     facing = bool(places[0, 2] < places[2, 2])
     colour: Colour = (235, 250, 255) if facing else (60, 50, 255)
     for place in places[:2] if facing else places[2:]:
         if place[2] > 2.0:
-            u, v = stage.view.project(np.asarray(place))
             radius = (0.6 if facing else 0.32) * stage.view.scale(float(place[2]))
-            stage.glows.append((float(u), float(v), radius, colour))
+            stage.glow(stage.view.project(np.asarray(place)), radius, colour, surface)

@@ -125,7 +125,7 @@ def test_cityscapes_without_its_folders_or_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no leftImg8bit/val"):
         open_dataset(f"cityscapes:{tmp_path}")
     write_frame(tmp_path / "leftImg8bit" / "val" / "ulm" / "ulm_0_0_leftImg8bit.png")
-    with pytest.raises(DataError, match="ulm_0_0_leftImg8bit.png has no label"):
+    with pytest.raises(DataError, match=r"ulm_0_0_leftImg8bit\.png has no label"):
         open_dataset(f"cityscapes:{tmp_path}")
 
 
