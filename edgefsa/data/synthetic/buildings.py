@@ -11,11 +11,13 @@ from edgefsa.data.synthetic.canvas import Colour, Pixels
 from edgefsa.data.synthetic.facade import Front, draw_front, front_texture, wall_texture
 from edgefsa.data.synthetic.labels import Label
 from edgefsa.data.synthetic.noise import crop, fractal_tile, grain_tile, joint_tile, stream
-from edgefsa.data.synthetic.stage import Stage, unit
+from edgefsa.data.synthetic.stage import Stage, cross, unit
 from edgefsa.data.synthetic.street import KERB_M, Barrier, Building
 from edgefsa.data.synthetic.weather import scaled
 
 _UP = np.array([0.0, 1.0, 0.0])
+_TILED_TO_M = 45.0
+_CHIMNEYS_TO_M = 100.0
 
 
 def paint_building(stage: Stage, house: Building) -> None:
@@ -69,10 +71,19 @@ def _roof(stage: Stage, house: Building, front: Front, near: Points, along: Poin
     eaves = near + _UP * house.height - away * 0.3 - _UP * 0.15
     slope = unit(away * half + _UP * rise)
     length = float(np.hypot(half, rise)) + 0.3
-    if np.cross(along, slope) @ eaves * np.cross(along, slope)[1] < 0:
-        texture = _tiles(front.roof, house.seed % 4)
-        stage.panel(eaves, along, slope, texture, np.array([width, length]), Label.BUILDING)
-    if near[2] > 100:
+    normal = cross(along, slope)
+    normal = normal if normal[1] > 0 else -normal
+    if normal @ eaves < 0:
+        if near[2] > _TILED_TO_M:
+            ridge_wards = slope * length
+            far_eaves = eaves + along * width
+            sheet = np.array([eaves, far_eaves, far_eaves + ridge_wards, eaves + ridge_wards])
+            surface = stage.canvas.surface_at(Label.BUILDING, float(near[2]))
+            stage.polygon(sheet, stage.lit(front.roof, normal), surface)
+        else:
+            texture = _tiles(front.roof, house.seed % 4)
+            stage.panel(eaves, along, slope, texture, np.array([width, length]), Label.BUILDING)
+    if near[2] > _CHIMNEYS_TO_M:
         return
     rng = stream(house.seed, "chimneys")
     ridge = near + away * half + _UP * (house.height + rise)
