@@ -13,12 +13,12 @@ import edgefsa
 
 PACKAGE = Path(edgefsa.__file__).parent
 BASE = {"errors", "artifacts", "imaging"}
-# Folder -> what else of edgefsa its files may import, anywhere in the file. `export.graph` reads ONNX files only.
+# Folder -> what else of edgefsa its files may import, anywhere in the file. `export.graph` and `.editing` know ONNX files only.
 ALLOWED = {
     "models": BASE,
     "data": BASE,
     "export": BASE | {"models", "data"},
-    "quantize": BASE | {"export.graph"},
+    "quantize": BASE | {"export.graph", "export.editing"},
     "engines": BASE | {"export.graph", "quantize"},
     "segment": BASE | {"engines", "data"},
     "verify": BASE | {"engines", "segment", "data"},
