@@ -50,6 +50,7 @@ class OpenVinoTarget(Target):
 
     def build(self, job: BuildJob) -> TargetBuild:
         """Write engine.xml and engine.bin."""
+        from edgefsa.engines.openvino_graph import join_codes
         from edgefsa.export.graph import inline_functions
 
         compute, quantization, graph = "f32", None, job.source
@@ -59,6 +60,7 @@ class OpenVinoTarget(Target):
         elif job.precision == "fp16":
             compute = half_type() or "f32"
         graph = inline_functions(graph)
+        join_codes(graph)
         _save_ir(graph, job.directory / ENGINE_NAME, half_weights=job.precision == "fp16")
         return TargetBuild(
             detail={"compute": "int8" if job.precision == "int8" else compute, "float": compute, "device": _DEVICE},
