@@ -20,7 +20,7 @@ from edgefsa.engines.precision import layer_counts, prove_precision
 from edgefsa.engines.session import write_golden, write_layers
 from edgefsa.engines.target import SOURCE_NAME, BuildJob, Target, TargetBuild
 from edgefsa.engines.targets import AUTO, choose_target, target_of
-from edgefsa.errors import InputError, PrecisionError, RangesError, TargetError
+from edgefsa.errors import InputError, PrecisionError, TargetError
 
 if TYPE_CHECKING:
     from edgefsa.quantize import Ranges
@@ -70,10 +70,6 @@ def build_engine(
     begun = time.monotonic()
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
-    if precision == "int8" and ranges is None:
-        raise RangesError(
-            "int8 needs activation ranges; make them with `edgefsa calibrate` and pass --ranges, or pass --data"
-        )
     source = load_graph(onnx_path)
     metadata = read_metadata(source, onnx_path)
     why = "asked for"
@@ -129,7 +125,7 @@ def _complete(
             layers = layers or session.layer_precisions()
             _step(progress, 2)
             manifest.golden = write_golden(session)
-    proof = prove_precision(job.precision, built.expected, layers, tolerated=built.tolerated, account=built.account)
+    proof = prove_precision(job.precision, built.expected, layers, built.account)
     _step(progress, 3)
     write_layers(directory, layers)
     counts = layer_counts(layers)
@@ -153,5 +149,4 @@ def _in_words(precision: str, proof: dict[str, Any], counts: dict[str, int]) -> 
     mix = ", ".join(f"{count} in {kind}" for kind, count in counts.items())
     if precision == "fp32":
         return f"convolutions and matrix products: {mix}"
-    text = f"{proof['proved']} of {proof['expected']} {precision} layers proved by {proof['account']} ({mix})"
-    return text + "".join(f"; {node} tolerated: {reason}" for node, reason in proof["tolerated"].items())
+    return f"{proof['proved']} of {proof['expected']} {precision} layers proved by {proof['account']} ({mix})"

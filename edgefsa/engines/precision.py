@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.engines.session import LayerPrecision
@@ -51,34 +51,30 @@ def prove_precision(
     precision: str,
     expected: Sequence[str],
     layers: Iterable[LayerPrecision],
-    *,
-    tolerated: Mapping[str, str],
     account: str,
 ) -> dict[str, Any]:
     """Hold the runtime's account of its layers against the nodes that should run in `precision`.
 
-    Returns what was found, for the manifest: {"account", "expected", "proved", "tolerated": {node: reason}}.
-    Raises PrecisionError, naming the nodes and what they run in, where one is missing without being tolerated.
+    Returns what was found, for the manifest: {"account", "expected", "proved"}. Raises PrecisionError, naming the
+    nodes and what they run in, where one does not.
     """
     if precision == "fp32":
-        return {"account": account, "expected": 0, "proved": 0, "tolerated": {}}
+        return {"account": account, "expected": 0, "proved": 0}
     if not expected:
         raise PrecisionError(
             f"no layer of this graph can run in {precision}: nothing was converted; check --skip, or build fp32"
         )
     runs_in = {node: layer.precision for layer in layers for node in (layer.name, *layer.nodes)}
-    wrong = {node: runs_in.get(node, "not found") for node in expected}
-    wrong = {node: found for node, found in wrong.items() if found not in _ACCEPTED[precision]}
-    refused = {node: found for node, found in wrong.items() if node not in tolerated}
-    if refused:
-        names = ", ".join(f"{node} ({found})" for node, found in list(refused.items())[:_NAMED_IN_MESSAGE])
-        more = f" and {len(refused) - _NAMED_IN_MESSAGE} more" if len(refused) > _NAMED_IN_MESSAGE else ""
+    found = {node: runs_in.get(node, "not found") for node in expected}
+    wrong = [f"{node} ({kind})" for node, kind in found.items() if kind not in _ACCEPTED[precision]]
+    if wrong:
+        more = f" and {len(wrong) - _NAMED_IN_MESSAGE} more" if len(wrong) > _NAMED_IN_MESSAGE else ""
         raise PrecisionError(
-            f"{len(refused)} of {len(expected)} {precision} layers do not run in {precision} by the account of "
-            f"{account}: {names}{more}; build another precision or target, or leave them out with --skip"
+            f"{len(wrong)} of {len(expected)} {precision} layers do not run in {precision} by the account of "
+            f"{account}: {', '.join(wrong[:_NAMED_IN_MESSAGE])}{more}; build another precision or target, or leave "
+            "them out with --skip"
         )
-    reasons = {node: tolerated[node] for node in wrong}
-    return {"account": account, "expected": len(expected), "proved": len(expected) - len(wrong), "tolerated": reasons}
+    return {"account": account, "expected": len(expected), "proved": len(expected)}
 
 
 def layer_counts(layers: Iterable[LayerPrecision]) -> dict[str, int]:

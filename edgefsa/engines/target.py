@@ -37,15 +37,14 @@ class BuildJob:
 class TargetBuild:
     """What a target made of a job.
 
-    `expected` names the ONNX nodes that have to run in the asked-for precision and `layers` the runtime's own
-    account of what they run in; empty layers are asked from the opened session. `tolerated` maps a node that
-    may stay in float to the reason. `runs_here` is false where this machine can build but not run.
+    `expected` names the ONNX nodes that have to run in the asked-for precision, `layers` is the runtime's own
+    account of what they run in (where empty, the opened session is asked) and `account` names it. `runs_here` is
+    false where this machine can build but not run.
     """
 
     detail: dict[str, Any]
     expected: list[str] = field(default_factory=list)
     layers: list[LayerPrecision] = field(default_factory=list)
-    tolerated: dict[str, str] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None
     account: str = ""
     runs_here: bool = True
