@@ -155,7 +155,7 @@ def main() -> None:
         for row in rows
     ]
     print(table(header, cells))
-    save("frequency-cpu", "python benchmarks/frequency.py", rows)
+    save("frequency-cpu", f"python benchmarks/frequency.py --threads {arguments.threads}", rows)
 
 
 if __name__ == "__main__":
