@@ -42,13 +42,15 @@ class GraphEditor:
 
     def array(self, tensor: str) -> Array:
         """Give the value of a stored tensor."""
-        return numpy_helper.to_array(self._stored[tensor])
+        value: Array = numpy_helper.to_array(self._stored[tensor])
+        return value
 
     def store(self, name: str, array: Array) -> str:
         """Store `array` under `name`, or under a name like it that is free; gives the name used."""
         taken = {output for node in self.graph.node for output in node.output} | set(self._stored)
         unique = unique_name(name, taken)
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), unique))
+        # Not ascontiguousarray, which makes a scalar a vector of one.
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), unique))
         self._stored[unique] = self.graph.initializer[-1]
         return unique
 

@@ -40,7 +40,7 @@ def fold_constants(model: onnx.ModelProto) -> None:
 def _constant_value(node: onnx.NodeProto) -> Array:
     value = onnx.helper.get_attribute_value(node.attribute[0])
     if isinstance(value, onnx.TensorProto):
-        return onnx.numpy_helper.to_array(value)
+        return np.asarray(onnx.numpy_helper.to_array(value))
     is_float = node.attribute[0].name.startswith("value_float")
     return np.asarray(value, np.float32 if is_float else np.int64)
 

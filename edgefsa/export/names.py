@@ -54,7 +54,7 @@ def _name_constants(node: onnx.NodeProto, stored: set[str], renamed: dict[str, s
 def _module_path(node: onnx.NodeProto) -> str:
     parameters = [name for name in node.input if name.startswith(_PREFIX)]
     if parameters:
-        return parameters[0].removeprefix(_PREFIX).rpartition(".")[0]
+        return str(parameters[0]).removeprefix(_PREFIX).rpartition(".")[0]
     scopes = next((item.value for item in node.metadata_props if item.key == _SCOPES), "[]")
     modules = ast.literal_eval(scopes)[:-1]
     return (str(modules[-1]) + ".").removeprefix(_PREFIX).rstrip(".") if modules else ""

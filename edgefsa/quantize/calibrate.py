@@ -1,0 +1,92 @@
+"""Ranges of a graph's activations, measured on frames in ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgefsa.errors import RangesError
+from edgefsa.export.graph import FRAMES, load_graph, read_metadata, weights_hash
+from edgefsa.imaging import Frame, resize_frame
+from edgefsa.quantize.histogram import METHODS, Histogram, check_method
+from edgefsa.quantize.placement import place
+from edgefsa.quantize.ranges import Ranges
+
+Batch = npt.NDArray[np.uint8]
+
+
+def ranges_from_calibration(
+    onnx_path: str | Path,
+    frames: Iterable[Frame],
+    *,
+    method: str = "percentile",
+    max_frames: int = 128,
+    data_name: str = "frames",
+    data_fingerprint: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Ranges:
+    """Run at most `max_frames` frames (uint8 [H, W, 3] BGR, any size) through an exported graph and give its ranges.
+
+    `method` is "minmax", "percentile" (99.99), "entropy" or "mse". One pass, histograms of fixed size: memory
+    does not grow with the frames. Without a fingerprint of the data, `data` gets a hash of the frames' bytes. The
+    last batch is filled up with frames that do not count. Raises InputError for an unknown method, GraphError for
+    a graph that is not edgefsa's and RangesError where there are no frames or an activation is not finite.
+    """
+    check_method(method)
+    model = load_graph(onnx_path)
+    metadata = read_metadata(model, onnx_path)
+    tensors = place(model, whole_sums=True).tensors
+    session = _session(model, tensors)
+    histograms = {name: Histogram() for name in tensors}
+    height, width = metadata["size_hw"]
+    digest, done = hashlib.sha256(), 0
+    for batch, used in _batches(islice(frames, max_frames), (height, width), int(metadata["batch"])):
+        digest.update(batch[:used].tobytes())
+        for name, value in zip(tensors, session.run(tensors, {FRAMES: batch}), strict=True):
+            if not np.isfinite(value).all():
+                raise RangesError(f"{name} is not finite on frame {done + 1}; the weights of {onnx_path} are broken")
+            histograms[name].add(value[:used])
+        done += used
+        if progress is not None:
+            progress(done, max(max_frames, done))
+    if not done:
+        raise RangesError(f"calibration got no frames from {data_name}; give data with at least one image")
+    return Ranges(
+        model=metadata["model"],
+        model_sha256=weights_hash(model),
+        method=method,
+        data={"name": data_name, "fingerprint": data_fingerprint or digest.hexdigest(), "frames": done},
+        tensors={name: {"amax": _positive(METHODS[method](item))} for name, item in histograms.items()},
+    )
+
+
+def _session(model: onnx.ModelProto, tensors: list[str]) -> Any:
+    """Open the graph with `tensors` as its outputs, unoptimised where that would rename them."""
+    import onnxruntime
+
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _batches(frames: Iterable[Frame], size_hw: tuple[int, int], batch: int) -> Iterator[tuple[Batch, int]]:
+    """Give batches of resized frames, the last one padded by repeating, and how many of each count."""
+    resized = (resize_frame(frame, size_hw) for frame in frames)
+    while group := list(islice(resized, batch)):
+        yield np.stack([*group, *[group[-1]] * (batch - len(group))]), len(group)
+
+
+def _positive(amax: float) -> float:
+    # A tensor that is zero on all frames still needs a scale; one that keeps small values is as good as any.
+    return amax if amax > 0 else 1.0

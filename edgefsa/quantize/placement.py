@@ -1,0 +1,185 @@
+"""Where the Q/DQ pairs of a graph go, and why other nodes stay in float.
+
+What TensorRT fuses best, and what the other targets take as well: the inputs of convolutions and matrix
+products with stored weights, the skip input of a residual addition, and one scale over a concatenation. Nothing
+is quantised for its own sake: before a Resize, inside or around a frequency operator, a norm or a softmax stands
+no pair unless a quantised node reads the tensor.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import onnx
+
+from edgefsa.errors import InputError
+from edgefsa.export.editing import GraphEditor
+from edgefsa.export.graph import DOMAIN, LOGITS
+
+MULTIPLYING = ("Conv", "MatMul", "Gemm")
+_NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization", "LpNormalization")
+_SENSITIVE = {**dict.fromkeys(_NORMS, "norm"), "Softmax": "softmax", "LogSoftmax": "softmax"}
+_NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
+_SIGN_KEEPING = ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose", "Slice")
+
+
+@dataclass
+class Placement:
+    """`reads` are (node name, input index) pairs that read a quantised tensor; `weights` node names.
+
+    `shared` are groups of tensors with one scale; `float_nodes` maps the other nodes of weight to the reason.
+    """
+
+    reads: set[tuple[str, int]] = field(default_factory=set)
+    weights: list[str] = field(default_factory=list)
+    shared: list[set[str]] = field(default_factory=list)
+    tensors: list[str] = field(default_factory=list)
+    float_nodes: dict[str, str] = field(default_factory=dict)
+
+
+def place(model: onnx.ModelProto, skip: Collection[str] = (), *, whole_sums: bool = False) -> Placement:
+    """Plan the Q/DQ pairs of a float graph; nodes whose name fits a pattern of `skip` (`layer4*`) stay in float.
+
+    With `whole_sums` the other input of a residual addition is quantised as well, for runtimes whose integer
+    convolutions cannot take an addition in. Raises InputError where a pattern fits no node.
+    """
+    editor = GraphEditor(model)
+    names = [node.name for node in editor.nodes]
+    for pattern in skip:
+        if not fnmatch.filter(names, pattern):
+            raise InputError(f"skip {pattern!r} fits no node; node names look like {_example(editor)}")
+    plan = Placement()
+    for node in editor.nodes:
+        reason = _reason_for_float(editor, node, skip)
+        if reason == "":
+            plan.reads.add((node.name, 0))
+            plan.weights.append(node.name)
+        elif reason is not None:
+            plan.float_nodes[node.name] = reason
+    _add_skips(editor, plan, skip, whole_sums)
+    _add_concats(editor, plan, skip)
+    plan.tensors = _tensors_in_order(editor, plan)
+    return plan
+
+
+def _example(editor: GraphEditor) -> str:
+    return next((repr(node.name) for node in editor.nodes if node.op_type == "Conv"), "'layer1.0.conv1/Conv'")
+
+
+def _skipped(node: onnx.NodeProto, skip: Collection[str]) -> bool:
+    return any(fnmatch.fnmatchcase(node.name, pattern) for pattern in skip)
+
+
+def _reason_for_float(editor: GraphEditor, node: onnx.NodeProto, skip: Collection[str]) -> str | None:
+    """Give "" for a node to quantise, the reason for one that stays in float, None for one that has no weight."""
+    if (reason := reason_for_precision(node)) is not None:
+        return reason
+    if node.op_type not in (*MULTIPLYING, "ConvTranspose"):
+        return None
+    if _skipped(node, skip):
+        return "skipped on request"
+    if node.op_type == "ConvTranspose":
+        return "transposed convolution"
+    if not editor.is_stored(node.input[1]) or editor.is_stored(node.input[0]):
+        return "no stored weight"
+    return ""
+
+
+def reason_for_precision(node: onnx.NodeProto) -> str | None:
+    """Say why a node needs float32 whatever its surroundings run in; None where it does not."""
+    if node.domain == DOMAIN:
+        return "frequency operator" if LOGITS not in node.input else "upsampling and argmax of the logits"
+    return _SENSITIVE.get(node.op_type)
+
+
+def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str], whole_sums: bool) -> None:
+    """Quantise the skip of each residual addition whose sum a quantised node reads.
+
+    Elsewhere, as in the residual stream between norms, the sum is needed in float and a pair would only cost
+    accuracy.
+    """
+    depth = _depths(editor)
+    convs = set(plan.weights)
+    for node in editor.nodes:
+        if node.op_type != "Add" or len(node.input) != 2 or _skipped(node, skip):
+            continue
+        if any(editor.is_stored(name) for name in node.input) or not _is_read_quantised(editor, plan, node.output[0]):
+            continue
+        fused = [
+            index
+            for index, name in enumerate(node.input)
+            if (source := editor.producer(name)) is not None
+            and source.name in convs
+            and len(editor.consumers(name)) == 1
+        ]
+        if fused:
+            # With a convolution on both sides, the deeper one takes the addition in.
+            main = max(fused, key=lambda index: depth.get(node.input[index], 0))
+            plan.reads.add((node.name, 1 - main))
+            if whole_sums:
+                plan.reads.add((node.name, main))
+
+
+def _is_read_quantised(editor: GraphEditor, plan: Placement, tensor: str) -> bool:
+    for node in editor.consumers(tensor):
+        if node.op_type in ("Relu", "MaxPool") and _is_read_quantised(editor, plan, node.output[0]):
+            return True
+        if any((node.name, index) in plan.reads for index, name in enumerate(node.input) if name == tensor):
+            return True
+    return False
+
+
+def _add_concats(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> None:
+    """Let a concatenation that a quantised node reads pass INT8 through: one scale for its inputs and output."""
+    for node in editor.nodes:
+        if node.op_type != "Concat" or _skipped(node, skip):
+            continue
+        readers = [
+            (reader.name, index) in plan.reads
+            for reader in editor.consumers(node.output[0])
+            for index, name in enumerate(reader.input)
+            if name == node.output[0]
+        ]
+        if readers and all(readers):
+            plan.reads.update((node.name, index) for index in range(len(node.input)))
+            _join(plan.shared, {*node.input, node.output[0]})
+
+
+def never_negative(editor: GraphEditor) -> set[str]:
+    """Give the tensors that hold no negative value whatever the input."""
+    found: set[str] = set()
+    for node in editor.nodes:
+        sources = [name for name in node.input if name and not editor.is_stored(name)]
+        if node.op_type in _NEVER_NEGATIVE or (node.op_type in _SIGN_KEEPING and found.issuperset(sources)):
+            found.update(node.output)
+    return found
+
+
+def _join(groups: list[set[str]], tensors: set[str]) -> None:
+    touching = [group for group in groups if group & tensors]
+    for group in touching:
+        groups.remove(group)
+    groups.append(tensors.union(*touching))
+
+
+def _depths(editor: GraphEditor) -> dict[str, int]:
+    """Give for each tensor the number of nodes on the longest way to it."""
+    depth: dict[str, int] = {}
+    for node in editor.nodes:
+        level = 1 + max((depth.get(name, 0) for name in node.input), default=0)
+        depth.update(dict.fromkeys(node.output, level))
+    return depth
+
+
+def _tensors_in_order(editor: GraphEditor, plan: Placement) -> list[str]:
+    read = {
+        node.input[index]
+        for node in editor.nodes
+        for index in range(len(node.input))
+        if (node.name, index) in plan.reads
+    }
+    inputs: Iterable[str] = (item.name for item in editor.graph.input)
+    made = [*inputs, *(name for node in editor.nodes for name in node.output)]
+    return [name for name in made if name in read]

@@ -1,0 +1,147 @@
+"""Explicit INT8: QuantizeLinear / DequantizeLinear pairs with the scales that ranges give."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+from edgefsa.errors import InputError
+from edgefsa.export.editing import GraphEditor, int_attribute
+from edgefsa.quantize.placement import Placement, never_negative, place
+from edgefsa.quantize.ranges import Ranges
+
+LARGEST = 127  # symmetric: -128 is not used for weights
+ACTIVATIONS = ("int8", "uint8")
+
+
+@dataclass(frozen=True)
+class QuantizationSummary:
+    """What became INT8 and what did not.
+
+    `quantised` are the names of the convolutions and matrix products in INT8, `float_nodes` maps the nodes of
+    weight that stayed in float to the reason, `tensors` maps each quantised activation to its scale.
+    """
+
+    activations: str
+    quantised: list[str]
+    float_nodes: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, float] = field(default_factory=dict)
+
+
+def int8_onnx(
+    model: onnx.ModelProto, ranges: Ranges, *, skip: Collection[str] = (), activations: str = "int8"
+) -> tuple[onnx.ModelProto, QuantizationSummary]:
+    """Give `model` with Q/DQ pairs, and what was quantised; `model` stays as it is.
+
+    Activations are symmetric with one scale per tensor, amax / 127, and zero point 0. Weights are stored as INT8
+    with one scale per output channel; biases stay in float. Function bodies are untouched. `skip` are name patterns
+    of nodes to leave in float. Raises RangesError where the ranges are of another network, and InputError for a
+    pattern that fits no node.
+
+    activations="uint8" is the form for CPUs: the same steps with zero point 128, or 0 where a tensor is never
+    negative, so that a ReLU merges with its rounding, and both inputs of residual additions quantised. ONNX Runtime
+    is fast with nothing else, and OpenVINO 2026.4 computes zero point 0 wrongly across a concatenation.
+    """
+    if activations not in ACTIVATIONS:
+        raise InputError(f"activations {activations!r} is unknown; choose {' or '.join(ACTIVATIONS)}")
+    ranges.check(model)
+    plan = place(model, skip, whole_sums=activations == "uint8")
+    quantised = onnx.ModelProto()
+    quantised.CopyFrom(model)
+    editor = GraphEditor(quantised)
+    scales, zeros = _scales(plan, ranges), _zero_points(editor, plan, activations)
+    _quantise_weights(editor, plan)
+    _quantise_activations(editor, plan, scales, zeros)
+    editor.drop_unused_tensors()
+    return quantised, QuantizationSummary(activations, list(plan.weights), dict(plan.float_nodes), scales)
+
+
+def _scales(plan: Placement, ranges: Ranges) -> dict[str, float]:
+    """Give each tensor's scale; tensors that share one take the largest range among them."""
+    amax = {name: ranges.amax(name) for name in plan.tensors}
+    for group in plan.shared:
+        amax.update(dict.fromkeys(group & amax.keys(), max(amax[name] for name in group & amax.keys())))
+    return {name: amax[name] / LARGEST for name in plan.tensors}
+
+
+def _zero_points(editor: GraphEditor, plan: Placement, activations: str) -> dict[str, np.integer]:
+    if activations == "int8":
+        return dict.fromkeys(plan.tensors, np.int8(0))
+    plain = never_negative(editor)
+    for group in plan.shared:
+        if not group <= plain:
+            plain -= group
+    return {name: np.uint8(0 if name in plain else 128) for name in plan.tensors}
+
+
+def _quantise_activations(
+    editor: GraphEditor, plan: Placement, scales: dict[str, float], zeros: dict[str, np.integer]
+) -> None:
+    pairs = {name: _pair(editor, name, scale, zeros[name]) for name, scale in scales.items()}
+    nodes = [node for item in editor.graph.input for node in pairs.get(item.name, ())]
+    for node in editor.nodes:
+        for index, name in enumerate(node.input):
+            if (node.name, index) in plan.reads:
+                node.input[index] = pairs[name][1].output[0]
+        nodes.append(node)
+        for name in node.output:
+            nodes.extend(pairs.get(name, ()))
+    editor.set_nodes(nodes)
+
+
+def _pair(editor: GraphEditor, tensor: str, scale: float, zero: np.integer) -> tuple[onnx.NodeProto, onnx.NodeProto]:
+    constants = [
+        editor.store(f"{tensor}.scale", np.asarray(scale, np.float32)),
+        editor.store(f"{tensor}.zero_point", np.asarray(zero)),
+    ]
+    low, high = f"{tensor}/QuantizeLinear", f"{tensor}/DequantizeLinear"
+    return (
+        helper.make_node("QuantizeLinear", [tensor, *constants], [low], low),
+        helper.make_node("DequantizeLinear", [low, *constants], [high], high),
+    )
+
+
+def _quantise_weights(editor: GraphEditor, plan: Placement) -> None:
+    chosen, done = set(plan.weights), dict[tuple[str, int], str]()
+    nodes: list[onnx.NodeProto] = []
+    for node in editor.nodes:
+        if node.name in chosen:
+            key = (node.input[1], output_axis(editor, node))
+            if key not in done:
+                nodes.append(_weight_node(editor, *key))
+                done[key] = nodes[-1].output[0]
+            node.input[1] = done[key]
+        nodes.append(node)
+    editor.set_nodes(nodes)
+
+
+def output_axis(editor: GraphEditor, node: onnx.NodeProto) -> int:
+    """Give the axis of a node's weight that counts output channels."""
+    if node.op_type == "Conv" or (node.op_type == "Gemm" and int_attribute(node, "transB", 0)):
+        return 0
+    return editor.array(node.input[1]).ndim - 1
+
+
+def _weight_node(editor: GraphEditor, weight: str, axis: int) -> onnx.NodeProto:
+    values, scale = int8_weight(editor.array(weight).astype(np.float32), axis)
+    inputs = [
+        editor.store(f"{weight}.int8", values),
+        editor.store(f"{weight}.scale", scale),
+        editor.store(f"{weight}.zero_point", np.zeros(len(scale), np.int8)),
+    ]
+    name = f"{weight}/DequantizeLinear"
+    return helper.make_node("DequantizeLinear", inputs, [name], name, axis=axis)
+
+
+def int8_weight(weight: npt.NDArray[np.float32], axis: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Round a weight to -127 to 127 with one scale per channel of `axis`; gives both."""
+    others = tuple(index for index in range(weight.ndim) if index != axis)
+    amax = np.abs(weight).max(axis=others)
+    scale = (np.where(amax > 0, amax, 1.0) / LARGEST).astype(np.float32)
+    shape = [-1 if index == axis else 1 for index in range(weight.ndim)]
+    return np.clip(np.rint(weight / scale.reshape(shape)), -LARGEST, LARGEST).astype(np.int8), scale

@@ -1,0 +1,86 @@
+"""Activation ranges: what a calibration found, as JSON that people read, compare and edit."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgefsa import __version__
+from edgefsa.artifacts import write_json
+from edgefsa.errors import RangesError
+from edgefsa.export.graph import METADATA_KEY, read_metadata, weights_hash
+
+FORMAT = 1
+_REQUIRED = ("model", "model_sha256", "method", "data", "tensors")
+
+
+@dataclass
+class Ranges:
+    """The largest magnitude `amax` that INT8 keeps of each tensor, in the tensor's own units.
+
+    `tensors` maps a tensor's name in the graph to {"amax": float}, in graph order. `model_sha256` is
+    `edgefsa.export.graph.weights_hash` of the network measured, `data` says on what: {"name", "fingerprint",
+    "frames"}.
+    """
+
+    model: str
+    model_sha256: str
+    method: str
+    data: dict[str, Any]
+    tensors: dict[str, dict[str, float]]
+    tool_version: str = __version__
+    format: int = field(default=FORMAT)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the ranges, whole or not at all; amax keeps six digits."""
+        value = asdict(self)
+        tensors = value.pop("tensors")
+        value["tensors"] = {name: {"amax": float(f"{item['amax']:.6g}")} for name, item in tensors.items()}
+        return write_json(path, value)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Ranges:
+        """Read a ranges file; RangesError says what is wrong with it, and where."""
+        try:
+            value = json.loads(Path(path).read_text())
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise RangesError(f"cannot read {path}: {reason}; make it with `edgefsa calibrate`") from None
+        except ValueError as error:
+            raise RangesError(f"{path} is not JSON ({error}); mend it, or run `edgefsa calibrate` again") from None
+        missing = [name for name in _REQUIRED if name not in value] if isinstance(value, dict) else list(_REQUIRED)
+        if missing:
+            raise RangesError(f"{path} is no ranges file (without {', '.join(missing)}); run `edgefsa calibrate` again")
+        if value.get("format", FORMAT) != FORMAT:
+            raise RangesError(f"{path} has format {value['format']}, this edgefsa reads {FORMAT}; calibrate again")
+        tensors = value["tensors"]
+        for name, item in tensors.items() if isinstance(tensors, dict) else [("tensors", None)]:
+            amax = item.get("amax") if isinstance(item, dict) else None
+            if not isinstance(amax, (int, float)) or isinstance(amax, bool) or not math.isfinite(amax) or amax <= 0:
+                raise RangesError(f"{path}: {name} has amax {amax!r}; give a positive number, or calibrate again")
+        known = {name: item for name, item in value.items() if name in cls.__dataclass_fields__}
+        return cls(**known)
+
+    def check(self, model: onnx.ModelProto) -> None:
+        """Raise RangesError where these ranges were measured on another network or other weights."""
+        actual = weights_hash(model)
+        if actual == self.model_sha256:
+            return
+        named = any(item.key == METADATA_KEY for item in model.metadata_props)
+        name = read_metadata(model)["model"] if named else "another graph"
+        what = "other weights of it" if name == self.model else name
+        raise RangesError(
+            f"the ranges are of {self.model} ({self.model_sha256[:12]}), the graph is of {what} ({actual[:12]}); "
+            "calibrate this one with `edgefsa calibrate`"
+        )
+
+    def amax(self, tensor: str) -> float:
+        """Give one tensor's range; RangesError where it was not measured."""
+        if tensor not in self.tensors:
+            raise RangesError(f"the ranges of {self.model} lack the tensor {tensor}; run `edgefsa calibrate` again")
+        return float(self.tensors[tensor]["amax"])
