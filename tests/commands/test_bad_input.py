@@ -140,7 +140,7 @@ def test_an_onnx_file_with_an_unknown_operator(run: Run, engine: Path, tmp_path:
 
 def test_ranges_of_another_model(run: Run, engine: Path, tmp_path: Path) -> None:
     onnx_path = tmp_path / "m.onnx"
-    assert run("export", "fsanet-edge", "--size", "128x192", "-o", onnx_path).status == 0
+    assert run("export", "fsanet-edge", "--num-classes", 5, "--size", "128x160", "-o", onnx_path).status == 0
     ranges = tmp_path / "ranges.json"
     assert run("calibrate", engine / "model.onnx", "--frames", 2, "-o", ranges).status == 0
     arguments = ("build", onnx_path, "--precision", "int8", "--ranges", ranges, "-o", tmp_path / "engines")
