@@ -15,7 +15,7 @@ import onnx
 from edgefsa.errors import RangesError
 from edgefsa.export.graph import FRAMES, load_graph, read_metadata, weights_hash
 from edgefsa.imaging import Frame, resize_frame
-from edgefsa.quantize.histogram import METHODS, Histogram, check_method
+from edgefsa.quantize.histogram import Histogram, amax_of, check_method
 from edgefsa.quantize.placement import place
 from edgefsa.quantize.ranges import Ranges
 
@@ -63,7 +63,7 @@ def ranges_from_calibration(
         model_sha256=weights_hash(model),
         method=method,
         data={"name": data_name, "fingerprint": data_fingerprint or digest.hexdigest(), "frames": done},
-        tensors={name: {"amax": _positive(METHODS[method](item))} for name, item in histograms.items()},
+        tensors={name: {"amax": amax_of(item, method)} for name, item in histograms.items()},
     )
 
 
@@ -85,8 +85,3 @@ def _batches(frames: Iterable[Frame], size_hw: tuple[int, int], batch: int) -> I
     resized = (resize_frame(frame, size_hw) for frame in frames)
     while group := list(islice(resized, batch)):
         yield np.stack([*group, *[group[-1]] * (batch - len(group))]), len(group)
-
-
-def _positive(amax: float) -> float:
-    # A tensor that is zero on all frames still needs a scale; one that keeps small values is as good as any.
-    return amax if amax > 0 else 1.0

@@ -114,6 +114,14 @@ METHODS: dict[str, Callable[[Histogram], float]] = {
 }
 
 
+def amax_of(histogram: Histogram, method: str) -> float:
+    """Give the range that `method` reads from a histogram; 1 for a tensor that was zero throughout.
+
+    Such a tensor needs a scale all the same, and its zeros are exact at any.
+    """
+    return METHODS[method](histogram) if histogram.largest > 0 else 1.0
+
+
 def check_method(method: str) -> None:
     """Raise InputError for a calibration method that there is not."""
     if method not in METHODS:

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import onnx
+import onnx.parser
+import pytest
+
+from edgefsa.errors import InputError
+from edgefsa.quantize.placement import place
+
+CONVOLUTIONS = {"stem", "a1", "a2", "b1", "b2", "down", "c", "mix", "logits"}
+
+
+def test_every_convolution_reads_quantised_activations_and_weights(network: onnx.ModelProto):
+    plan = place(network)
+    assert set(plan.weights) == CONVOLUTIONS
+    assert {(name, 0) for name in CONVOLUTIONS} <= plan.reads
+
+
+def test_only_the_skip_of_a_residual_addition_is_quantised(network: onnx.ModelProto):
+    reads = place(network).reads
+    assert ("a_sum", 1) in reads and ("a_sum", 0) not in reads
+    # Convolutions on both sides: the deeper one, b2, takes the addition in, so `down` is the skip.
+    assert ("b_sum", 0) in reads and ("b_sum", 1) not in reads
+
+
+def test_whole_sums_are_for_runtimes_whose_convolutions_take_no_addition_in(network: onnx.ModelProto):
+    plan = place(network, whole_sums=True)
+    assert {("a_sum", 0), ("a_sum", 1), ("b_sum", 0), ("b_sum", 1)} <= plan.reads
+    assert {"a2", "b2"} <= set(plan.tensors) and {"a2", "b2"}.isdisjoint(place(network).tensors)
+
+
+def test_a_concatenation_shares_one_scale(network: onnx.ModelProto):
+    plan = place(network)
+    assert {("both", 0), ("both", 1), ("mix", 0)} <= plan.reads
+    assert plan.shared == [{"large", "a_out", "both"}]
+
+
+def test_nothing_is_quantised_before_a_resize_a_frequency_operator_or_a_norm(network: onnx.ModelProto):
+    plan = place(network)
+    untouched = {"large", "filtered", "normed", "indices"}
+    assert untouched.isdisjoint(name for name, _ in plan.reads)
+    assert {"filtered", "c_relu", "mix_relu", "logits"}.isdisjoint(plan.tensors)
+
+
+def test_what_stays_in_float_says_why(network: onnx.ModelProto):
+    assert place(network).float_nodes == {
+        "filtered": "frequency operator",
+        "normed": "norm",
+        "indices": "upsampling and argmax of the logits",
+    }
+
+
+def test_tensors_are_in_the_order_of_the_graph(network: onnx.ModelProto):
+    tensors = ["image", "stem_relu", "a1_relu", "a_out", "b1_relu", "down", "b_out", "large", "both", "normed"]
+    assert place(network).tensors == tensors
+
+
+def test_skipped_nodes_stay_in_float_with_their_surroundings(network: onnx.ModelProto):
+    plan = place(network, ["a*", "mix"])
+    assert {"a1", "a2", "mix"}.isdisjoint(plan.weights)
+    assert plan.float_nodes["a2"] == plan.float_nodes["mix"] == "skipped on request"
+    assert {"a1", "a2", "a_sum", "mix", "both"}.isdisjoint(name for name, _ in plan.reads)
+    assert plan.shared == []
+
+
+def test_a_pattern_that_fits_no_node_is_refused(network: onnx.ModelProto):
+    with pytest.raises(InputError, match=r"skip 'layer9\*' fits no node; node names look like 'stem'"):
+        place(network, ["layer9*"])
+
+
+def test_a_residual_stream_between_norms_stays_in_float():
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        g (float[1,4,6,6] x) => (float[1,4,6,6] y)
+        <float[4,4,1,1] w = {0}, float[4] one = {1, 1, 1, 1}, float[4] zero = {0, 0, 0, 0}>
+        {
+            n = InstanceNormalization (x, one, zero)
+            c = Conv (n, w)
+            s = Add (x, c)
+            m = InstanceNormalization (s, one, zero)
+            d = Conv (m, w)
+            y = Add (s, d)
+        }"""
+    )
+    for node in model.graph.node:
+        node.name = node.output[0]
+    assert place(model).reads == {("c", 0), ("d", 0)}
+
+
+def test_products_of_two_activations_stay_in_float():
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        g (float[1,4,4] x) => (float[1,4,2] y) <float[4,2] w = {1, 2, 3, 4, 5, 6, 7, 8}>
+        {
+            p = MatMul (x, x)
+            y = MatMul (p, w)
+        }"""
+    )
+    for node in model.graph.node:
+        node.name = node.output[0]
+    plan = place(model)
+    assert plan.weights == ["y"] and plan.float_nodes == {"p": "no stored weight"}

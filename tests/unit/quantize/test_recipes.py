@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefsa.errors import InputError
+from edgefsa.quantize import Recipe, read_recipe
+
+RECIPES = sorted((Path(__file__).parents[3] / "calibration" / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_of_the_repository_are_sound(path: Path):
+    from edgefsa.models import create_model
+
+    recipe = read_recipe(path)
+    assert recipe.model == path.stem
+    create_model(recipe.model)
+
+
+def test_there_are_recipes():
+    assert RECIPES
+
+
+def test_defaults_are_filled_in(tmp_path: Path):
+    path = tmp_path / "r.toml"
+    path.write_text('model = "fsanet-edge"\ndata = "synthetic"\nskip = ["stem*"]\n')
+    assert read_recipe(path) == Recipe("fsanet-edge", "synthetic", "percentile", 128, ("stem*",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("model = ", "is not TOML"),
+        ('model = "m"', "the key 'data' is missing"),
+        ('model = "m"\ndata = "d"\nframe = 3', "the key 'frame' is unknown; a recipe has data, frames"),
+        ('model = "m"\ndata = "d"\nframes = "many"', "frames is 'many', not a int"),
+        ('model = "m"\ndata = "d"\nframes = 0', "frames is 0; give 1 or more"),
+        ('model = "m"\ndata = "d"\nmethod = "max"', "'max' is unknown"),
+    ],
+)
+def test_bad_recipes_are_one_clear_line(tmp_path: Path, content: str, message: str):
+    path = tmp_path / "r.toml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_quantising_needs_no_torch():
+    code = "import sys, edgefsa.quantize; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
