@@ -42,7 +42,7 @@ def ranges_from_calibration(
     check_method(method)
     model = load_graph(onnx_path)
     metadata = read_metadata(model, onnx_path)
-    tensors = place(model, whole_sums=True).tensors
+    tensors = calibrated_tensors(model)
     session = _session(model, tensors)
     histograms = {name: Histogram() for name in tensors}
     height, width = metadata["size_hw"]
@@ -65,6 +65,13 @@ def ranges_from_calibration(
         data={"name": data_name, "fingerprint": data_fingerprint or digest.hexdigest(), "frames": done},
         tensors={name: {"amax": amax_of(item, method)} for name, item in histograms.items()},
     )
+
+
+def calibrated_tensors(model: onnx.ModelProto) -> list[str]:
+    """Give the tensors that any form of the quantised graph rounds, in graph order."""
+    wanted = {*place(model).tensors, *place(model, integer_outputs=True).tensors}
+    made = [*(item.name for item in model.graph.input), *(name for node in model.graph.node for name in node.output)]
+    return [name for name in made if name in wanted]
 
 
 def _session(model: onnx.ModelProto, tensors: list[str]) -> Any:

@@ -39,11 +39,12 @@ class Placement:
     float_nodes: dict[str, str] = field(default_factory=dict)
 
 
-def place(model: onnx.ModelProto, skip: Collection[str] = (), *, whole_sums: bool = False) -> Placement:
+def place(model: onnx.ModelProto, skip: Collection[str] = (), *, integer_outputs: bool = False) -> Placement:
     """Plan the Q/DQ pairs of a float graph; nodes whose name fits a pattern of `skip` (`layer4*`) stay in float.
 
-    With `whole_sums` the other input of a residual addition is quantised as well, for runtimes whose integer
-    convolutions cannot take an addition in. Raises InputError where a pattern fits no node.
+    `integer_outputs` is for runtimes whose integer convolutions give nothing but integers and take no addition in:
+    the results of convolutions and of residual additions are then quantised for all that read them, and the
+    classifier stays in float. Raises InputError where a pattern fits no node.
     """
     editor = GraphEditor(model)
     names = [node.name for node in editor.nodes]
@@ -53,13 +54,17 @@ def place(model: onnx.ModelProto, skip: Collection[str] = (), *, whole_sums: boo
     plan = Placement()
     for node in editor.nodes:
         reason = _reason_for_float(editor, node, skip)
+        if reason == "" and integer_outputs and LOGITS in node.output:
+            reason = "no integer convolution here gives the float result that the logits are"
         if reason == "":
             plan.reads.add((node.name, 0))
             plan.weights.append(node.name)
         elif reason is not None:
             plan.float_nodes[node.name] = reason
-    _add_skips(editor, plan, skip, whole_sums)
+    sums = _add_skips(editor, plan, skip)
     _add_concats(editor, plan, skip)
+    if integer_outputs:
+        _add_results(editor, plan, sums)
     plan.tensors = _tensors_in_order(editor, plan)
     return plan
 
@@ -94,14 +99,13 @@ def reason_for_precision(node: onnx.NodeProto) -> str | None:
     return _SENSITIVE.get(node.op_type)
 
 
-def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str], whole_sums: bool) -> None:
-    """Quantise the skip of each residual addition whose sum a quantised node reads.
+def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> list[onnx.NodeProto]:
+    """Quantise the skip of each residual addition whose sum a quantised node reads; gives these additions.
 
     Elsewhere, as in the residual stream between norms, the sum is needed in float and a pair would only cost
     accuracy.
     """
-    depth = _depths(editor)
-    convs = set(plan.weights)
+    depth, convs, sums = _depths(editor), set(plan.weights), []
     for node in editor.nodes:
         if node.op_type != "Add" or len(node.input) != 2 or _skipped(node, skip):
             continue
@@ -118,8 +122,25 @@ def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str], whol
             # With a convolution on both sides, the deeper one takes the addition in.
             main = max(fused, key=lambda index: depth.get(node.input[index], 0))
             plan.reads.add((node.name, 1 - main))
-            if whole_sums:
-                plan.reads.add((node.name, main))
+            sums.append(node)
+    return sums
+
+
+def _add_results(editor: GraphEditor, plan: Placement, sums: list[onnx.NodeProto]) -> None:
+    """Let all readers of a quantised convolution or a residual addition, or of the ReLU behind it, read integers."""
+    convs = [node for node in editor.nodes if node.op_type == "Conv" and node.name in plan.weights]
+    for node in [*convs, *sums]:
+        tensor = result_of(editor, node)
+        if editor.is_output(tensor):
+            continue
+        for reader in editor.consumers(tensor):
+            plan.reads.update((reader.name, index) for index, name in enumerate(reader.input) if name == tensor)
+
+
+def result_of(editor: GraphEditor, node: onnx.NodeProto) -> str:
+    """Give the tensor in which a node's result is rounded: behind its ReLU where nothing else reads it."""
+    readers = editor.consumers(node.output[0])
+    return str((readers[0] if [item.op_type for item in readers] == ["Relu"] else node).output[0])
 
 
 def _is_read_quantised(editor: GraphEditor, plan: Placement, tensor: str) -> bool:

@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.unit.quantize.conftest import HEIGHT, TEXT, WIDTH, metadata, run
 
 from edgefsa.errors import GraphError, InputError, RangesError
 from edgefsa.export.graph import weights_hash, write_metadata
 from edgefsa.imaging import resize_frame
 from edgefsa.quantize import METHODS, ranges_from_calibration
-from edgefsa.quantize.placement import place
+from edgefsa.quantize.calibrate import calibrated_tensors
+from tests.unit.quantize.conftest import HEIGHT, TEXT, WIDTH, metadata, run
 
 
 def test_minmax_is_the_largest_magnitude_over_all_frames(network: onnx.ModelProto, network_path: Path, frames):
     ranges = ranges_from_calibration(network_path, frames, method="minmax", data_name="five", data_fingerprint="f")
-    tensors = place(network, whole_sums=True).tensors
+    tensors = calibrated_tensors(network)
     values = [run(network, frame[None], tensors) for frame in frames]
     assert list(ranges.tensors) == tensors
     for index, name in enumerate(tensors):

@@ -4,12 +4,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from tests.unit.quantize.conftest import run
-from tests.unit.quantize.test_qdq import ranges_of
 
 from edgefsa.errors import RangesError
 from edgefsa.export.graph import read_metadata
 from edgefsa.quantize import fp16_onnx
+from tests.unit.quantize.conftest import run
+from tests.unit.quantize.test_qdq import ranges_of
 
 HALF = {"stem", "stem_relu", "a1", "a2", "a_sum", "a_out", "b1", "down", "b_sum", "b_out", "large", "both", "mix"}
 

@@ -23,10 +23,13 @@ def test_only_the_skip_of_a_residual_addition_is_quantised(network: onnx.ModelPr
     assert ("b_sum", 0) in reads and ("b_sum", 1) not in reads
 
 
-def test_whole_sums_are_for_runtimes_whose_convolutions_take_no_addition_in(network: onnx.ModelProto):
-    plan = place(network, whole_sums=True)
+def test_integer_outputs_are_read_by_all(network: onnx.ModelProto):
+    plan, plain = place(network, integer_outputs=True), place(network)
     assert {("a_sum", 0), ("a_sum", 1), ("b_sum", 0), ("b_sum", 1)} <= plan.reads
-    assert {"a2", "b2"} <= set(plan.tensors) and {"a2", "b2"}.isdisjoint(place(network).tensors)
+    assert {"a2", "b2"} <= set(plan.tensors) and {"a2", "b2"}.isdisjoint(plain.tensors)
+    # Also where the reader computes in float: the frequency operator behind `c`, the norm behind `mix`.
+    assert {("filtered", 0), ("normed", 0)} <= plan.reads and {"c_relu", "mix_relu"} <= set(plan.tensors)
+    assert set(plan.weights) == CONVOLUTIONS - {"logits"} and "logits" in plan.float_nodes
 
 
 def test_a_concatenation_shares_one_scale(network: onnx.ModelProto):

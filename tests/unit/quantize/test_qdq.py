@@ -5,16 +5,16 @@ import onnx
 import onnx.parser
 import pytest
 from onnx import numpy_helper
-from tests.unit.quantize.conftest import run
 
 from edgefsa.errors import InputError, RangesError
 from edgefsa.export.graph import read_metadata, weights_hash
 from edgefsa.quantize import Ranges, int8_onnx
-from edgefsa.quantize.placement import place
+from edgefsa.quantize.calibrate import calibrated_tensors
+from tests.unit.quantize.conftest import run
 
 
 def ranges_of(model: onnx.ModelProto, amax: float = 100.0, **changes: float) -> Ranges:
-    tensors = place(model, whole_sums=True).tensors
+    tensors = calibrated_tensors(model)
     values = {name: {"amax": changes.get(name, amax)} for name in tensors}
     return Ranges("small", weights_hash(model), "minmax", {"name": "t", "fingerprint": "", "frames": 1}, values)
 
@@ -121,7 +121,7 @@ def test_a_concatenation_has_the_largest_scale_of_its_parts(network: onnx.ModelP
 
 
 def test_int8_follows_float(network: onnx.ModelProto, frames: list[np.ndarray]):
-    tensors = place(network, whole_sums=True).tensors
+    tensors = calibrated_tensors(network)
     values = run(network, frames[4][None], tensors)
     ranges = ranges_of(
         network, **{name: float(np.abs(value).max()) for name, value in zip(tensors, values, strict=True)}
@@ -139,25 +139,47 @@ def test_uint8_has_zero_point_0_only_where_nothing_is_negative(network: onnx.Mod
     zeros = {name: int(tensors[f"{name}.zero_point"]) for name in summary.tensors}
     assert all(tensors[f"{name}.zero_point"].dtype == np.uint8 for name in zeros)
     assert zeros["stem_relu"] == zeros["a1_relu"] == zeros["b1_relu"] == 0
-    assert zeros["image"] == zeros["down"] == zeros["normed"] == zeros["a2"] == 128
+    assert zeros["image"] == zeros["down"] == zeros["a2"] == 128
     # The resized map may be negative, so all that it is joined with has its zero point.
     assert zeros["large"] == zeros["a_out"] == zeros["both"] == 128
     assert source_kinds(quantised, "a_sum") == source_kinds(quantised, "b_sum") == ["DequantizeLinear"] * 2
+    assert source_kinds(quantised, "filtered")[0] == source_kinds(quantised, "normed")[0] == "DequantizeLinear"
     assert tensors["stem_w.int8"].dtype == np.int8
+
+
+def test_a_relu_before_zero_point_128_is_rounded_on_both_sides_with_the_same_steps():
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        g (float[1,2,5,6] x) => (float[1,2,5,6] y)
+        <float[2,2,1,1] v = {1, -2, 3, 4}, float[2,4,1,1] w = {1, 2, 3, 4, 5, 6, 7, 8}>
+        {
+            a = Conv (x, v)
+            r = Relu (a)
+            both = Concat <axis = 1> (x, r)
+            y = Conv (both, w)
+        }"""
+    )
+    for node in model.graph.node:
+        node.name = node.output[0]
+    quantised, summary = int8_onnx(model, ranges_of(model, 4.0), activations="uint8")
+    assert source_kinds(quantised, "r") == ["DequantizeLinear"]
+    assert summary.tensors["a"] == summary.tensors["r"] == 4 / 127
+    x = np.random.default_rng(1).normal(0, 1, (1, 2, 5, 6)).astype(np.float32)
+    plain = int8_onnx(model, ranges_of(model, 4.0))[0]
+    np.testing.assert_array_equal(run(quantised, x, ["both"])[0], run(plain, x, ["both"])[0])
 
 
 def test_onnx_runtime_runs_the_uint8_form_in_integer_kernels(network: onnx.ModelProto, tmp_path):
     import onnxruntime
 
-    quantised, _ = int8_onnx(network, ranges_of(network), activations="uint8")
+    quantised, summary = int8_onnx(network, ranges_of(network), activations="uint8")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
     onnxruntime.InferenceSession(quantised.SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = {node.name: node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
     integer = [name for name, kind in kinds.items() if kind == "QLinearConv"]
-    # Not `c`, `mix` and `logits`, whose results nobody rounds.
-    assert len(integer) == 6, kinds
+    assert len(integer) == len(summary.quantised) == 8, kinds
 
 
 def test_the_source_stays_as_it_is(network: onnx.ModelProto):
@@ -208,7 +230,7 @@ def test_ranges_of_another_model_are_refused(network: onnx.ModelProto):
     ranges = ranges_of(network)
     weight = next(item for item in network.graph.initializer if item.name == "a1_w")
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 2, "a1_w"))
-    with pytest.raises(RangesError, match="the ranges are of small .* other weights of it") as caught:
+    with pytest.raises(RangesError, match=r"the ranges are of small .* other weights of it") as caught:
         int8_onnx(network, ranges)
     assert "\n" not in str(caught.value)
 
