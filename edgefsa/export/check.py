@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,8 @@ def upsampled(logits: Floats, size_hw: tuple[int, int]) -> Floats:
     return np.asarray(large.numpy(), np.float32)
 
 
-def onnx_logits_and_masks(model: onnx.ModelProto, frames: Frames) -> tuple[Floats, Frames | None]:
-    """Run a graph in ONNX Runtime; gives its logits, and its masks where it has that output."""
+def onnx_runner(model: onnx.ModelProto) -> Callable[[Frames], tuple[Floats, Frames | None]]:
+    """Open a graph in ONNX Runtime; the result takes frames and gives logits, and masks where it has that output."""
     import onnxruntime
 
     probe = onnx.ModelProto()
@@ -62,8 +62,13 @@ def onnx_logits_and_masks(model: onnx.ModelProto, frames: Frames) -> tuple[Float
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    results = dict(zip([LOGITS, *outputs], session.run([LOGITS, *outputs], {FRAMES: frames}), strict=True))
-    return results[LOGITS], results.get(MASKS)
+    wanted = [LOGITS, MASKS] if MASKS in outputs else [LOGITS]
+
+    def run(frames: Frames) -> tuple[Floats, Frames | None]:
+        results = session.run(wanted, {FRAMES: frames})
+        return results[0], results[1] if len(results) > 1 else None
+
+    return run
 
 
 def check_export(model: onnx.ModelProto, reference: Floats, frames: Frames) -> dict[str, Agreement]:
@@ -75,7 +80,7 @@ def check_export(model: onnx.ModelProto, reference: Floats, frames: Frames) -> d
     large = upsampled(reference, (height, width))
     agreements = {}
     for form, graph in (("as_is", model), ("inlined", inline_functions(model))):
-        logits, masks = onnx_logits_and_masks(graph, frames)
+        logits, masks = onnx_runner(graph)(frames)
         if masks is None:
             masks = upsampled(logits, (height, width)).argmax(1).astype(np.uint8)
         agreements[form] = _agreement(form, reference, large, logits, masks)

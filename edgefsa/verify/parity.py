@@ -158,24 +158,27 @@ def _torch_model(manifest: Manifest, checkpoint: str | Path | None) -> nn.Module
     facts = manifest.model
     weights = facts["weights"]
     model = create_model(facts["model"], **facts["options"])
-    if weights["kind"] == "checkpoint" or checkpoint is not None:
-        path = Path(checkpoint or weights["source"])
-        if not path.is_file():
-            raise CheckpointError(f"the engine's checkpoint {path} is not here; say where it lies with --checkpoint")
-        if sha256_of_file(path) != weights["sha256"]:
-            raise CheckpointError(f"{path} is not the file that the engine was built from; give that with --checkpoint")
-        load_checkpoint(model, path)
-    elif load_default_weights(model)["sha256"] != weights["sha256"]:
-        raise CheckpointError(f"{facts['model']} came with other weights when the engine was built; rebuild the engine")
+    known = weights["kind"] in ("trained", "random")
+    if known and checkpoint is None:
+        if load_default_weights(model)["sha256"] != weights["sha256"]:
+            raise CheckpointError(f"{facts['model']} had other weights when the engine was built; rebuild the engine")
+        return model.eval()
+    if checkpoint is None and not weights["source"]:
+        raise CheckpointError("the engine does not say where its weights came from; give their file with --checkpoint")
+    path = Path(checkpoint or weights["source"])
+    if not path.is_file():
+        raise CheckpointError(f"the engine's checkpoint {path} is not here; say where it lies with --checkpoint")
+    if weights["sha256"] and sha256_of_file(path) != weights["sha256"]:
+        raise CheckpointError(f"{path} is not the file that the engine was built from; give that with --checkpoint")
+    load_checkpoint(model, path)
     return model.eval()
 
 
 def _onnx_stage(path: Path) -> Stage:
-    from edgefsa.export.check import onnx_logits_and_masks
+    from edgefsa.export.check import onnx_runner
     from edgefsa.export.graph import load_graph
 
-    graph = load_graph(path)
-    return lambda frames: onnx_logits_and_masks(graph, frames)
+    return onnx_runner(load_graph(path))
 
 
 def _engine_stage(directory: Path, stack: contextlib.ExitStack) -> Stage:
