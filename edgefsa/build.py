@@ -161,19 +161,24 @@ def _build_onnx(
     from edgefsa.export.graph import read_metadata
 
     metadata = read_metadata(onnx_path)
-    ranges = _ranges_for(onnx_path, metadata, request, say, progress) if request.precision == "int8" else None
+    used: list[Ranges] = []
+
+    def ranges() -> Ranges:
+        used.append(_ranges_for(onnx_path, metadata, request, say, progress))
+        return used[0]
+
     report = build_engine(
         onnx_path,
         request.output,
         precision=request.precision,
         target=request.target,
-        ranges=ranges,
+        ranges=ranges if request.precision == "int8" else None,
         skip=request.skip,
         compute_capabilities=request.compute_capabilities,
         overwrite=request.overwrite,
         progress=progress,
     )
-    origin = None if ranges is None else {"method": ranges.method, "data": ranges.data}
+    origin = {"method": used[0].method, "data": used[0].data} if used else None
     return {**report.as_dict(), "weights": metadata["weights"], "ranges": origin}
 
 

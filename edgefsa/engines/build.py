@@ -51,7 +51,7 @@ def build_engine(
     *,
     precision: str = "fp32",
     target: str = AUTO,
-    ranges: Ranges | None = None,
+    ranges: Ranges | Callable[[], Ranges] | None = None,
     overwrite: bool = False,
     compute_capabilities: Sequence[str] = (),
     skip: Collection[str] = (),
@@ -59,9 +59,10 @@ def build_engine(
 ) -> BuildReport:
     """Build `out_dir`/<model>-<target>-<precision>-<HxW> from an ONNX file that edgefsa exported.
 
-    `precision` is fp32, fp16 or int8 (which needs `ranges`); `skip` are name patterns of nodes that stay in
-    float; `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. The directory appears whole,
-    with its layers' precision proved and a golden output stored, or not at all.
+    `precision` is fp32, fp16 or int8 (which needs `ranges`, or a function that measures them: it is called once
+    everything that can be refused at once has been checked); `skip` are name patterns of nodes that stay in float;
+    `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. The directory appears whole, with its
+    layers' precision proved and a golden output stored, or not at all.
 
     Raises InputError, GraphError, RangesError, TargetError, BuildError, PrecisionError or OutputError.
     """
@@ -80,7 +81,8 @@ def build_engine(
     with atomic_directory(engine, overwrite=overwrite) as directory:
         _step(progress, 0)
         shutil.copyfile(onnx_path, directory / SOURCE_NAME)
-        job = BuildJob(directory, source, metadata, precision, ranges, tuple(skip), tuple(compute_capabilities))
+        found = ranges() if callable(ranges) else ranges
+        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), tuple(compute_capabilities))
         built = builder.build(job)
         _step(progress, 1)
         detail = _complete(directory, job, builder, built, progress)
