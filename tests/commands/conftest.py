@@ -59,18 +59,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An INT8 OpenVINO engine of the default model at a small size; not to be changed."""
-    from edgefsa.build import BuildRequest, ModelRequest, build_from_request
+    from edgefsa.build import ModelRequest, calibrate_onnx, export_model
+    from edgefsa.engines import build_engine
 
     pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'edgefsa[cpu]'")
-    request = BuildRequest(
-        source="fsanet-edge",
-        model=ModelRequest(size_hw=(128, 160)),
-        precision="int8",
-        target="openvino",
-        output=tmp_path_factory.mktemp("engines"),
-        data="synthetic",
-    )
-    return Path(build_from_request(request, say=lambda line: None)["engine"])
+    folder = tmp_path_factory.mktemp("engines")
+    export_model(ModelRequest(size_hw=(128, 160)), folder / "m.onnx")
+    ranges = calibrate_onnx(folder / "m.onnx", "synthetic", frames=8)
+    return build_engine(folder / "m.onnx", folder, precision="int8", target="openvino", ranges=ranges).engine
 
 
 @pytest.fixture

@@ -80,8 +80,10 @@ def test_bench_gives_a_list_with_both_times(run: Run, built: Path) -> None:
 def test_parity_holds_the_engine_against_pytorch(run: Run, built: Path) -> None:
     result = run("parity", built, "--limit", 2, "--json").json
     assert 0.9 < result["argmax_agreement"] <= 1 and 0 < result["relative_l2"] < 0.3
-    float_stage = result["stages"][0]
-    assert float_stage["relative_l2"] < 1e-4, "the float ONNX file must repeat the PyTorch model"
+    stages = {stage["stage"]: stage for stage in result["stages"]}
+    assert stages["model.onnx"]["relative_l2"] < 1e-4, "the float ONNX file must repeat the PyTorch model"
+    # OpenVINO once computed the convolution behind a Concat of signed and unsigned codes wrongly: 0.07 here.
+    assert stages["engine"]["relative_l2_to_previous"] < 0.03, "the engine must compute what its graph says"
 
 
 def test_inspect_shows_the_precision_of_each_layer(run: Run, built: Path) -> None:
@@ -107,7 +109,8 @@ def test_a_model_without_weights_can_be_built_and_says_so(run: Run, tmp_path: Pa
 
 
 def test_int8_without_ranges_calibrates_on_synthetic_scenes_and_says_so(run: Run, tmp_path: Path) -> None:
-    outcome = run("build", "fsanet-edge", "--precision", "int8", "--size", "128x160", "-o", tmp_path / "e", "--json")
+    arguments = ("build", "fsanet-edge", "--num-classes", 3, "--precision", "int8", "--size", "128x160")
+    outcome = run(*arguments, "-o", tmp_path / "e", "--json")
     assert "synthetic" in outcome.err
     assert outcome.json["ranges"]["data"]["name"].startswith("synthetic")
 
