@@ -1,4 +1,7 @@
-"""Running a TensorRT-RTX plan on a GPU, with cuda.bindings for memory and the stream."""
+"""Running a TensorRT-RTX plan on a GPU, with cuda.bindings for memory and the stream.
+
+Written against the published API and tested on a GPU that NumPy plays; it has not run on a real one yet.
+"""
 
 from __future__ import annotations
 
