@@ -12,10 +12,10 @@ from pathlib import Path
 
 from edgefsa import console
 from edgefsa.build import BuildRequest, ModelRequest, build_from_request
-from edgefsa.data.readers import open_dataset
+from edgefsa.data.readers import Dataset, open_dataset
 from edgefsa.engines import open_engine
 from edgefsa.errors import EngineError
-from edgefsa.segment import Segmenter, predict_source
+from edgefsa.segment import FolderSink, Segmenter, SourceFrame, predict_source
 from edgefsa.verify.accuracy import evaluate
 from edgefsa.verify.latency import bench_engines
 
@@ -33,8 +33,19 @@ def engine_for(precision: str, folder: Path) -> Path:
     with console.progress(f"building {precision}") as progress:
         request = BuildRequest(MODEL, ModelRequest(), precision, "auto", folder, overwrite=True)
         result = build_from_request(request, say=print, progress=progress)
-    print(f"  {precision}: {result['target']} in {result['seconds']:.1f} s ({result['why']})")
+    print(f"  {precision} on {result['target']} in {result['seconds']:.1f} s: {result['detail']}")
     return Path(result["engine"])
+
+
+def pictures(engine: Path, dataset: Dataset, folder: Path, count: int = 4) -> list[Path]:
+    """Write overlays and masks of some labelled frames, spread over the data set."""
+    step = max(len(dataset) // count, 1)
+    with Segmenter(engine) as segmenter, FolderSink(folder) as sink:
+        for index in range(0, len(dataset), step)[:count]:
+            sample = dataset[index]
+            frame = SourceFrame(sample.frame, sample.name, index, 0.0)
+            sink.write(frame, segmenter.segment(sample.frame))
+    return list(sink.outputs)
 
 
 def demo(source: str, data: str, output: Path, limit: int) -> None:
@@ -61,7 +72,7 @@ def demo(source: str, data: str, output: Path, limit: int) -> None:
     print("\n".join("  " + line for line in console.table(header, rows).splitlines()))
 
     print("4. Look at them")
-    for path in predicted["outputs"]:
+    for path in [*predicted["outputs"], *pictures(engines["int8"], dataset, output / "pictures")]:
         print(f"  {path}")
     print(f"  {engines['int8']}    (try: edgefsa inspect, parity, bench, predict on it)")
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from edgefsa import console
+from edgefsa.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -112,10 +113,13 @@ def export(
 @app.command()
 def calibrate(
     onnx: Annotated[Path, typer.Argument(help="A float ONNX file of `edgefsa export`.")],
-    data: DataSpec = "synthetic",
+    data: DataSpec = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The ranges file to write.")] = Path("ranges.json"),
-    method: Annotated[str, typer.Option(help="minmax, percentile, entropy or mse.")] = "percentile",
-    frames: Annotated[int, typer.Option(min=1, help="How many frames, evenly spread over the train split.")] = 128,
+    method: Annotated[str | None, typer.Option(help="percentile (the default), minmax, entropy or mse.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="How many frames, evenly spread over the train split; 128 by default.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A TOML file that says data, method and frames.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Measure activation ranges on frames and write them as JSON that people can read and edit.
@@ -123,9 +127,17 @@ def calibrate(
     Example: edgefsa calibrate m.onnx --data camvid:data/camvid -o ranges.json
     """
     from edgefsa.build import calibrate_onnx
+    from edgefsa.export.graph import read_metadata
+    from edgefsa.quantize import Recipe, read_recipe
 
+    model = read_metadata(onnx)["model"]
+    plan = read_recipe(recipe) if recipe else Recipe(model, data="synthetic")
+    if plan.model != model:
+        raise InputError(f"{recipe} is a recipe for {plan.model}, and {onnx} is {model}; take that model's recipe")
     with console.progress("calibrating") as progress:
-        ranges = calibrate_onnx(onnx, data or "synthetic", method=method, frames=frames, progress=progress)
+        ranges = calibrate_onnx(
+            onnx, data or plan.data, method=method or plan.method, frames=frames or plan.frames, progress=progress
+        )
     ranges.write(output)
     result = {"ranges": str(output), "method": ranges.method, "data": ranges.data, "tensors": len(ranges.tensors)}
     console.emit(result, as_json=json, text=console.facts(result))

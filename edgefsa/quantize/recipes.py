@@ -21,20 +21,19 @@ class Recipe:
     """What `edgefsa calibrate` was, or is to be, run with.
 
     `data` is a data set as on the command line (`camvid:DIR`, `synthetic`), `frames` how many of its training
-    frames, evenly spread; `skip` are name patterns of nodes that stay in float.
+    frames, evenly spread.
     """
 
     model: str
     data: str
     method: str = "percentile"
     frames: int = 128
-    skip: tuple[str, ...] = ()
 
 
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe; InputError says which key is wrong."""
     values = _toml(Path(path))
-    kinds = {"model": str, "data": str, "method": str, "frames": int, "skip": list}
+    kinds = {"model": str, "data": str, "method": str, "frames": int}
     known = {item.name for item in fields(Recipe)}
     for name, value in values.items():
         if name not in known:
@@ -44,7 +43,7 @@ def read_recipe(path: str | Path) -> Recipe:
     for name in ("model", "data"):
         if name not in values:
             raise InputError(f"{path}: the key {name!r} is missing; say which {name} the recipe is for")
-    recipe = Recipe(**{**values, "skip": tuple(values.get("skip", ()))})
+    recipe = Recipe(**values)
     check_method(recipe.method)
     if recipe.frames < 1:
         raise InputError(f"{path}: frames is {recipe.frames}; give 1 or more")

@@ -154,6 +154,14 @@ def test_ranges_that_are_no_ranges(run: Run, engine: Path, tmp_path: Path) -> No
     assert "ranges.json" in run(*arguments).error()
 
 
+def test_a_recipe_of_another_model(run: Run, engine: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('model = "spanet-s"\ndata = "synthetic"\n')
+    message = run("calibrate", engine / "model.onnx", "--recipe", recipe, "-o", tmp_path / "r.json").error()
+    assert "spanet-s" in message and "fsanet-edge" in message
+    assert not (tmp_path / "r.json").exists()
+
+
 @pytest.mark.parametrize("size", ["0x480", "361x480", "360x1", "1000"])
 def test_sizes_that_the_network_cannot_take(run: Run, tmp_path: Path, size: str) -> None:
     message = run("build", "fsanet-edge", "--precision", "fp32", "--size", size, "-o", tmp_path / "engines").error()

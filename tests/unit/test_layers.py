@@ -13,7 +13,7 @@ import edgefsa
 
 PACKAGE = Path(edgefsa.__file__).parent
 BASE = {"errors", "artifacts", "imaging"}
-# Folder -> what else of edgefsa its files may import, anywhere in the file. `export.graph` and `.editing` know ONNX files only.
+# Folder -> what else of edgefsa its files may import. `export.graph` and `export.editing` know ONNX files only.
 ALLOWED = {
     "models": BASE,
     "data": BASE,

@@ -27,8 +27,8 @@ def test_there_are_recipes():
 
 def test_defaults_are_filled_in(tmp_path: Path):
     path = tmp_path / "r.toml"
-    path.write_text('model = "fsanet-edge"\ndata = "synthetic"\nskip = ["stem*"]\n')
-    assert read_recipe(path) == Recipe("fsanet-edge", "synthetic", "percentile", 128, ("stem*",))
+    path.write_text('model = "fsanet-edge"\ndata = "synthetic"\nframes = 7\n')
+    assert read_recipe(path) == Recipe("fsanet-edge", "synthetic", "percentile", 7)
 
 
 @pytest.mark.parametrize(
