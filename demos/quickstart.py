@@ -50,6 +50,7 @@ def pictures(engine: Path, dataset: Dataset, folder: Path, count: int = 4) -> li
 
 def demo(source: str, data: str, output: Path, limit: int) -> None:
     """Build, segment, evaluate, time, and print what came of it."""
+    dataset = open_dataset(data, split="val")
     print(f"1. Engines of {MODEL}, from the shipped weights and activation ranges")
     engines = {precision: engine_for(precision, output / "engines") for precision in ("int8", "fp32")}
 
@@ -59,7 +60,6 @@ def demo(source: str, data: str, output: Path, limit: int) -> None:
     print(f"  {predicted['frames']} frames, {predicted['median_latency_ms']:.1f} ms from frame to mask")
 
     print(f"3. Accuracy on {data} and latency, INT8 beside FP32")
-    dataset = open_dataset(data, split="val")
     rows = []
     speeds = {row["precision"]: row for row in bench_engines(list(engines.values()), rounds=30, warmup=5)}
     for precision, engine in engines.items():
