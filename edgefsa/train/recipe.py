@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -269,8 +269,3 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows({name: round(value, 6) for name, value in row.items()} for row in history)
-
-
-def settings_as_json(settings: TrainSettings) -> dict[str, Any]:
-    """Give the settings as plain JSON values, for a record beside the weights."""
-    return json.loads(json.dumps(asdict(settings), default=str))  # type: ignore[no-any-return]
