@@ -13,6 +13,7 @@ import numpy as np
 
 from edgefsa.artifacts import write_json
 from edgefsa.build import BuildRequest, ModelRequest, build_from_request, model_from_request
+from edgefsa.engines.device import cpu
 from edgefsa.imaging import Frame, Mask, resize_frame, resize_mask
 from edgefsa.verify.latency import machine_description
 
@@ -21,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def save(name: str, command: str, rows: Any) -> None:
     """Write results/NAME.json: the rows, the command that makes them, the machine and the date."""
-    machine = machine_description()
+    machine = {**machine_description(), "cpu_features": list(cpu().features)}
     record = {"command": command, "date": datetime.date.today().isoformat(), "machine": machine, "rows": rows}
     print(f"wrote {write_json(RESULTS / f'{name}.json', record).relative_to(Path.cwd())}", file=sys.stderr)
 

@@ -22,7 +22,8 @@ BLOCK = re.compile(r"<!-- table:(?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTAL
 def _markdown(header: list[str], rows: list[list[str]], record: dict[str, Any]) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
     machine = record["machine"]
-    note = f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores"
+    features = " ".join(name for name in machine["cpu_features"] if name.startswith(("avx512_", "amx", "asimddp")))
+    note = f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores, {features}"
     return "\n".join([*lines, "", note])
 
 
