@@ -1,6 +1,6 @@
 """Draw frames beside their masks in one picture, as in the README.
 
-    python demos/side_by_side.py ENGINE synthetic:107 synthetic:70 -o street.jpg
+python demos/side_by_side.py ENGINE synthetic:107 synthetic:70 -o street.jpg
 """
 
 from __future__ import annotations
