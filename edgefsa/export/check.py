@@ -71,10 +71,17 @@ def onnx_runner(model: onnx.ModelProto) -> Callable[[Frames], tuple[Floats, Fram
     return run
 
 
-def check_export(model: onnx.ModelProto, reference: Floats, frames: Frames) -> dict[str, Agreement]:
+def check_export(
+    model: onnx.ModelProto,
+    reference: Floats,
+    frames: Frames,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Agreement]:
     """Compare the graph, as it is and inlined, with the module's logits on `frames`.
 
-    Raises ExportError where the logits differ by more than rounding, or a mask pixel differs that is no tie.
+    `progress` is told (done, total) of the two forms. Raises ExportError where the logits differ by more than
+    rounding, or a mask pixel differs that is no tie.
     """
     height, width = frames.shape[1:3]
     large = upsampled(reference, (height, width))
@@ -84,6 +91,8 @@ def check_export(model: onnx.ModelProto, reference: Floats, frames: Frames) -> d
         if masks is None:
             masks = upsampled(logits, (height, width)).argmax(1).astype(np.uint8)
         agreements[form] = _agreement(form, reference, large, logits, masks)
+        if progress is not None:
+            progress(len(agreements), 2)
     return agreements
 
 

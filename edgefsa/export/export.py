@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from edgefsa.export.trace import trace_logits
 from edgefsa.imaging import Frame, resize_frame
 
 OUTPUTS = (MASKS, LOGITS)
+_STEPS = 4  # trace and fold, check as it is, check inlined, write
 
 
 @dataclass(frozen=True)
@@ -60,42 +62,62 @@ def onnx_from_model(
     outputs: str = MASKS,
     weights: Mapping[str, Any] | None = None,
     frame: Frame | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
     """Write `model` as ONNX: input `frames` uint8 [N, H, W, 3] BGR, output `masks` uint8 [N, H, W].
 
     With outputs="logits" the output is `logits`, float32 [N, K, h, w] at the network's own stride. `weights`
     says what the weights are ({"kind", "source", "sha256"}). `frame` (BGR, any size) checks the result against
     the module in ONNX Runtime, as it is and with functions inlined; a synthetic street scene where it is None.
-    The file appears only once it has passed. Raises InputError for a size, a batch or an output that the model
-    cannot have, and ExportError where the model cannot be exported or the graph does not repeat it.
+    `progress` is told (done, total) steps. The file appears only once it has passed. Raises InputError for a size,
+    a batch or an output that the model cannot have, and ExportError where the model cannot be exported or the graph
+    does not repeat it.
     """
     started = time.perf_counter()
     config = _config(model)
     size_hw = tuple(size_hw or config.size_hw)  # type: ignore[assignment]
     _check_request(config, size_hw, batch, outputs)
+    _step(progress, 0)
     exported = build_graph(model, size_hw, batch, outputs)
     write_metadata(exported, _metadata(config, size_hw, batch, outputs, weights))
     onnx.checker.check_model(exported, full_check=True)
+    _step(progress, 1)
     frames = _check_frames(frame, size_hw, batch)
-    checks = check_export(exported, module_logits(model, frames, config.mean_rgb, config.std_rgb), frames)
-    data = exported.SerializeToString(deterministic=True)
+    reference = module_logits(model, frames, config.mean_rgb, config.std_rgb)
+    checks = check_export(exported, reference, frames, progress=lambda done, _: _step(progress, 1 + done))
     with atomic_file(path) as partial:
-        partial.write_bytes(data)
-    operators: dict[str, int] = {}
-    for node in exported.graph.node:
-        name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-        operators[name] = operators.get(name, 0) + 1
+        partial.write_bytes(exported.SerializeToString(deterministic=True))
+    _step(progress, _STEPS)
+    return _report(Path(path), exported, size_hw, batch, outputs, checks, time.perf_counter() - started)
+
+
+def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
+    if progress is not None:
+        progress(done, _STEPS)
+
+
+def _report(
+    path: Path,
+    exported: onnx.ModelProto,
+    size_hw: tuple[int, int],
+    batch: int,
+    outputs: str,
+    checks: dict[str, Agreement],
+    seconds: float,
+) -> ExportReport:
+    nodes = exported.graph.node
+    operators = Counter(f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in nodes)
     return ExportReport(
-        path=Path(path),
+        path=path,
         size_hw=size_hw,
         batch=batch,
         outputs=outputs,
         opset=OPSET,
-        bytes=len(data),
-        nodes=len(exported.graph.node),
+        bytes=path.stat().st_size,
+        nodes=len(nodes),
         operators=dict(sorted(operators.items())),
         checks=checks,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
 
 

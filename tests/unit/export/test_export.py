@@ -77,6 +77,19 @@ def test_the_graph_takes_frames_and_gives_the_modules_masks(edge: nn.Module, edg
     assert "logits" in {name for node in model.graph.node for name in node.output}
 
 
+def test_progress_counts_trace_two_checks_and_the_file(mixed: nn.Module, frame, tmp_path: Path):
+    told: list[tuple[int, int]] = []
+    path = tmp_path / "model.onnx"
+
+    def progress(done: int, total: int) -> None:
+        told.append((done, total))
+        assert path.is_file() == (done == total)
+
+    report = onnx_from_model(mixed, path, frame=frame, progress=progress)
+    assert told == [(done, 4) for done in range(5)]
+    assert report.bytes == path.stat().st_size and sum(report.operators.values()) == report.nodes
+
+
 def test_only_frequency_operators_are_functions_and_inlining_leaves_standard_operators(edge_onnx: Path):
     model = load_graph(edge_onnx)
     kinds = [node.op_type for node in model.graph.node]
