@@ -24,7 +24,8 @@ $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.setup-dev: $(VENV)/.setup
 	@echo "Installing the test and check tools ..."
 	@$(PIP) -e '.[build,cpu,dev]'
-	@$(PIP) -e '.[rtx]' || echo "TensorRT-RTX is not available for this platform: its tests will be skipped"
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(PIP) -e '.[rtx]'; \
+	 else echo "TensorRT-RTX has no package for $$(uname -sm): its tests will be skipped"; fi
 	@touch $@
 
 setup: $(VENV)/.setup
@@ -43,8 +44,13 @@ check: $(VENV)/.setup-dev
 	@files=$$(git ls-files '*.cu' '*.cuh' '*.cpp' '*.h' '*.hpp'); \
 	 if [ -n "$$files" ]; then $(BIN)/clang-format --dry-run --Werror $$files; fi
 
+# DATA=camvid:DIR adds the accuracy table of the README, which needs real labelled frames.
 bench: $(VENV)/.setup-dev
-	@for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+	@$(BIN)/python benchmarks/frequency.py
+	@$(BIN)/python benchmarks/latency.py
+	@$(BIN)/python benchmarks/accuracy.py
+	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/accuracy.py --data "$(DATA)"; fi
+	@$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

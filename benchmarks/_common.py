@@ -17,6 +17,7 @@ from edgefsa.engines.device import cpu
 from edgefsa.imaging import Frame, Mask, resize_frame, resize_mask
 from edgefsa.verify.latency import machine_description
 
+ENGINES = [("openvino", p) for p in ("fp32", "fp16", "int8")] + [("onnxruntime", p) for p in ("fp32", "int8")]
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -57,3 +58,21 @@ def torch_segmenter(name: str) -> Callable[[Frame], Mask]:
 def load(name: str) -> dict[str, Any]:
     """Read results/NAME.json."""
     return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def accuracy_cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Give the table rows of an accuracy record; the first row is what the others are compared with."""
+    baseline = rows[0]["miou"]
+    return [
+        [
+            row["target"],
+            row["precision"],
+            f"{100 * row['miou']:.2f}",
+            f"{100 * (row['miou'] - baseline):+.2f}".replace("-0.00", "+0.00"),
+            f"{100 * row['pixel_accuracy']:.2f}",
+        ]
+        for row in rows
+    ]
+
+
+ACCURACY_HEADER = ["target", "precision", "mIoU %", "change", "pixel accuracy %"]

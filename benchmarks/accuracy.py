@@ -9,14 +9,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from _common import build, save
+from _common import ACCURACY_HEADER, ENGINES, accuracy_cells, build, save
 
 from edgefsa.console import table
 from edgefsa.data.readers import open_dataset
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import evaluate
-
-ENGINES = [("openvino", p) for p in ("fp32", "fp16", "int8")] + [("onnxruntime", p) for p in ("fp32", "int8")]
 
 
 def main() -> None:
@@ -31,18 +29,7 @@ def main() -> None:
             with Segmenter(build(arguments.model, precision, target, Path(scratch))) as segmenter:
                 report = evaluate(segmenter, dataset).as_dict()
             rows.append({"model": arguments.model, "target": target, "precision": precision, **report})
-    baseline = rows[0]["miou"]
-    cells = [
-        [
-            row["target"],
-            row["precision"],
-            f"{100 * row['miou']:.2f}",
-            f"{100 * (row['miou'] - baseline):+.2f}",
-            f"{100 * row['pixel_accuracy']:.2f}",
-        ]
-        for row in rows
-    ]
-    print(table(["target", "precision", "mIoU %", "change", "pixel accuracy %"], cells))
+    print(table(ACCURACY_HEADER, accuracy_cells(rows)))
     family = arguments.data.partition(":")[0]
     directory = f"{family}:DIR" if ":" in arguments.data else family
     save(f"accuracy-{family}", f"python benchmarks/accuracy.py --data {directory}", rows)

@@ -7,6 +7,7 @@ Spectral mask: 64 x 128 x 256, r = 2, three lambda groups, against fft2 and ifft
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from edgefsa.verify.latency import measure
 HEIGHT, WIDTH = 128, 256
 ATTENTION_CHANNELS, MASK_CHANNELS, RECURRENCE, K, RADIUS = 512, 64, 2, 8, 2
 LAMBDAS = (0.7, 0.8, 0.9)
+MAX_RELATIVE_L2 = 1e-5
 
 
 def dense_attention(layer: FrequencySelfAttention) -> Callable[[Tensor], Tensor]:
@@ -155,6 +157,9 @@ def main() -> None:
         for row in rows
     ]
     print(table(header, cells))
+    wrong = [row["operator"] for row in rows if not row["relative_l2"] <= MAX_RELATIVE_L2]
+    if wrong:
+        sys.exit(f"these give other numbers than what they are compared with: {', '.join(map(str, wrong))}")
     save("frequency-cpu", f"python benchmarks/frequency.py --threads {arguments.threads}", rows)
 
 

@@ -11,14 +11,12 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from _common import build, save, torch_segmenter
+from _common import ENGINES, build, save, torch_segmenter
 
 from edgefsa.console import table
 from edgefsa.data.synthetic import render_scene
 from edgefsa.segment import Segmenter
 from edgefsa.verify.latency import measure
-
-ENGINES = [("openvino", p) for p in ("fp32", "fp16", "int8")] + [("onnxruntime", p) for p in ("fp32", "int8")]
 
 
 def measure_model(model: str, rounds: int, scratch: Path) -> list[dict[str, object]]:

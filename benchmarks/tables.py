@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _common import load
+from _common import ACCURACY_HEADER, accuracy_cells, load
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"<!-- table:(?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -36,18 +36,7 @@ def _latency(record: dict[str, Any]) -> str:
 
 
 def _accuracy(record: dict[str, Any]) -> str:
-    baseline = record["rows"][0]["miou"]
-    rows = [
-        [
-            row["target"],
-            row["precision"],
-            f"{100 * row['miou']:.2f}",
-            f"{100 * (row['miou'] - baseline):+.2f}",
-            f"{100 * row['pixel_accuracy']:.2f}",
-        ]
-        for row in record["rows"]
-    ]
-    return _markdown(["target", "precision", "mIoU %", "change", "pixel accuracy %"], rows, record)
+    return _markdown(ACCURACY_HEADER, accuracy_cells(record["rows"]), record)
 
 
 def _frequency(record: dict[str, Any]) -> str:

@@ -6,14 +6,16 @@ and decides where the activation ranges of an INT8 build come from.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefsa import console
 from edgefsa.console import Progress
 from edgefsa.errors import CheckpointError, InputError
 
@@ -23,13 +25,16 @@ if TYPE_CHECKING:
     from edgefsa.quantize import Ranges
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_FRAMES = 128
 
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """Which network, with which weights, in which shape; None takes the model's default."""
+    """Which network, with which weights, in which shape; None takes the model's default.
+
+    `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
+    so they must be given as the checkpoint was trained.
+    """
 
     name: str | None = None
     checkpoint: Path | None = None
@@ -37,6 +42,7 @@ class ModelRequest:
     size_hw: tuple[int, int] | None = None
     batch: int = 1
     outputs: str = "masks"
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,9 @@ def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]
     from edgefsa.artifacts import sha256_of_file
     from edgefsa.models import create_model, load_checkpoint, load_default_weights
 
-    options = {} if request.num_classes is None else {"num_classes": request.num_classes}
+    options = dict(request.options)
+    if request.num_classes is not None:
+        options["num_classes"] = request.num_classes
     model = create_model(request.name or "fsanet-edge", **options)
     if request.checkpoint is None:
         weights = dict(load_default_weights(model))
@@ -75,13 +83,31 @@ def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]
     return model.eval(), weights
 
 
-def export_model(request: ModelRequest, output: Path, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Export the requested model to `output` (an .onnx file); returns what was written and how it was checked."""
+def export_model(
+    request: ModelRequest,
+    output: Path,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Export the requested model to `output` (an .onnx file); returns what was written and how it was checked.
+
+    `say` is told which settings a checkpoint was read with: a wrong one changes the numbers, not the shapes.
+    """
     from edgefsa.export import onnx_from_model
 
     model, weights = model_from_request(request)
+    if weights["kind"] == "checkpoint":
+        settings = ", ".join(f"{name}={json.dumps(value)}" for name, value in model.config.options.items())
+        say(f"note: the checkpoint is read as {model.config.name} with {settings}; change a setting with --option")
     report = onnx_from_model(
-        model, output, size_hw=request.size_hw, batch=request.batch, outputs=request.outputs, weights=weights
+        model,
+        output,
+        size_hw=request.size_hw,
+        batch=request.batch,
+        outputs=request.outputs,
+        weights=weights,
+        progress=progress,
     )
     return {"onnx": str(output), **report.as_dict(), "weights": weights}
 
@@ -124,8 +150,6 @@ def build_from_request(
 
     Returns {"engine", "target", "precision", "why", "seconds", "weights", "ranges"} and what the target tells.
     """
-    if request.precision not in PRECISIONS:
-        raise InputError(f"--precision {request.precision} is unknown; use one of {', '.join(PRECISIONS)}")
     if request.precision != "int8" and (request.ranges or request.data or request.skip):
         raise InputError(
             f"--ranges, --data and --skip are for --precision int8, not {request.precision}; leave them out"
@@ -133,10 +157,12 @@ def build_from_request(
     if request.ranges and request.data:
         raise InputError("--ranges and --data both say where the INT8 ranges come from; give one of them")
     if request.source.lower().endswith(".onnx"):
+        if request.model != ModelRequest():
+            raise InputError(f"{request.source} is exported already: give the model's options to `edgefsa export`")
         return _build_onnx(Path(request.source), request, say, progress)
     with tempfile.TemporaryDirectory(prefix="edgefsa-") as scratch:
         onnx_path = Path(scratch) / "model.onnx"
-        export_model(_model_of(request), onnx_path, progress=progress)
+        export_model(_model_of(request), onnx_path, say=say, progress=progress)
         return _build_onnx(onnx_path, request, say, progress)
 
 
@@ -163,16 +189,17 @@ def _build_onnx(
     metadata = read_metadata(onnx_path)
     used: list[Ranges] = []
 
-    def ranges() -> Ranges:
-        used.append(_ranges_for(onnx_path, metadata, request, say, progress))
+    def measured() -> Ranges:
+        used.append(_ranges_for(onnx_path, metadata, request, say, quiet=progress is None))
         return used[0]
 
+    known = _known_ranges(onnx_path, metadata, request) if request.precision == "fp16" else None
     report = build_engine(
         onnx_path,
         request.output,
         precision=request.precision,
         target=request.target,
-        ranges=ranges if request.precision == "int8" else None,
+        ranges=measured if request.precision == "int8" else known,
         skip=request.skip,
         compute_capabilities=request.compute_capabilities,
         overwrite=request.overwrite,
@@ -182,26 +209,31 @@ def _build_onnx(
     return {**report.as_dict(), "weights": metadata["weights"], "ranges": origin}
 
 
-def _ranges_for(
-    onnx_path: Path,
-    metadata: dict[str, Any],
-    request: BuildRequest,
-    say: Callable[[str], None],
-    progress: Progress | None,
-) -> Ranges:
-    """Take the ranges that were named, or measure them on --data, or use the shipped ones, or the synthetic scenes."""
+def _known_ranges(onnx_path: Path, metadata: dict[str, Any], request: BuildRequest) -> Ranges | None:
+    """Give the ranges that need no frames: the named ones, or the shipped ones of these very weights."""
     from edgefsa.export.graph import load_graph, weights_hash
     from edgefsa.quantize import Ranges
 
     if request.ranges is not None:
         return Ranges.read(request.ranges)
-    if request.data is not None:
-        return calibrate_onnx(onnx_path, request.data, progress=progress)
     shipped = shipped_ranges(metadata["model"])
-    if shipped is not None and shipped.model_sha256 == weights_hash(load_graph(onnx_path)):
-        return shipped
-    say(f"note: no ranges are saved for {metadata['model']} of these weights and size: calibrating on synthetic scenes")
-    return calibrate_onnx(onnx_path, "synthetic", progress=progress)
+    fits = shipped is not None and shipped.model_sha256 == weights_hash(load_graph(onnx_path))
+    return shipped if fits else None
+
+
+def _ranges_for(
+    onnx_path: Path, metadata: dict[str, Any], request: BuildRequest, say: Callable[[str], None], *, quiet: bool
+) -> Ranges:
+    """Measure ranges on --data, or take the known ones, or measure on the synthetic scenes and say so."""
+    known = None if request.data else _known_ranges(onnx_path, metadata, request)
+    if known is not None:
+        return known
+    if request.data is None:
+        say(f"note: no ranges are saved for these weights of {metadata['model']}: calibrating on synthetic scenes")
+    if quiet:
+        return calibrate_onnx(onnx_path, request.data or "synthetic")
+    with console.progress("calibrating") as progress:
+        return calibrate_onnx(onnx_path, request.data or "synthetic", progress=progress)
 
 
 def shipped_ranges(model: str) -> Ranges | None:
@@ -209,8 +241,8 @@ def shipped_ranges(model: str) -> Ranges | None:
     from edgefsa.quantize import Ranges
 
     package = Path(__file__).resolve().parent
-    for folder in (package.parent / "calibration", package / "calibration"):
-        path = folder / f"{model}.json"
-        if path.is_file():
-            return Ranges.read(path)
-    return None
+    checkout = package.parent
+    # A wheel carries the folder inside the package; a checkout has it at its root.
+    folder = package / "calibration" if not (checkout / "pyproject.toml").is_file() else checkout / "calibration"
+    path = folder / f"{model}.json"
+    return Ranges.read(path) if path.is_file() else None

@@ -29,6 +29,10 @@ DataSpec = Annotated[
     typer.Option("--data", help="camvid:DIR, cityscapes:DIR, folder:DIR, images:DIR or synthetic[:SEED]."),
 ]
 SizeText = Annotated[str | None, typer.Option("--size", help="HEIGHTxWIDTH in pixels; the model's own by default.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="NAME=VALUE for the model, for instance recurrence=2 or form=ccnet; repeatable."),
+]
 Checkpoint = Annotated[Path | None, typer.Option(help="A .safetensors, .pth or .pt file of weights.")]
 
 
@@ -57,18 +61,8 @@ def models(json: JsonFlag = False) -> None:
     """
     from edgefsa.models import list_models
 
-    rows: list[dict[str, Any]] = [
-        {
-            "name": info.name,
-            "family": info.family,
-            "params": info.params,
-            "macs": info.macs,
-            "size_hw": info.default_size_hw,
-            "num_classes": info.num_classes,
-            "trained": info.weights is not None,
-        }
-        for info in list_models()
-    ]
+    with console.progress("counting") as progress:
+        rows = [info.as_dict() for info in list_models(progress=progress)]
     text = console.table(
         ["model", "family", "params (M)", "GMACs", "size", "weights"],
         [
@@ -94,6 +88,7 @@ def export(
     size: SizeText = None,
     num_classes: Annotated[int | None, typer.Option(min=2, max=255)] = None,
     batch: Annotated[int, typer.Option(min=1)] = 1,
+    option: Options = None,
     outputs: Annotated[str, typer.Option(help="masks or logits.")] = "masks",
     json: JsonFlag = False,
 ) -> None:
@@ -103,9 +98,10 @@ def export(
     """
     from edgefsa.build import ModelRequest, export_model
 
-    request = ModelRequest(model, checkpoint, num_classes, console.size_from_text(size), batch, outputs)
+    options = console.options_from_text(option or ())
+    request = ModelRequest(model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options)
     with console.progress("exporting") as progress:
-        result = export_model(request, output, progress=progress)
+        result = export_model(request, output, say=console.message, progress=progress)
     console.warn_if_random(result["weights"])
     console.emit(result, as_json=json, text=console.facts(result))
 
@@ -130,7 +126,8 @@ def calibrate(
     from edgefsa.export.graph import read_metadata
     from edgefsa.quantize import Recipe, read_recipe
 
-    model = read_metadata(onnx)["model"]
+    metadata = read_metadata(onnx)
+    model = metadata["model"]
     plan = read_recipe(recipe) if recipe else Recipe(model, data="synthetic")
     if plan.model != model:
         raise InputError(f"{recipe} is a recipe for {plan.model}, and {onnx} is {model}; take that model's recipe")
@@ -139,6 +136,7 @@ def calibrate(
             onnx, data or plan.data, method=method or plan.method, frames=frames or plan.frames, progress=progress
         )
     ranges.write(output)
+    console.warn_if_random(metadata["weights"])
     result = {"ranges": str(output), "method": ranges.method, "data": ranges.data, "tensors": len(ranges.tensors)}
     console.emit(result, as_json=json, text=console.facts(result))
 
@@ -148,16 +146,17 @@ def build(
     source: Annotated[
         str, typer.Argument(metavar="[MODEL|FILE]", help="A model name, an .onnx file, or a checkpoint with --model.")
     ] = DEFAULT_MODEL,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp16",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "int8",
     target: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt-rtx.")] = "auto",
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the engine.")] = Path("engines"),
     model: Annotated[str | None, typer.Option(help="Which model a checkpoint FILE belongs to.")] = None,
     checkpoint: Checkpoint = None,
-    ranges: Annotated[Path | None, typer.Option(help="Ranges of `edgefsa calibrate`, for int8.")] = None,
+    ranges: Annotated[Path | None, typer.Option(help="Ranges of `edgefsa calibrate`, for int8 and fp16.")] = None,
     data: DataSpec = None,
     size: SizeText = None,
     num_classes: Annotated[int | None, typer.Option(min=2, max=255)] = None,
     batch: Annotated[int, typer.Option(min=1)] = 1,
+    option: Options = None,
     outputs: Annotated[str, typer.Option(help="masks or logits.")] = "masks",
     skip: Annotated[list[str] | None, typer.Option(help="Node name pattern to leave in float; repeatable.")] = None,
     compute_capability: Annotated[
@@ -172,9 +171,10 @@ def build(
     """
     from edgefsa.build import BuildRequest, ModelRequest, build_from_request
 
+    options = console.options_from_text(option or ())
     request = BuildRequest(
         source=source,
-        model=ModelRequest(model, checkpoint, num_classes, console.size_from_text(size), batch, outputs),
+        model=ModelRequest(model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options),
         precision=precision,
         target=target,
         output=output,
@@ -272,6 +272,31 @@ def bench(
 
 
 @app.command()
+def report(
+    engines: Annotated[list[Path], typer.Argument(help="Engine directories; changes are told against the first.")],
+    data: DataSpec = None,
+    split: Annotated[str, typer.Option(help="train or val.")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many frames.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the report.")] = Path("report"),
+    json: JsonFlag = False,
+) -> None:
+    """Measure accuracy and latency of several engines and write a page about them (HTML, Markdown, JSON).
+
+    Example: edgefsa report engines/* --data camvid:data/camvid -o report/
+    """
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.verify.report import report_on_engines
+
+    dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    with console.progress("measuring") as progress:
+        found = report_on_engines(engines, dataset, progress=lambda _, done, total: progress(done, total))
+    files = [str(path) for path in found.write(output)]
+    for engine in engines:
+        _warn_of(engine)
+    console.emit({**found.as_dict(), "files": files}, as_json=json, text=found.markdown() + "\n" + "\n".join(files))
+
+
+@app.command()
 def parity(
     engine: EnginePath,
     data: DataSpec = None,
@@ -336,7 +361,7 @@ def _warn_of(engine: Path) -> None:
 
 def main() -> None:
     """Run the command line (the `edgefsa` program)."""
-    console.run(app)
+    console.run(lambda: app(standalone_mode=False))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+import typer
 
 from edgefsa.errors import EdgeFsaError, InputError
 
 Progress = Callable[[int, int], None]
+
+# The command-line parser's own error, wherever this version of typer keeps it.
+_USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
 # For machines; a person reads them with --json.
 _HASHES = ("sha256", "fingerprint")
@@ -77,11 +83,12 @@ def _is_number(text: str) -> bool:
 def progress(label: str) -> Iterator[Progress]:
     """Yield a callback (done, total) that shows progress on standard error once a second has passed.
 
-    On a terminal one line is rewritten; elsewhere a line is written at most every ten seconds.
+    On a terminal one line is rewritten; elsewhere a line is written every ten seconds at most.
     """
     terminal = sys.stderr.isatty()
-    begun = shown = time.monotonic()
+    begun = time.monotonic()
     every = 0.2 if terminal else 10.0
+    shown = -every
     wrote = False
 
     def show(done: int, total: int) -> None:
@@ -110,6 +117,20 @@ def size_from_text(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def options_from_text(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read "NAME=VALUE" pairs; a value is JSON (2, true, [0, 8, 0, 8]), or else the text itself."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name and equals and text):
+            raise InputError(f"--option {pair} is not NAME=VALUE; write for instance --option recurrence=2")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
 def warn_if_random(weights: Mapping[str, Any]) -> None:
     """Say on standard error that a model's weights are random, where they are."""
     if weights.get("kind") == "random":
@@ -119,11 +140,15 @@ def warn_if_random(weights: Mapping[str, Any]) -> None:
 
 
 def run(command: Callable[[], Any]) -> None:
-    """Run the command line; a user's mistake becomes one line and exit status 2."""
+    """Run the command line and exit with its status; a user's mistake becomes one line and status 2."""
+    # So that what is half-written is removed on SIGTERM as it is on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        command()
+        status = command()
     except EdgeFsaError as error:
         _stop(str(error))
+    except _USAGE_ERROR as error:
+        _stop_usage(error)
     except ModuleNotFoundError as error:
         module = (error.name or "").split(".")[0]
         if module not in _EXTRA_OF_MODULE:
@@ -138,8 +163,18 @@ def run(command: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         message("stopped")
         sys.exit(130)
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
 
 
-def _stop(text: str) -> None:
+def _stop_usage(error: Any) -> NoReturn:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        message(error.format_message())
+        sys.exit(2)
+    program = error.ctx.command_path if error.ctx is not None else "edgefsa"
+    _stop(f"{error.format_message().rstrip('.')}; see {program} --help")
+
+
+def _stop(text: str) -> NoReturn:
     message("error: " + " ".join(text.split()))
     sys.exit(2)

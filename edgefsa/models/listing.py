@@ -37,21 +37,26 @@ class ModelInfo:
     weights: Path | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give name, family, num_classes, params, macs, size_hw and trained."""
+        """Give name, family, params, macs, size_hw, num_classes and trained (False: random weights) for JSON."""
         return {
             "name": self.name,
             "family": self.family,
-            "num_classes": self.num_classes,
             "params": self.params,
             "macs": self.macs,
             "size_hw": list(self.default_size_hw),
+            "num_classes": self.num_classes,
             "trained": self.weights is not None,
         }
 
 
-def list_models() -> list[ModelInfo]:
-    """Give every model, the default first."""
-    return [_info(name) for name in MODELS]
+def list_models(*, progress: Callable[[int, int], None] | None = None) -> list[ModelInfo]:
+    """Give every model, the default first; counting a large one's MACs takes part of a second."""
+    infos = []
+    for name in MODELS:
+        infos.append(_info(name))
+        if progress is not None:
+            progress(len(infos), len(MODELS))
+    return infos
 
 
 def _info(name: str) -> ModelInfo:

@@ -9,11 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 
 from edgefsa.data.classes import CAMVID
 from edgefsa.data.synthetic import render_scene
+from edgefsa.models import create_model
 from tests.commands.conftest import Run
+from tests.reference import golden
 
 
 @pytest.fixture
@@ -115,7 +119,10 @@ def test_int8_without_ranges_calibrates_on_synthetic_scenes_and_says_so(run: Run
     assert outcome.json["ranges"]["data"]["name"].startswith("synthetic")
 
 
-@pytest.mark.parametrize("command", ["models", "export", "calibrate", "build", "predict", "eval", "bench", "parity"])
+@pytest.mark.parametrize(
+    "command",
+    ["models", "export", "calibrate", "build", "predict", "eval", "bench", "report", "parity", "inspect", "doctor"],
+)
 def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:
     text = run(command, "--help").out
     assert "Example: edgefsa" in text and "--json" in text
@@ -131,3 +138,34 @@ def test_an_engine_runs_where_neither_torch_nor_onnx_is_loaded(built: Path, stre
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("[]")
+
+
+def test_a_checkpoint_of_the_authors_gives_their_outputs(
+    run: Run, golden_index: dict[str, dict], shared_dir: Path, tmp_path: Path
+) -> None:
+    """From a file in their layout, with its settings named by --option, to an ONNX file with their logits."""
+    case = "fsanet_mmseg_dot"
+    torch.save({"state_dict": golden.state_dict(shared_dir / "golden", case)}, tmp_path / "theirs.pth")
+    options = ("--option", "recurrence=2", "--option", "use_scale=true", "--option", "basis=official")
+    arguments = ("export", "fsanet-r50", "--checkpoint", tmp_path / "theirs.pth", "--num-classes", 19, *options)
+    outcome = run(*arguments, "--size", "97x97", "--outputs", "logits", "-o", tmp_path / "m.onnx", "--json")
+    assert outcome.json["weights"]["kind"] == "checkpoint"
+    assert "recurrence=2" in outcome.err and "use_scale=true" in outcome.err
+
+    model = onnx.load(tmp_path / "m.onnx")
+    image = model.graph.node[2].output[0]
+    assert [node.op_type for node in model.graph.node[:3]] == ["Cast", "Sub", "Transpose"]
+    del model.graph.node[:3], model.graph.input[:]
+    model.graph.input.append(onnx.helper.make_tensor_value_info(image, onnx.TensorProto.FLOAT, [1, 3, 97, 97]))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    config = create_model("fsanet-r50").config
+    rgb = golden.image(golden_index[case]).numpy() * np.asarray(config.std_rgb, np.float32)[:, None, None]
+    (logits,) = session.run(["logits"], {image: np.ascontiguousarray(rgb[:, ::-1])})
+    assert golden.relative_l2(logits, golden.outputs(shared_dir / "golden", case)[0]) <= 1e-4
+
+
+def test_a_report_tells_every_engine(run: Run, built: Path, tmp_path: Path) -> None:
+    outcome = run("report", built, "--data", "synthetic", "--limit", 2, "-o", tmp_path / "report", "--json")
+    (row,) = outcome.json["engines"]
+    assert row["name"] == built.name and 0 <= row["accuracy"]["miou"] <= 1
+    assert built.name in (tmp_path / "report" / "report.html").read_text()
