@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -37,6 +38,20 @@ def test_the_tables_are_those_of_the_measured_results() -> None:
     program = ROOT / "benchmarks" / "tables.py"
     done = subprocess.run([sys.executable, str(program), "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def results(name: str) -> list[dict]:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["rows"]
+
+
+def test_the_measured_results_keep_their_bounds() -> None:
+    """The bounds of the project, held against the newest results; they are measured by `make bench`, not here."""
+    assert all(row["times_faster"] >= 3 for row in results("frequency-cpu")[:2])
+    assert all(row["relative_l2"] <= 1e-5 for row in results("frequency-cpu"))
+    for name in ("accuracy-camvid", "accuracy-synthetic"):
+        base, *others = results(name)
+        for row in others:
+            assert base["miou"] - row["miou"] <= (0.01 if row["precision"] == "int8" else 0.001), row
 
 
 def test_the_two_commands_and_every_linked_file_are_there() -> None:
