@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.errors import InputError
+from edgefsa.models.options import check_whole
 
 Array = npt.NDArray[np.float64]
 Basis = Literal["orthonormal", "official"]
@@ -20,14 +21,23 @@ def band_from(k: int | tuple[int, ...] | list[int]) -> Band:
     """Give (row from, row to, column from, column to) of the kept DCT frequencies.
 
     `k` is one number (the lowest k x k) or those four; an end of -1 keeps all frequencies up to the last.
+    Raises InputError where it is neither, or keeps no frequency.
     """
-    band = (0, k, 0, k) if isinstance(k, int) else tuple(k)
+    band = tuple(k) if isinstance(k, (tuple, list)) else (0, k, 0, k)
     if len(band) != 4:
-        raise InputError(f"k={k} is neither one number nor four (row from, row to, column from, column to)")
+        raise InputError(f"k={k} is neither one number nor four; give (row from, row to, column from, column to)")
+    for number in band:
+        check_whole("k", number, -1)
     for start, stop in (band[:2], band[2:]):
         if start < 0 or (stop != -1 and stop <= start):
             raise InputError(f"k={k} keeps no frequency; each `from` is at least 0 and less than its `to`")
     return band[0], band[1], band[2], band[3]
+
+
+def shortest_k(k: int | tuple[int, ...] | list[int]) -> int | Band:
+    """Give the one spelling of `k` that models record: n where the lowest n x n are kept, else four numbers."""
+    band = band_from(k)
+    return band[1] if band == (0, band[1], 0, band[1]) else band
 
 
 @lru_cache(maxsize=64)

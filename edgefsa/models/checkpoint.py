@@ -17,6 +17,8 @@ from edgefsa.errors import CheckpointError
 
 # Heads that only training uses: a checkpoint may leave them out.
 AUXILIARY_PREFIXES = ("auxiliary_head.", "dsn.")
+# What MMSegmentation's networks have beside a backbone.
+HEAD_PREFIXES = ("neck.", "decode_head.", "auxiliary_head.")
 WRAPPERS = ("state_dict", "model")
 LISTED = 20
 FIXED_MASK = re.compile(r"\.sps\.\d+\.filter$")  # of SPANet; computed here
@@ -28,15 +30,17 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
     Takes safetensors and PyTorch files, and state dicts in our own and in every layout of the authors' code,
     inside `state_dict` or `model` or bare, with or without `module.` and `backbone.` before the keys. Tensors are
     converted to the model's types. Only tensors are read from a pickle. SPANet's fixed masks (`.filter`) are left
-    aside since they are computed, and an auxiliary head may be absent; for a backbone alone, so may the rest of
-    the checkpoint's network. The model stays as it was where CheckpointError is raised: for a file that cannot be
-    read or holds more than data, and for tensors that are missing, left over or of another shape.
+    aside since they are computed, and an auxiliary head may be absent; a backbone alone leaves the rest of the
+    checkpoint's network aside: neck and heads, or all that is not under `backbone.` where there are such keys.
+    The model stays as it was where CheckpointError is raised: for a file that cannot be read or holds more than
+    data, and for tensors that are missing, left over, there twice (with and without a prefix), of another shape,
+    or not usable: complex, not dense, without values, or not finite in the model's type.
     """
     label = "the state dict" if isinstance(source, Mapping) else str(source)
     state = _tensors(source if isinstance(source, Mapping) else read_checkpoint(source), label)
     expected = model.state_dict()
-    placed = _placed(state, expected, _task(model))
-    _check_fit(placed, expected, label, getattr(getattr(model, "config", None), "name", type(model).__name__))
+    placed, twice = _placed(state, expected, _task(model))
+    _check_fit(placed, twice, expected, label, getattr(getattr(model, "config", None), "name", type(model).__name__))
     model.load_state_dict(placed, strict=False)
 
 
@@ -84,21 +88,30 @@ def _task(model: nn.Module) -> str:
     return getattr(getattr(model, "config", None), "task", "")
 
 
-def _placed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], task: str) -> dict[str, Tensor]:
-    """Give each tensor the model's own key; what has no place keeps its key."""
+def _placed(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], task: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Give each tensor the model's own key (what has no place keeps its key), and the keys that two would have."""
     placed: dict[str, Tensor] = {}
+    twice: list[str] = []
     names = [key.removeprefix("module.") for key in state]
-    partial = task == "features" and any(name.startswith("backbone.") for name in names)
+    prefixed = any(name.startswith("backbone.") for name in names)
     for name, tensor in zip(names, state.values(), strict=True):
         candidates = (name, name.removeprefix("backbone."), f"backbone.{name}")
         key = next((item for item in candidates if item in expected), None)
-        if key is None and (FIXED_MASK.search(name) or (partial and not name.startswith("backbone."))):
+        beside = not name.startswith("backbone.") if prefixed else name.startswith(HEAD_PREFIXES)
+        if key is None and (FIXED_MASK.search(name) or (task == "features" and beside)):
             continue
-        placed[key or name] = tensor
-    return placed
+        key = key or name
+        if key in placed:
+            twice.append(key)
+        placed[key] = tensor
+    return placed, twice
 
 
-def _check_fit(placed: Mapping[str, Tensor], expected: Mapping[str, Tensor], label: str, name: str) -> None:
+def _check_fit(
+    placed: Mapping[str, Tensor], twice: list[str], expected: Mapping[str, Tensor], label: str, name: str
+) -> None:
     has_auxiliary = any(key.startswith(AUXILIARY_PREFIXES) for key in placed)
     missing = [
         key
@@ -108,16 +121,37 @@ def _check_fit(placed: Mapping[str, Tensor], expected: Mapping[str, Tensor], lab
         and (has_auxiliary or not key.startswith(AUXILIARY_PREFIXES))
     ]
     left_over = [key for key in placed if key not in expected]
+    known = {key: tensor for key, tensor in placed.items() if key in expected}
+    flaws = {key: flaw for key, tensor in known.items() if (flaw := _flaw(tensor, expected[key].dtype))}
     reshaped = [
         f"{key} {list(tensor.shape)} for {list(expected[key].shape)}"
-        for key, tensor in placed.items()
-        if key in expected and tensor.shape != expected[key].shape
+        for key, tensor in known.items()
+        if key not in flaws and tensor.shape != expected[key].shape
     ]
-    kinds = (("missing", missing), ("left over", left_over), ("of another shape", reshaped))
-    faults = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in kinds if keys]
+    unusable = [f"{key}: {flaw}" for key, flaw in flaws.items()]
+    misfits = _counted({"missing": missing, "left over": left_over, "of another shape": reshaped})
+    faults = misfits + _counted({"there twice": twice, "not usable": unusable})
     if faults:
-        hint = "give the model and the options (num_classes, form, ...) that it was trained with"
+        trained = "give the model and the options (num_classes, form, ...) that it was trained with"
+        hint = trained if misfits else "save a state dict whose tensors are dense, real and finite, each of them once"
         raise CheckpointError(f"{label} does not fit {name}: {'; '.join(faults)}; {hint}")
+
+
+def _flaw(tensor: Tensor, dtype: torch.dtype) -> str | None:
+    """Say why a tensor cannot become a parameter or buffer of `dtype`, or give None."""
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return "not dense"
+    if tensor.is_meta:
+        return "without values"
+    if tensor.is_complex() or tensor.is_quantized:
+        return str(tensor.dtype).removeprefix("torch.")
+    # A value beyond the model's type becomes infinite there; a counter's type would hide that it is not finite.
+    values = tensor.to(dtype if dtype.is_floating_point else torch.float64)
+    return None if values.isfinite().all() else "NaN or infinite"
+
+
+def _counted(faults: Mapping[str, list[str]]) -> list[str]:
+    return [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in faults.items() if keys]
 
 
 def _listed(keys: list[str]) -> str:

@@ -19,6 +19,7 @@ from torch.amp.autocast_mode import is_autocast_available
 from edgefsa.errors import InputError
 from edgefsa.models.bases import Basis, band_from, dct_bases, disc_bases
 from edgefsa.models.formulas import Mode, Projections, attention_update, spectral_mask, truncated_dct_attention
+from edgefsa.models.options import check_choice, check_flag, check_whole
 
 Form = Literal["ccnet", "mmseg"]
 MaskOrigin = Literal["feature", "official"]
@@ -65,10 +66,12 @@ class FrequencySelfAttention(nn.Module):
         check_choice("mode", mode, ("dot_product", "linsoftmax"))
         check_choice("basis", basis, ("orthonormal", "official"))
         check_choice("form", form, ("ccnet", "mmseg"))
+        check_flag("use_scale", use_scale)
+        check_flag("qkv_bias", qkv_bias)
         if form == "ccnet" and (use_scale or qkv_bias):
             raise InputError('use_scale and qkv_bias belong to form="mmseg"; leave them out, or give that form')
-        if recurrence < 1:
-            raise InputError(f"recurrence={recurrence} is below 1; give the number of passes")
+        check_whole("channels", channels, 1)
+        check_whole("recurrence", recurrence, 1)
         self.band, self.basis, self.form, self.mode = band_from(k), basis, form, mode
         self.recurrence, self.use_scale = recurrence, use_scale
         if form == "ccnet":
@@ -201,8 +204,10 @@ class SpectralMask(nn.Module):
         check_choice("mask_origin", mask_origin, ("feature", "official"))
         if (mask_origin == "official") != (base_size is not None):
             raise InputError('base_size belongs to mask_origin="official"; give both or neither')
-        if radius < 0:
-            raise InputError(f"radius={radius} is negative; give 0 or more")
+        if base_size is not None:
+            check_whole("base_size", base_size, 1)
+        check_whole("channels", channels, 1)
+        check_whole("radius", radius, 0)
         self.channels, self.radius, self.base_size = channels, radius, base_size
         self.lambdas = tuple(lambdas)
 
@@ -247,12 +252,6 @@ class _ConvNorm(nn.Module):
             nn.init.zeros_(self.bn.weight)
         else:
             nn.init.normal_(self.conv.weight, std=0.01)
-
-
-def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise InputError where an option has none of its values."""
-    if value not in choices:
-        raise InputError(f"{option}={value!r} is unknown; choose {' or '.join(repr(item) for item in choices)}")
 
 
 def _without_autocast(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgefsa.models.bases import Basis
+from edgefsa.data.classes import MAX_CLASSES
+from edgefsa.models.bases import Basis, shortest_k
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.formulas import Mode
-from edgefsa.models.frequency import Form, FrequencySelfAttention, check_choice
+from edgefsa.models.frequency import Form, FrequencySelfAttention
+from edgefsa.models.options import check_choice, check_whole
 from edgefsa.models.resnet import BasicBlock, CcnetTrunk, ConvModule, V1cTrunk, conv_norm_relu, residual_stage
 
 Logits = Tensor | tuple[Tensor, Tensor]
@@ -181,7 +183,8 @@ def fsanet_resnet(
     standard widths and a head of 128 channels, a quarter of the trunk's as in the larger ones.
     """
     check_choice("form", form, ("ccnet", "mmseg"))
-    attention: dict[str, Any] = {"k": k, "mode": mode, "recurrence": recurrence, "basis": basis}
+    check_whole("num_classes", num_classes, 1, MAX_CLASSES)
+    attention: dict[str, Any] = {"k": shortest_k(k), "mode": mode, "recurrence": recurrence, "basis": basis}
     attention |= {"use_scale": use_scale, "qkv_bias": qkv_bias}
     options = {"form": form, "num_classes": num_classes, **attention}
     config = ModelConfig(name, "fsanet", num_classes, options=options)
@@ -198,7 +201,8 @@ def fsanet_edge(
     basis: Basis = "orthonormal",
 ) -> nn.Module:
     """Build `fsanet-edge`; the options are those of `FrequencySelfAttention` in its ccnet form."""
-    attention: dict[str, Any] = {"k": k, "mode": mode, "recurrence": recurrence, "basis": basis}
+    check_whole("num_classes", num_classes, 1, MAX_CLASSES)
+    attention: dict[str, Any] = {"k": shortest_k(k), "mode": mode, "recurrence": recurrence, "basis": basis}
     config = ModelConfig(
         name, "fsanet", num_classes, size_multiple=8, options={"num_classes": num_classes, **attention}
     )

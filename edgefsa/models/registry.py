@@ -26,6 +26,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def create_model(name: str, **options: Any) -> nn.Module:
     """Build a model by name, weights random, in training mode; its `.config` says what it takes.
 
+    `num_classes` is 1 to 255 where the model segments, since masks are uint8; None stands for the default.
     Raises InputError for an unknown name, an unknown option, or a value that an option cannot have.
     """
     if name not in MODELS:
@@ -34,9 +35,6 @@ def create_model(name: str, **options: Any) -> nn.Module:
     for option in options:
         if option not in known:
             raise InputError(f"{name} has no option {option!r}; it has {', '.join(known)}")
-    num_classes = options.pop("num_classes", None)
-    if num_classes is not None:
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise InputError(f"num_classes={num_classes!r} is no positive number; give the number of classes")
-        options["num_classes"] = num_classes
+    if options.get("num_classes", 0) is None:
+        del options["num_classes"]
     return MODELS[name](name=name, **options)

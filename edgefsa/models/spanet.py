@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgefsa.errors import InputError
+from edgefsa.data.classes import MAX_CLASSES
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.fpn import SemanticFpnHead, TopDownNeck
-from edgefsa.models.frequency import MaskOrigin, SpectralMask, check_choice
+from edgefsa.models.frequency import MaskOrigin, SpectralMask
+from edgefsa.models.options import check_choice, check_flag, check_whole
 
 Head = Literal["fpn", "classifier"]
 LAMBDAS = (0.7, 0.8, 0.9)
@@ -225,10 +226,12 @@ def spanet(
     """
     check_choice("head", head, ("fpn", "classifier"))
     check_choice("mask_origin", mask_origin, ("feature", "official"))
-    if base_image_size < SIZE_MIN:
-        raise InputError(f"base_image_size={base_image_size} is below {SIZE_MIN}; give the size of the training crops")
+    check_flag("features_only", features_only)
+    check_whole("base_image_size", base_image_size, SIZE_MIN)
     segments = head == "fpn"
-    num_classes = num_classes or (11 if segments else 1000)
+    if num_classes is None:
+        num_classes = 11 if segments else 1000
+    check_whole("num_classes", num_classes, 1, MAX_CLASSES if segments else None)
     config = ModelConfig(
         name,
         "spanet",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,9 @@ def test_shipped_weights_are_loaded_for_the_default_options(shipped: Path) -> No
     assert info["kind"] == "trained" and info["source"] == "fsanet-edge.safetensors"
     assert info["sha256"] == sha256_of_file(shipped / "fsanet-edge.safetensors")
     assert (model.classifier.weight == 2).all()
+    for k in ((0, 8, 0, 8), [0, 8, 0, 8]):
+        assert load_default_weights(create_model("fsanet-edge", k=k))["kind"] == "trained"
+    assert load_default_weights(create_model("fsanet-edge", k=(0, 8, 0, 7)))["kind"] == "random"
     assert load_default_weights(create_model("fsanet-edge", num_classes=19))["kind"] == "random"
     assert load_default_weights(create_model("fsanet-edge", recurrence=2))["kind"] == "random"
 
@@ -53,9 +58,15 @@ def test_random_weights_leave_no_part_idle(shipped: Path) -> None:
         assert (attention(x) - x).abs().max() > 1e-4
 
 
-def test_what_is_shipped_fits_and_is_small() -> None:
-    for path in weights.WEIGHTS_DIRECTORY.glob("*.safetensors"):
+def test_what_is_shipped_fits_and_is_small_and_has_its_record() -> None:
+    paths = sorted(weights.WEIGHTS_DIRECTORY.glob("*.safetensors"))
+    assert [path.stem for path in paths] == [path.stem for path in sorted(weights.WEIGHTS_DIRECTORY.glob("*.json"))]
+    assert "fsanet-edge" in [path.stem for path in paths]
+    for path in paths:
         model = create_model(path.stem)
-        assert load_default_weights(model)["kind"] == "trained"
-        assert path.stat().st_size <= 8_000_000
+        info = load_default_weights(model)
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert record["sha256"] == info["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (record["model"], record["options"]) == (path.stem, model.config.options)
+        assert info["kind"] == "trained" and path.stat().st_size <= 8_000_000
         assert all(value.isfinite().all() for value in model.state_dict().values())

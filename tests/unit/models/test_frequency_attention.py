@@ -214,6 +214,12 @@ def test_the_official_column_basis_is_scaled_by_the_height() -> None:
         ({"basis": "fourier"}, "'fourier'"),
         ({"form": "timm"}, "'timm'"),
         ({"recurrence": 0}, "recurrence=0"),
+        ({"recurrence": 2.0}, "recurrence=2.0"),
+        ({"k": "8"}, "k='8'"),
+        ({"k": (0, 8, 0, -2)}, "k=-2"),
+        ({"k": True}, "k=True"),
+        ({"form": "mmseg", "use_scale": "yes"}, "use_scale='yes'"),
+        ({"form": "mmseg", "qkv_bias": None}, "qkv_bias=None"),
         ({"use_scale": True}, "use_scale"),
     ],
 )

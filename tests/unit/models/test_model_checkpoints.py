@@ -102,6 +102,52 @@ def test_spanet_masks_are_left_aside_and_a_backbone_is_taken_out_of_a_network() 
     assert "sharp.filter" in refused(layer, filled(layer) | {"sharp.filter": torch.rand(3)})
 
 
+def test_a_backbone_leaves_neck_and_heads_aside_without_a_prefix_too() -> None:
+    state = filled(create_model("spanet-s", num_classes=3))
+    bare = {key.removeprefix("backbone."): value for key, value in state.items()}
+    assert "decode_head.conv_seg.weight" in bare and any(key.startswith("neck.") for key in bare)
+    backbone = create_model("spanet-s", features_only=True)
+    load_checkpoint(backbone, bare | {"auxiliary_head.conv_seg.bias": torch.rand(3)})
+    assert_loaded(backbone, {key: bare[key] for key in backbone.state_dict()})
+    assert "1 left over (surplus.weight)" in refused(backbone, bare | {"surplus.weight": torch.rand(3)})
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.backbone."])
+def test_a_tensor_that_is_there_twice(prefix: str) -> None:
+    layer = FrequencySelfAttention(16)
+    message = refused(small(form="ccnet"), filled(small(form="ccnet")) | {f"{prefix}bn1.bias": torch.rand(64)})
+    assert "1 there twice (bn1.bias)" in message and "once" in message
+    assert "1 there twice (gamma)" in refused(layer, {f"{prefix}gamma": torch.rand(1)} | filled(layer))
+
+
+def unusable() -> dict[str, tuple[Tensor, str]]:
+    values = torch.rand(1, 16, 1)
+    return {
+        "complex": (values.to(torch.complex64), "complex64"),
+        "sparse": (values.to_sparse(), "not dense"),
+        "meta": (values.to("meta"), "without values"),
+        "NaN": (values.masked_fill(values > 0, torch.nan), "NaN"),
+        "infinite": (torch.cat([values[:, :-1], torch.full((1, 1, 1), -torch.inf)], 1), "infinite"),
+        "beyond float32": (values.double() + 1e300, "infinite"),
+    }
+
+
+@pytest.mark.parametrize("kind", list(unusable()))
+def test_tensors_that_cannot_be_used(kind: str, tmp_path: Path) -> None:
+    tensor, reason = unusable()[kind]
+    layer = FrequencySelfAttention(16)
+    state = filled(layer) | {"out_bias": tensor}
+    torch.save(state, tmp_path / "bad.pth")
+    for source in (state, tmp_path / "bad.pth"):
+        message = refused(layer, source)
+        assert "1 not usable (out_bias: " in message and reason in message and "of another shape" not in message
+
+
+def test_a_counter_that_is_not_finite() -> None:
+    message = refused(small(), filled(small()) | {"backbone.stem.1.num_batches_tracked": torch.tensor(torch.nan)})
+    assert "backbone.stem.1.num_batches_tracked: NaN" in message
+
+
 def test_a_layer_alone() -> None:
     layer = FrequencySelfAttention(16)
     state = filled(layer)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from edgefsa.data.classes import MAX_CLASSES
 from edgefsa.errors import InputError
 from edgefsa.models import FrequencySelfAttention, SpectralMask, count_macs, create_model, list_models
 from edgefsa.models.listing import count_params
@@ -133,10 +135,18 @@ def test_models_are_listed_with_their_facts() -> None:
     infos = {info.name: info for info in list_models()}
     assert list(infos) == NAMES
     edge = infos["fsanet-edge"].as_dict()
-    assert {"name", "family", "params", "macs", "size_hw", "trained"} <= set(edge)
-    assert edge["family"] == "fsanet" and edge["size_hw"] == [360, 480]
+    assert set(edge) == {"name", "family", "params", "macs", "size_hw", "num_classes", "trained"}
+    assert edge["family"] == "fsanet" and edge["size_hw"] == [360, 480] and edge["num_classes"] == 11
+    assert edge["trained"] is True and infos["spanet-bx"].as_dict()["trained"] is False
+    assert json.loads(json.dumps(edge)) == edge
     assert edge["macs"] == count_macs(on_meta("fsanet-edge"), (360, 480))
     assert infos["spanet-bx"].family == "spanet" and infos["spanet-bx"].params > 100_000_000
+
+
+def test_the_list_tells_its_progress() -> None:
+    calls: list[tuple[int, int]] = []
+    list_models(progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, len(NAMES)) for done in range(1, len(NAMES) + 1)]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +156,28 @@ def test_models_are_listed_with_their_facts() -> None:
         ("fsanet-edge", {"depth": 3}, "depth"),
         ("fsanet-edge", {"num_classes": 0}, "num_classes=0"),
         ("fsanet-r18", {"num_classes": 2.5}, "num_classes=2.5"),
+        ("fsanet-edge", {"num_classes": True}, "num_classes=True"),
+        ("fsanet-edge", {"num_classes": 256}, "num_classes=256"),
+        ("fsanet-r18", {"num_classes": 300}, "num_classes=300"),
+        ("spanet-s", {"num_classes": 300}, "num_classes=300"),
+        ("spanet-s", {"num_classes": 0}, "num_classes=0"),
+        ("spanet-s", {"num_classes": "19"}, "num_classes='19'"),
+        ("fsanet-edge", {"k": "8888"}, "k='8888'"),
+        ("fsanet-edge", {"k": 8.0}, "k=8.0"),
+        ("fsanet-edge", {"k": None}, "k=None"),
+        ("fsanet-edge", {"k": True}, "k=True"),
+        ("fsanet-edge", {"k": [0, "8", 0, 8]}, "k='8'"),
+        ("fsanet-edge", {"k": (0, 8, False, 8)}, "k=False"),
+        ("fsanet-edge", {"k": (0, 8.0, 0, 8)}, "k=8.0"),
+        ("fsanet-edge", {"recurrence": "2"}, "recurrence='2'"),
+        ("fsanet-edge", {"recurrence": 1.5}, "recurrence=1.5"),
+        ("fsanet-edge", {"recurrence": True}, "recurrence=True"),
+        ("fsanet-edge", {"mode": None}, "mode=None"),
+        ("fsanet-r18", {"use_scale": "yes"}, "use_scale='yes'"),
+        ("fsanet-r18", {"qkv_bias": 1}, "qkv_bias=1"),
+        ("spanet-s", {"features_only": "no"}, "features_only='no'"),
+        ("spanet-s", {"mask_origin": "official", "base_image_size": "x"}, "base_image_size='x'"),
+        ("spanet-s", {"mask_origin": "official", "base_image_size": 224.0}, "base_image_size=224.0"),
         ("fsanet-r18", {"form": "timm"}, "timm"),
         ("spanet-s", {"mask_origin": "centre"}, "centre"),
         ("spanet-s", {"head": "upernet"}, "upernet"),
@@ -154,8 +186,32 @@ def test_models_are_listed_with_their_facts() -> None:
 )
 def test_bad_names_and_options(name: str, options: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError) as caught:
-        create_model(name, **options)
+        on_meta(name, **options)
     assert named in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_as_many_classes_as_a_mask_holds_and_more_for_a_classifier() -> None:
+    for name in ("fsanet-edge", "fsanet-r18", "spanet-s"):
+        assert on_meta(name, num_classes=MAX_CLASSES).config.num_classes == MAX_CLASSES == 255
+    assert on_meta("spanet-s", head="classifier", num_classes=21841).config.num_classes == 21841
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [((0, 6, 0, 6), 6), ([0, -1, 0, -1], -1), ([0, 6, 0, 4], (0, 6, 0, 4)), ((1, 6, 0, 6), (1, 6, 0, 6)), (6, 6)],
+)
+@pytest.mark.parametrize("name", ["fsanet-edge", "fsanet-r18"])
+def test_k_is_recorded_in_one_spelling(name: str, given: Any, recorded: Any) -> None:
+    config = on_meta(name, k=given).config
+    assert config.options["k"] == recorded
+    through_json = on_meta(name, **json.loads(json.dumps(config.options)))
+    assert (
+        through_json.config == config and attention_of(through_json).band == attention_of(on_meta(name, k=given)).band
+    )
+
+
+def attention_of(model: nn.Module) -> FrequencySelfAttention:
+    return next(module for module in model.modules() if isinstance(module, FrequencySelfAttention))
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,10 @@ def test_gradients_and_export() -> None:
         ({"base_size": 56}, "base_size"),
         ({"mask_origin": "centre"}, "'centre'"),
         ({"radius": -1}, "radius=-1"),
+        ({"radius": 1.5}, "radius=1.5"),
+        ({"radius": True}, "radius=True"),
+        ({"mask_origin": "official", "base_size": 56.0}, "base_size=56.0"),
+        ({"mask_origin": "official", "base_size": 0}, "base_size=0"),
     ],
 )
 def test_bad_options(options: dict[str, Any], named: str) -> None:
