@@ -22,6 +22,7 @@ from edgefsa.errors import CheckpointError, InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgefsa.models.config import ModelConfig
     from edgefsa.quantize import Ranges
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -98,8 +99,9 @@ def export_model(
 
     model, weights = model_from_request(request)
     if weights["kind"] == "checkpoint":
-        settings = ", ".join(f"{name}={json.dumps(value)}" for name, value in model.config.options.items())
-        say(f"note: the checkpoint is read as {model.config.name} with {settings}; change a setting with --option")
+        config: ModelConfig = model.config  # type: ignore[assignment]
+        settings = ", ".join(f"{name}={json.dumps(value)}" for name, value in config.options.items())
+        say(f"note: the checkpoint is read as {config.name} with {settings}; change a setting with --option")
     report = onnx_from_model(
         model,
         output,
