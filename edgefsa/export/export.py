@@ -25,6 +25,7 @@ from edgefsa.export.folding import fold_batch_norms, fold_channel_affines, fold_
 from edgefsa.export.frames import add_frames_input, add_masks_output
 from edgefsa.export.functions import function_for
 from edgefsa.export.graph import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
+from edgefsa.export.metadata import is_model_name
 from edgefsa.export.names import rename, strip_provenance
 from edgefsa.export.trace import trace_logits
 from edgefsa.imaging import Frame, resize_frame
@@ -172,6 +173,8 @@ def _config(model: nn.Module) -> Any:
 def _check_request(config: Any, size_hw: tuple[int, int], batch: int, outputs: str) -> None:
     if config.task != "segmentation":
         raise ExportError(f"{config.name} is built for {config.task}; export takes segmentation networks")
+    if not is_model_name(config.name):
+        raise ExportError(f"{config.name!r} cannot name an engine; use letters, digits, '.', '_' and '-'")
     config.check_size(size_hw)
     if batch < 1:
         raise InputError(f"batch {batch} is no number of frames; give 1 or more")

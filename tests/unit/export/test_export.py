@@ -15,6 +15,7 @@ from edgefsa.data.classes import CAMVID
 from edgefsa.errors import ExportError, InputError
 from edgefsa.export import inline_functions, load_graph, onnx_from_model, read_metadata, weights_hash
 from edgefsa.export.check import check_export, module_logits
+from edgefsa.export.graph import write_metadata
 from edgefsa.models import ModelConfig, create_model
 from edgefsa.models.frequency import FrequencySelfAttention, SpectralMask
 
@@ -142,14 +143,60 @@ def test_logits_of_a_batch_of_another_size(edge: nn.Module, edge_onnx: Path, fra
     assert weights_hash(model) == weights_hash(load_graph(edge_onnx))
 
 
-def test_the_hash_is_of_the_weights(edge_onnx: Path):
+HEAD_TENSORS = ("query_weight", "key_weight", "value_weight", "value_bias", "out_weight", "shift")
+
+
+@pytest.mark.parametrize("name", ["fuse.0.weight", *HEAD_TENSORS])
+def test_the_hash_is_of_the_weights(edge_onnx: Path, name: str):
     model = load_graph(edge_onnx)
     before = weights_hash(model)
-    weight = next(item for item in model.graph.initializer if item.name == "fuse.0.weight")
+    weight = next(item for item in model.graph.initializer if item.name == name or item.name.endswith(f".{name}"))
     array = onnx.numpy_helper.to_array(weight).copy()
-    array[0, 0, 0, 0] += 1e-3
+    array.flat[0] += 1e-3
     weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
     assert weights_hash(model) != before
+
+
+def test_the_hash_is_of_settings_and_wiring(edge_onnx: Path):
+    def changed(**attributes: object) -> onnx.ModelProto:
+        model = load_graph(edge_onnx)
+        (node,) = (node for node in model.graph.node if node.op_type == "TruncatedDctAttention")
+        for item in node.attribute:
+            if item.name in attributes:
+                item.CopyFrom(onnx.helper.make_attribute(item.name, attributes[item.name]))
+        return model
+
+    rewired = changed()
+    tensors = [node.output[0] for node in rewired.graph.node if node.op_type == "Relu"]
+    reader = next(node for node in rewired.graph.node if tensors[3] in node.input)
+    reader.input[list(reader.input).index(tensors[3])] = tensors[1]
+    other_options = changed()
+    metadata = read_metadata(other_options)
+    write_metadata(other_options, {**metadata, "options": {**metadata["options"], "k": 4}})
+    hashes = [
+        weights_hash(item) for item in (changed(mode="linsoftmax"), changed(recurrence=3), rewired, other_options)
+    ]
+    assert len({weights_hash(changed()), *hashes}) == 5
+    assert weights_hash(changed(scale=0.5)) == weights_hash(changed())
+
+
+def test_other_sizes_of_folded_forms_hash_the_same_and_other_projections_do_not(
+    mixed: nn.Module, frame, tmp_path: Path
+):
+    """One attention has a batch norm folded in, the norm's own change stays unseen, that of its queries does not."""
+    mixed.second = FrequencySelfAttention(8, k=3, form="mmseg", mode="linsoftmax").eval()
+    with torch.no_grad():
+        mixed.second.conv_out.bn.weight.fill_(0.5)
+
+    def hash_of(**options: object) -> str:
+        onnx_from_model(mixed, tmp_path / "m.onnx", frame=frame, **options)
+        return weights_hash(load_graph(tmp_path / "m.onnx"))
+
+    before = hash_of()
+    assert hash_of(size_hw=(32, 24), batch=2, outputs="logits") == before
+    with torch.no_grad():
+        mixed.second.phi.conv.weight[0, 0] += 1e-3
+    assert hash_of() != before
 
 
 @pytest.mark.parametrize("size_hw", [(24, 40), (25, 43)])

@@ -70,6 +70,53 @@ def test_a_foreign_file_is_told_what_it_lacks(edge_onnx: Path, tmp_path: Path):
     assert "was not exported by edgefsa" in message and "palette" in message and "edgefsa export" in message
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("model", value) for value in ("../../x", "", ".hidden", "a/b", "a\\b", "a\nb", 5, None)),
+        *(("size_hw", value) for value in ([64], [64, 0], [64, 96.0], [True, 96], "ab", {"a": 1})),
+        *(("batch", value) for value in (0, -1, 1.0, "1", True)),
+        *(("outputs", value) for value in ("mask", None, ["masks"])),
+        *(("num_classes", value) for value in (0, 256, "11")),
+        *(("classes", value) for value in (["road"], "elevenchars", [1] * 11)),
+        *(("palette", value) for value in ([[0, 0, 0]], [[0, 0, 256]] * 11, [[0, 0]] * 11, None)),
+        *(("weights", value) for value in ("trained", {}, {"kind": 1})),
+        *(("options", value) for value in ([], None, "k=8")),
+        *(("ignore_index", value) for value in ("11", None)),
+        ("family", 3),
+        ("tool_version", None),
+    ],
+)
+def test_metadata_that_cannot_be_believed_are_refused_by_field(
+    edge_onnx: Path, tmp_path: Path, field: str, value: object
+):
+    model = load_graph(edge_onnx)
+    write_metadata(model, {**read_metadata(model), field: value})
+    message = refused(write(model, tmp_path / "m.onnx"))
+    assert "m.onnx has metadata with" in message and field in message
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", "{", '"model"'])
+def test_metadata_that_are_no_object(edge_onnx: Path, tmp_path: Path, text: str):
+    model = load_graph(edge_onnx)
+    model.metadata_props[0].value = text
+    assert "metadata that is no" in refused(write(model, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"size_hw": [64, 64]}, "input frames uint8 [1, 64, 96, 3], its metadata say frames uint8 [1, 64, 64, 3]"),
+        ({"batch": 2}, "input frames uint8 [1, 64, 96, 3]"),
+        ({"outputs": "logits"}, "output masks uint8 [1, 64, 96], its metadata say logits float [1, 11]"),
+    ],
+)
+def test_metadata_are_held_against_the_graph(edge_onnx: Path, tmp_path: Path, changes: dict, word: str):
+    model = load_graph(edge_onnx)
+    write_metadata(model, {**read_metadata(model), **changes})
+    assert word in refused(write(model, tmp_path / "m.onnx"))
+
+
 def test_an_invalid_graph_is_refused(edge_onnx: Path, tmp_path: Path):
     model = load_graph(edge_onnx)
     model.graph.node[10].input[0] = "nowhere"

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgefsa.export.functions import spectral_mask, upsample_argmax
-from edgefsa.export.graph import METADATA_FIELDS, write_metadata
+from edgefsa.export.graph import write_metadata
 
 BATCH, HEIGHT, WIDTH = 1, 24, 32
 SHAPES = {
@@ -70,9 +70,21 @@ network (uint8[{BATCH},{HEIGHT},{WIDTH},3] frames) => (uint8[{BATCH},{HEIGHT},{W
 
 
 def metadata(**changes) -> dict:
-    values = dict.fromkeys(METADATA_FIELDS, "")
-    known = {"model": "small", "size_hw": [HEIGHT, WIDTH], "batch": BATCH, "outputs": "masks", "num_classes": 5}
-    return {**values, **known, **changes}
+    return {
+        "model": "small",
+        "options": {},
+        "family": "test",
+        "num_classes": 5,
+        "classes": ["a", "b", "c", "d", "e"],
+        "palette": [[shade, 0, 255] for shade in range(5)],
+        "ignore_index": 255,
+        "size_hw": [HEIGHT, WIDTH],
+        "batch": BATCH,
+        "outputs": "masks",
+        "weights": {"kind": "random", "source": "", "sha256": ""},
+        "tool_version": "",
+        **changes,
+    }
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""What an exported file says of its model, and the check that it can be believed: the engine is named after it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from edgefsa.data.classes import MAX_CLASSES
+from edgefsa.errors import GraphError
+
+METADATA_KEY = "edgefsa"
+FRAMES, MASKS, LOGITS = "frames", "masks", "logits"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def is_model_name(value: object) -> bool:
+    """Tell whether `value` can name a model, and with it the engine's folder."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_colour(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
+
+
+# Each field with what it has to be, in words and as a test.
+_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "model": ("a name of letters, digits, '.', '_' and '-'", is_model_name),
+    "options": ("an object", lambda value: isinstance(value, dict)),
+    "family": ("a text", lambda value: isinstance(value, str)),
+    "num_classes": (f"1 to {MAX_CLASSES}", lambda value: _is_count(value) and value <= MAX_CLASSES),
+    "classes": ("a list of names", lambda value: isinstance(value, list) and all(isinstance(x, str) for x in value)),
+    "palette": ("a list of [r, g, b], 0 to 255", lambda value: isinstance(value, list) and all(map(_is_colour, value))),
+    "ignore_index": ("a whole number", lambda value: type(value) is int),
+    "size_hw": (
+        "two numbers of pixels above 0",
+        lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
+    ),
+    "batch": ("1 or more", _is_count),
+    "outputs": (f"{MASKS} or {LOGITS}", lambda value: value in (MASKS, LOGITS)),
+    "weights": (
+        "an object with the text `kind`",
+        lambda value: isinstance(value, dict) and isinstance(value.get("kind"), str),
+    ),
+    "tool_version": ("a text", lambda value: isinstance(value, str)),
+}
+METADATA_FIELDS = tuple(_FIELDS)
+
+
+def check_metadata(metadata: object, source: object) -> dict[str, Any]:
+    """Give `metadata` back, or raise GraphError naming the first field of `source` that is missing or wrong."""
+    if not isinstance(metadata, dict):
+        raise GraphError(f"{source} has metadata that is no JSON object; export it again with `edgefsa export`")
+    missing = [name for name in _FIELDS if name not in metadata]
+    if missing:
+        raise GraphError(f"{source} has metadata without {', '.join(missing)}; export it again with `edgefsa export`")
+    for name, (wanted, fits) in _FIELDS.items():
+        if not fits(metadata[name]):
+            value = repr(metadata[name])[:80]
+            raise GraphError(f"{source} has metadata with {name} {value}, not {wanted}; export it again")
+    for name in ("classes", "palette"):
+        if len(metadata[name]) != metadata["num_classes"]:
+            raise GraphError(
+                f"{source} has metadata with {len(metadata[name])} {name} for {metadata['num_classes']} classes; "
+                "export it again"
+            )
+    return metadata
