@@ -47,17 +47,18 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def atomic_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary directory to fill; rename it to `path` on success, remove it otherwise.
 
-    An existing `path` is kept until the new one is complete. Raises OutputError where it exists and
-    `overwrite` is false, or where nothing can be written there. Other errors pass untouched.
+    An existing `path` is kept until the new one is complete; where a writer was killed while it put the new one
+    in its place, the old one is put back first. Raises OutputError where `path` exists and `overwrite` is false,
+    or where nothing can be written there. Other errors pass untouched.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; remove it, give another -o, or pass --overwrite")
     with _staging(path) as staging:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already; remove it, give another -o, or pass --overwrite")
         new = staging / path.name
         new.mkdir()
         yield new
-        _replace_directory(new, path, old=staging / "replaced")
+        _replace_directory(new, path, old=_replaced(staging, path))
 
 
 def _replace_directory(new: Path, path: Path, old: Path) -> None:
@@ -70,6 +71,10 @@ def _replace_directory(new: Path, path: Path, old: Path) -> None:
     except BaseException:
         old.rename(path)
         raise
+
+
+def _replaced(staging: Path, path: Path) -> Path:
+    return staging / f"{path.name}.replaced"
 
 
 @contextlib.contextmanager
@@ -97,8 +102,12 @@ def _remove_abandoned(path: Path) -> None:
     """Remove what earlier writers of `path` left when they were killed: the lock died with them."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
         with _lock(leftover) as lock:
-            if lock is _Lock.TAKEN:
-                shutil.rmtree(leftover, ignore_errors=True)
+            if lock is not _Lock.TAKEN:
+                continue
+            # Killed between its two renames: the old directory is in here and nowhere else.
+            if not path.exists() and _replaced(leftover, path).is_dir():
+                _replaced(leftover, path).rename(path)
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 class _Lock(enum.Enum):
@@ -143,8 +152,21 @@ def _output_errors(path: Path, staging: Path | None = None) -> Iterator[None]:
         full = not named and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
         if not (ours or full):
             raise
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"cannot write {path}: {reason}; free space or choose another place with -o") from error
+        raise OutputError(f"cannot write {path}: {_reason(error, path)}; {_remedy(error)}") from error
+
+
+def _reason(error: OSError, path: Path) -> str:
+    reason = (error.strerror or str(error)).lower()
+    in_the_way = error.filename is not None and Path(error.filename) in path.parents
+    return f"{error.filename}: {reason}" if in_the_way else reason
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free space or choose another place with -o"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "get the permission to write there, or give another path with -o"
+    return "give another path with -o"
 
 
 def sha256_of_bytes(data: bytes) -> str:

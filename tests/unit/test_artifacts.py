@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,40 @@ def test_directory_is_put_back_when_the_new_one_cannot_take_its_place(tmp_path: 
     assert names(tmp_path) == ["engine"]
 
 
+def kill_while_replacing(path: Path) -> None:
+    """Overwrite `path` in another process that is killed once the old directory has been moved away."""
+    code = (
+        "import os, signal; from pathlib import Path; from edgefsa.artifacts import atomic_directory\n"
+        "rename, calls = Path.rename, []\n"
+        "def killed(self, target):\n"
+        "    calls.append(self)\n"
+        "    return rename(self, target) if len(calls) == 1 else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.rename = killed\n"
+        f"with atomic_directory({str(path)!r}, overwrite=True) as partial: (partial / 'a').write_text('new')"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert len(names(path.parent)) == 1
+
+
+@pytest.mark.parametrize("name", ["engine", "replaced"])
+def test_a_directory_survives_a_kill_between_the_two_renames(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with atomic_directory(path) as partial:
+        (partial / "a").write_text("old")
+    kill_while_replacing(path)
+    # Without leave to overwrite, the next writer finds the old one where it was.
+    with pytest.raises(OutputError, match="exists already"), atomic_directory(path):
+        raise AssertionError("must not be entered")
+    assert (path / "a").read_text() == "old"
+    assert names(tmp_path) == [name]
+    kill_while_replacing(path)
+    with pytest.raises(RuntimeError), atomic_directory(path, overwrite=True):
+        raise RuntimeError("this build fails too")
+    assert (path / "a").read_text() == "old"
+    assert names(tmp_path) == [name]
+
+
 def test_leftovers_of_a_killed_writer_are_removed_by_the_next(tmp_path: Path) -> None:
     path, other = tmp_path / "engine", tmp_path / "engine-2"
     with open_writer(writer_of_directory(path)), open_writer(writer_of_directory(other)):
@@ -155,6 +190,21 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EFBIG, "free space or choose another place with -o"),
+        (errno.EACCES, "get the permission to write there, or give another path with -o"),
+        (errno.EROFS, "get the permission to write there, or give another path with -o"),
+        (errno.ENAMETOOLONG, "give another path with -o"),
+    ],
+)
+def test_the_remedy_is_that_of_the_error(tmp_path: Path, number: int, remedy: str) -> None:
+    with pytest.raises(OutputError) as caught, atomic_file(tmp_path / "a") as partial:
+        raise OSError(number, "Reason", str(partial))
+    assert str(caught.value) == f"cannot write {tmp_path / 'a'}: reason; {remedy}"
+
+
 def test_a_real_write_beyond_a_limit_is_told(tmp_path: Path) -> None:
     code = (
         "import resource, signal; from edgefsa.artifacts import atomic_file; from edgefsa.errors import OutputError\n"
@@ -180,11 +230,14 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "x").write_text("")
     with (
-        pytest.raises(OutputError, match=r"file.b: (not a directory|file exists)"),
+        pytest.raises(OutputError, match=r"file.b: \S*file: (not a directory|file exists); give another path with -o"),
         atomic_file(tmp_path / "file" / "b"),
     ):
         pass
-    with pytest.raises(OutputError, match="dir: is a directory"), atomic_file(tmp_path / "dir") as partial:
+    with (
+        pytest.raises(OutputError, match="dir: is a directory; give another path with -o"),
+        atomic_file(tmp_path / "dir") as partial,
+    ):
         partial.write_text("x")
     assert names(tmp_path) == ["dir", "file"]
 
