@@ -7,7 +7,10 @@ PNG chunks and colour types: the PNG specification (W3C), sections 5 and 11.2.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,37 +56,16 @@ def _resize(image: npt.NDArray[np.uint8], size_hw: tuple[int, int], method: int)
     return _uint8(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method))
 
 
-def as_bgr(image: npt.NDArray[Any]) -> Frame:
-    """Give grey, BGR or BGRA pixels of 8 or 16 bits as uint8 [H, W, 3] in BGR order."""
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    if image.dtype != np.uint8:
-        raise InputError(f"pixels are {image.dtype}, not 8 or 16-bit unsigned; convert the image first")
-    if image.size == 0:
-        raise InputError(f"an image of shape {list(image.shape)} has no pixels; give one of at least 1x1")
-    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
-        return _uint8(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
-    if image.ndim == 3 and image.shape[2] == 4:
-        return _uint8(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR))
-    if image.ndim == 3 and image.shape[2] == 3:
-        return _uint8(image)
-    raise InputError(f"an image has shape [H, W], [H, W, 3] or [H, W, 4], not {list(image.shape)}")
-
-
-def rgb_from_bgr(frame: Frame) -> Frame:
-    """Swap the first and last channel of uint8 [H, W, 3]; a contiguous copy."""
-    return np.ascontiguousarray(frame[..., ::-1])
-
-
 def read_image(path: str | Path) -> Frame:
     """Read an image file as uint8 [H, W, 3] BGR, turned upright by its EXIF orientation.
 
-    Raises SourceError where the file is missing, empty, truncated, or no image.
+    Grey gives three equal channels, 16 bits their upper 8, and alpha is left out. Raises SourceError where the
+    file is missing, empty, truncated, or no image.
     """
     image = _decode(_read_bytes(path), cv2.IMREAD_COLOR)
     if image is None:
         raise SourceError(f"{path} is not an image that can be decoded; give a JPEG, PNG, BMP, WebP or TIFF file")
-    return as_bgr(image)
+    return _uint8(image)
 
 
 def read_label(path: str | Path) -> Mask:
@@ -157,7 +139,7 @@ def _as_grey_png(data: bytes) -> tuple[bytes, int]:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Give (type, body) of each whole chunk; a damaged one ends the list, which the decoder then reports."""
+    """Give (type, body) of each whole chunk; a damaged one ends the list."""
     position = 8
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -177,13 +159,54 @@ def _png_crc(kind: bytes, body: bytes) -> bytes:
 
 
 def _decode(data: bytes, flags: int) -> npt.NDArray[Any] | None:
-    if not data:
+    if not data or (data[:8] == _PNG_SIGNATURE and not _is_whole_png(data)):
         return None
     try:
-        image: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with quiet_opencv():
+            image: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # larger than OpenCV allows, or a damaged header
         return None
     return image
+
+
+def _is_whole_png(data: bytes) -> bool:
+    # libpng prints of damage to standard error past OpenCV's log, so it must not get to see any.
+    return any(kind == b"IEND" for kind, _ in _png_chunks(data))
+
+
+@contextlib.contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV and FFmpeg from printing what our own error says in one line; several threads may ask for it."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's AV_LOG_QUIET; read at its first use
+    _opencv_log.silence()
+    try:
+        yield
+    finally:
+        _opencv_log.release()
+
+
+class _OpencvLog:
+    """OpenCV's log level, which is one for the process: silent until the last who asked for it is done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._level = 0
+
+    def silence(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._users += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_opencv_log = _OpencvLog()
 
 
 def _encode(suffix: str, image: npt.NDArray[np.uint8]) -> bytes:

@@ -6,6 +6,7 @@ The CamVid colours are those of the SegNet split, the Cityscapes colours those o
 from __future__ import annotations
 
 import colorsys
+from collections import Counter
 from dataclasses import dataclass
 
 from edgefsa.errors import InputError
@@ -122,15 +123,22 @@ def class_set_for(num_classes: int) -> ClassSet:
     for known in CLASS_SETS.values():
         if known.num_classes == num_classes:
             return known
-    names = tuple(f"class {index}" for index in range(max(num_classes, 0)))
-    return class_set_of(f"{num_classes} classes", names)
+    return class_set_of(f"{num_classes} classes", generated_names(num_classes))
+
+
+def generated_names(num_classes: int) -> tuple[str, ...]:
+    """Give "class 0", "class 1", ...: the names of classes that nobody has named."""
+    return tuple(f"class {index}" for index in range(num_classes))
 
 
 def class_set_of(name: str, names: tuple[str, ...]) -> ClassSet:
     """Give a class set with the names `names`, generated colours and ignore index 255.
 
-    Raises InputError where there are none, or more than 255.
+    Raises InputError where there are none, more than 255, or two of one name.
     """
+    twice = [item for item, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"the class name {twice[0]!r} is given more than once; give each class a name of its own")
     if not 1 <= len(names) <= MAX_CLASSES:
         raise InputError(f"{len(names)} classes cannot be used; give 1 to {MAX_CLASSES}")
     return ClassSet(name, names, tuple(_generated_rgb(index) for index in range(len(names))), ignore_index=255)

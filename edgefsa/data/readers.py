@@ -12,6 +12,7 @@ from typing import Protocol, overload
 
 import numpy as np
 
+from edgefsa.artifacts import sha256_of_file
 from edgefsa.data.classes import CAMVID, CITYSCAPES, CLASS_SETS, ClassSet, class_set_of
 from edgefsa.errors import DataError, InputError, SourceError
 from edgefsa.imaging import IMAGE_SUFFIXES, Frame, Mask, read_image, read_label
@@ -49,8 +50,13 @@ class _FileEntry:
     full_ids: bool = False  # Cityscapes' labelIds files, mapped to training ids while reading
 
     def identity(self) -> str:
-        sizes = [path.stat().st_size for path in (self.image, self.label) if path is not None]
-        return f"{self.name}{self.image.suffix} {' '.join(map(str, sizes))}"
+        try:
+            hashes = [sha256_of_file(path) for path in (self.image, self.label) if path is not None]
+        except OSError as error:
+            raise DataError(
+                f"cannot read {error.filename}: {(error.strerror or '').lower()}; check the path"
+            ) from error
+        return " ".join([f"{self.name}{self.image.suffix}", *hashes])
 
     def read(self, class_set: ClassSet) -> Sample:
         try:
@@ -128,7 +134,10 @@ class Dataset(Sequence[Sample]):
         return tuple(entry.name for entry in self._entries)
 
     def fingerprint(self) -> str:
-        """Give a SHA-256 (hex) over the classes and the names and sizes of the files used."""
+        """Give a SHA-256 (hex) over the classes and the names and contents of the files used.
+
+        Raises DataError where a file cannot be read.
+        """
         lines = [" ".join(self.class_set.names), *(entry.identity() for entry in self._entries)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -139,8 +148,8 @@ def open_dataset(spec: str, split: str = "val", limit: int | None = None) -> Dat
     - `camvid:DIR`: DIR/SPLIT/images/NAME.jpg with DIR/SPLIT/labels/NAME.png, or SegNet's own DIR/SPLIT/NAME.png
       with DIR/SPLITannot/NAME.png; CamVid's 11 classes.
     - `cityscapes:DIR`: DIR/leftImg8bit/SPLIT/CITY/ and DIR/gtFine/SPLIT/CITY/ (labelTrainIds, else labelIds).
-    - `folder:DIR`: images/ and labels/ in DIR/SPLIT or in DIR; classes.txt (one name a line, in DIR) tells the
-      classes, CamVid's are taken without it.
+    - `folder:DIR`: images/ and labels/ in DIR/SPLIT or in DIR; classes.txt (one name a line, each once, in DIR)
+      tells the classes, CamVid's are taken without it.
     - `images:DIR`: every image below DIR, without labels.
     - `synthetic[:SEED]`: 400 train, 32 val or 32 test street scenes, the same for a seed on every machine.
 
@@ -264,7 +273,7 @@ def _folder_classes(path: Path) -> ClassSet:
     if not path.is_file():
         return CAMVID
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text ({error}); write one class name a line") from error
     for known in CLASS_SETS.values():

@@ -1,7 +1,8 @@
 """Frames to masks to files, as fast as they come.
 
 One thread reads frames while the main one segments and writes. From a live source only the newest frame is kept, so
-a mask is never of a frame that has long passed; from files every frame is taken, in order.
+a mask is never of a frame that has long passed; from files every frame is taken, in order, as many at a time as the
+engine's batch holds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgefsa.errors import SourceError
+from edgefsa.errors import InputError, SourceError
 from edgefsa.segment.overlay import OverlayStyle
 from edgefsa.segment.segmenter import Segmenter
 from edgefsa.segment.sinks import VIDEO_SUFFIXES, FolderSink, Sink, VideoSink
@@ -35,7 +36,8 @@ class PipelineReport:
     """What a run did: frames captured = processed + dropped (a live frame that a newer one replaced).
 
     `latencies_ms` has, for each frame processed (the last 10000 of them), the time to its mask: from its capture
-    for a live source, from its turn for files. `interrupted` is true after Ctrl-C; `notes` are the source's.
+    for a live source, from its turn for files (a frame of a batch has the time of the batch). `interrupted` is true
+    after Ctrl-C; `notes` are the source's.
     """
 
     captured: int = 0
@@ -57,25 +59,28 @@ def run_pipeline(
 ) -> PipelineReport:
     """Segment the frames of an open source and hand them to open sinks, until the end, `limit`, or Ctrl-C.
 
-    Ctrl-C (in the main thread) finishes the frame at hand and returns, so that sinks can complete their files;
-    a second one interrupts at once. Errors of the source, the engine and the sinks are raised here.
+    Ctrl-C (in the main thread) finishes the frames at hand and returns, so that sinks can complete their files;
+    a second one interrupts at once. Errors of the source, the engine and the sinks are raised here, and InputError
+    for a `limit` below 1.
     """
+    if limit is not None and limit < 1:
+        raise InputError(f"a limit of {limit} frames leaves nothing to segment; give 1 or more")
+    batch = 1 if source.live else segmenter.batch  # a live frame does not wait for others
     report = PipelineReport()
     start_s = time.monotonic()
     total = min((count for count in (source.total, limit) if count is not None), default=0)
-    with _stop_on_interrupt() as stop, _Capture(source, limit) as capture:
-        while (captured := capture.next(stop)) is not None:
-            frame, captured_ns = captured
-            segmentation = segmenter.segment(frame.frame)
-            waited_ms = (time.perf_counter_ns() - captured_ns) / 1e6
-            report.latencies_ms.append(waited_ms if source.live else segmentation.latency_ms)
-            for sink in sinks:
-                sink.write(frame, segmentation)
-            report.processed += 1
-            if progress is not None:
-                progress(report.processed, total)
-            if report.processed == limit:
-                break
+    with _stop_on_interrupt() as stop, _Capture(source, limit, batch) as capture:
+        while report.processed != limit and (captured := capture.next(stop)):
+            segmentations = segmenter.segment_batch([frame.frame for frame, _ in captured])
+            done_ns = time.perf_counter_ns()
+            for (frame, captured_ns), segmentation in zip(captured, segmentations, strict=True):
+                waited_ms = (done_ns - captured_ns) / 1e6
+                report.latencies_ms.append(waited_ms if source.live else segmentation.latency_ms)
+                for sink in sinks:
+                    sink.write(frame, segmentation)
+                report.processed += 1
+                if progress is not None:
+                    progress(report.processed, total)
     report.captured, report.dropped = capture.captured, capture.dropped
     report.seconds = time.monotonic() - start_s
     report.interrupted = stop.is_set()
@@ -127,12 +132,14 @@ def _sink_for(source: FrameSource, output: Path, style: OverlayStyle | None) -> 
 
 
 class _Capture:
-    """Reads a source in a thread of its own; `next` gives what it has read."""
+    """Reads a source in a thread of its own; `next` gives what it has read, `batch` frames at a time."""
 
-    def __init__(self, source: FrameSource, limit: int | None) -> None:
+    def __init__(self, source: FrameSource, limit: int | None, batch: int) -> None:
         self.captured = 0
         self.dropped = 0
         self._source = source
+        self._batch = batch
+        self._read_ahead = max(_READ_AHEAD, batch)
         self._limit = None if source.live else limit  # dropped frames do not count towards the limit
         self._frames: deque[tuple[SourceFrame, int]] = deque()
         self._changed = threading.Condition()
@@ -153,19 +160,20 @@ class _Capture:
         self._thread.join(timeout=5.0)
         self.captured -= len(self._frames)  # read ahead and never asked for
 
-    def next(self, stop: threading.Event) -> tuple[SourceFrame, int] | None:
-        """Wait for a frame and the time of its capture (ns); None at the end or once `stop` is set."""
+    def next(self, stop: threading.Event) -> list[tuple[SourceFrame, int]]:
+        """Wait for frames and the times of their capture (ns): a batch, the rest at the end, none once `stop` is set.
+
+        An error of the source is raised after the frames before it.
+        """
         with self._changed:
-            while not self._frames and not self._ended and not stop.is_set():
+            while len(self._frames) < self._batch and not self._ended and not stop.is_set():
                 self._changed.wait(_POLL_S)
             if stop.is_set():
-                return None
-            if self._frames:
-                self._changed.notify_all()
-                return self._frames.popleft()
-            if self._error is not None:
+                return []
+            if not self._frames and self._error is not None:
                 raise self._error
-            return None
+            self._changed.notify_all()
+            return [self._frames.popleft() for _ in range(min(self._batch, len(self._frames)))]
 
     def _read(self) -> None:
         try:
@@ -186,7 +194,7 @@ class _Capture:
             if self._source.live:
                 self.dropped += len(self._frames)
                 self._frames.clear()
-            while len(self._frames) >= _READ_AHEAD and not self._closed:
+            while len(self._frames) >= self._read_ahead and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return False

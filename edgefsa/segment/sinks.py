@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ import cv2
 
 from edgefsa.artifacts import atomic_file
 from edgefsa.errors import InputError, OutputError
-from edgefsa.imaging import Frame, resize_frame, write_image, write_label
+from edgefsa.imaging import Frame, quiet_opencv, resize_frame, write_image, write_label
 from edgefsa.segment.overlay import OverlayStyle
 from edgefsa.segment.segmentation import Segmentation
-from edgefsa.segment.sources import SourceFrame, quiet_opencv
+from edgefsa.segment.sources import SourceFrame
 
 # The first code that this OpenCV can write is taken. Its wheels have no H.264 encoder of their own.
 _FOURCC_BY_SUFFIX = {
@@ -85,8 +87,10 @@ class VideoSink(Sink):
         overlay = segmentation.overlay(source_frame.frame, self.style)
         if self._writer is None:
             self._size_hw = (overlay.shape[0], overlay.shape[1])
-            self._partial = self._stack.enter_context(atomic_file(self.path))
-            self._writer = self._open_writer()
+            with contextlib.ExitStack() as stack:  # without an encoder nothing is left behind
+                self._partial = stack.enter_context(atomic_file(self.path))
+                self._writer = self._open_writer()
+                self._stack = stack.pop_all()
         self._writer.write(_even(resize_frame(overlay, self._size_hw)))
         self.frames += 1
 
@@ -105,7 +109,7 @@ class VideoSink(Sink):
     def _open_writer(self) -> cv2.VideoWriter:
         height, width = (side + side % 2 for side in self._size_hw)
         codes = _FOURCC_BY_SUFFIX[self.path.suffix.lower()]
-        with quiet_opencv():
+        with quiet_opencv(), _quiet_stderr():
             for code in codes:
                 writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*code), self.fps, (width, height))
                 if writer.isOpened():
@@ -125,6 +129,23 @@ class VideoSink(Sink):
                 f"cannot write {self.path}: the last of its {self.frames} frames did not arrive; "
                 "free space or choose another place with -o"
             )
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Lead standard error nowhere: OpenCV prints there, past its own log, that WebM has no codec tags."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process without standard error
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _even(frame: Frame) -> Frame:

@@ -6,25 +6,23 @@ of how many there were. A video of which no frame can be read raises SourceError
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edgefsa.data.readers import SYNTHETIC_SIZE_HW
 from edgefsa.errors import InputError, SourceError
-from edgefsa.imaging import IMAGE_SUFFIXES, Frame, read_image
+from edgefsa.imaging import IMAGE_SUFFIXES, Frame, quiet_opencv, read_image
 
 DEFAULT_FPS = 25.0
 _PLAUSIBLE_FPS = (1.0, 240.0)
 _SYNTHETIC_FRAMES = 100
-_SYNTHETIC_SIZE_HW = (360, 480)
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,10 @@ class FrameSource(ABC):
 def open_source(spec: str | Path) -> FrameSource:
     """Open an image file, a folder of images, a video file, `camera:N`, or `synthetic[:SEED]`.
 
-    Raises SourceError where it is missing, empty or unreadable, InputError for a malformed `spec`.
+    Raises SourceError where it is missing, empty or unreadable, InputError for a malformed or empty `spec`.
     """
+    if not str(spec).strip():
+        raise InputError("the source is empty; give an image, a folder, a video, camera:0 or synthetic")
     kind, _, argument = str(spec).partition(":")
     if kind == "camera":
         return CameraSource(_whole_number(str(spec), argument))
@@ -106,11 +106,25 @@ class ImageSource(FrameSource):
         return cls(paths, folder.resolve().name)
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        times_used = Counter(path.stem for path in self.paths)
-        for index, path in enumerate(self.paths):
-            # a.jpg and a.png must not write to the same files.
-            name = path.stem if times_used[path.stem] == 1 else path.name.replace(".", "_")
+        for index, (path, name) in enumerate(zip(self.paths, _unique_names(self.paths), strict=True)):
             yield SourceFrame(read_image(path), name, index, float(index))
+
+
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """Name each file by its stem; a.jpg and a.png, which must not write to the same files, become a_jpg and a_png."""
+    times_used = Counter(path.stem for path in paths)
+    taken = {stem for stem, count in times_used.items() if count == 1}
+    names = []
+    for path in paths:
+        name = path.stem
+        if times_used[name] > 1:
+            base, number = path.name.replace(".", "_"), 2
+            name = base
+            while name in taken:
+                name, number = f"{base}_{number}", number + 1
+            taken.add(name)
+        names.append(name)
+    return names
 
 
 class _CaptureSource(FrameSource):
@@ -202,22 +216,9 @@ class SyntheticSource(FrameSource):
     def __iter__(self) -> Iterator[SourceFrame]:
         from edgefsa.data.synthetic import render_clip
 
-        clip = render_clip(self._seed, _SYNTHETIC_FRAMES, _SYNTHETIC_SIZE_HW, fps=DEFAULT_FPS)
+        clip = render_clip(self._seed, _SYNTHETIC_FRAMES, SYNTHETIC_SIZE_HW, fps=DEFAULT_FPS)
         for index, (frame, _) in enumerate(clip):
             yield SourceFrame(frame, f"{self.name}_{index:06d}", index, index / DEFAULT_FPS)
-
-
-@contextlib.contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV and FFmpeg from printing what our own error says in one line."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's AV_LOG_QUIET; read at its first use
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        log.setLogLevel(level)
 
 
 def _whole_number(spec: str, text: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgefsa.data.classes import ClassSet, generated_names
 from edgefsa.data.readers import Dataset, Sample
 from edgefsa.errors import DataError, InputError
 from edgefsa.imaging import Mask, resize_mask
@@ -91,14 +92,11 @@ def evaluate(
 ) -> AccuracyReport:
     """Segment every frame of `dataset` and compare with its label at the label's own size.
 
-    Raises DataError where labels are missing or out of range, or where the data has other classes than the engine.
+    Raises DataError where labels are missing or out of range, or where the data has other classes than the engine:
+    another number, or other names where neither side's are made up ("class 0", ...).
     """
     classes = dataset.class_set
-    if len(segmenter.names) != classes.num_classes:
-        raise DataError(
-            f"the engine knows {len(segmenter.names)} classes, {dataset.name} has {classes.num_classes}; "
-            "evaluate on data with the engine's classes"
-        )
+    _check_classes(segmenter.names, classes, dataset.name)
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
     for first in range(0, len(dataset), segmenter.batch):
         samples = dataset[first : first + segmenter.batch]
@@ -107,6 +105,22 @@ def evaluate(
             progress(min(first + segmenter.batch, len(dataset)), len(dataset))
     per_class = dict(zip(classes.names, matrix.per_class_iou, strict=True))
     return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, len(dataset))
+
+
+def _check_classes(names: tuple[str, ...], classes: ClassSet, data_name: str) -> None:
+    if len(names) != classes.num_classes:
+        raise DataError(
+            f"the engine knows {len(names)} classes, {data_name} has {classes.num_classes}; "
+            "evaluate on data with the engine's classes"
+        )
+    if generated_names(len(names)) in (names, classes.names):
+        return
+    for index, (name, other) in enumerate(zip(names, classes.names, strict=True)):
+        if name != other:
+            raise DataError(
+                f"class {index} is {name!r} to the engine and {other!r} in {data_name}; "
+                "evaluate on data with the engine's classes, or mend classes.txt"
+            )
 
 
 def _count(matrix: ConfusionMatrix, segmenter: Segmenter, samples: list[Sample], data_name: str) -> None:

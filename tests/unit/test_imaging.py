@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -156,6 +157,70 @@ def test_files_that_are_no_images_are_named(tmp_path: Path, data: bytes) -> None
             read(path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".bmp"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
+def test_a_truncated_picture_is_told_by_us_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str, share: float
+) -> None:
+    data = bytes(cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8))[1])
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(data[: int(share * len(data))])
+    for read in (imaging.read_image, imaging.read_label):
+        with pytest.raises(SourceError, match=rf"cut\{suffix} is not an image"):
+            read(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_png_with_a_changed_byte_is_told_by_us_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = imaging.indexed_png(random_mask((40, 40)), PALETTE)
+    path = tmp_path / "changed.png"
+    for position in range(8, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(SourceError, match=r"changed\.png is not an image"):
+            imaging.read_image(path)
+    path.write_bytes(whole + b"what some writers append")
+    assert imaging.read_image(path).shape == (40, 40, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_opencv_is_quiet_until_the_last_thread_is_done() -> None:
+    log = cv2.utils.logging
+    before, inner_done = log.getLogLevel(), threading.Event()
+    assert before != log.LOG_LEVEL_SILENT
+    entered = threading.Event()
+
+    def outlast() -> None:
+        with imaging.quiet_opencv():
+            entered.set()
+            assert inner_done.wait(20)
+
+    thread = threading.Thread(target=outlast)
+    with imaging.quiet_opencv():
+        thread.start()
+        assert entered.wait(20)
+        assert log.getLogLevel() == log.LOG_LEVEL_SILENT
+    assert log.getLogLevel() == log.LOG_LEVEL_SILENT
+    inner_done.set()
+    thread.join(20)
+    assert log.getLogLevel() == before
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (np.full((2, 3), 77, np.uint8), (77, 77, 77)),
+        (np.full((2, 3, 3), 0xABCD, np.uint16), (0xAB, 0xAB, 0xAB)),
+        (np.full((2, 3, 4), (1, 2, 3, 0), np.uint8), (1, 2, 3)),
+    ],
+    ids=["grey", "16 bits", "alpha"],
+)
+def test_read_image_gives_three_channels_of_8_bits(tmp_path: Path, stored: np.ndarray, expected: tuple) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), stored)
+    read = imaging.read_image(tmp_path / "a.png")
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, np.full((2, 3, 3), expected))
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.jpg: no such file"):
         imaging.read_image(tmp_path / "nowhere.jpg")
@@ -226,27 +291,3 @@ def test_resize_refuses_sizes_without_pixels(size_hw: tuple[int, int]) -> None:
         imaging.resize_frame(np.zeros((4, 4, 3), np.uint8), size_hw)
     with pytest.raises(InputError, match="at least 1"):
         imaging.resize_mask(np.zeros((4, 0), np.uint8), (2, 2))
-
-
-def test_as_bgr_takes_grey_alpha_and_16_bits() -> None:
-    grey = np.full((2, 3), 77, np.uint8)
-    assert np.array_equal(imaging.as_bgr(grey), np.full((2, 3, 3), 77))
-    assert np.array_equal(imaging.as_bgr(grey[..., None]), np.full((2, 3, 3), 77))
-    assert np.array_equal(imaging.as_bgr(np.full((2, 3, 3), 0xABCD, np.uint16)), np.full((2, 3, 3), 0xAB))
-    bgra = np.dstack([np.full((2, 3), value, np.uint8) for value in (1, 2, 3, 0)])
-    assert imaging.as_bgr(bgra)[0, 0].tolist() == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    "image", [np.zeros((2, 2, 3), np.float32), np.zeros((2, 2, 5), np.uint8), np.zeros((0, 2, 3), np.uint8)]
-)
-def test_as_bgr_refuses_the_rest(image: np.ndarray) -> None:
-    with pytest.raises(InputError):
-        imaging.as_bgr(image)
-
-
-def test_rgb_from_bgr_swaps_channels() -> None:
-    frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    swapped = imaging.rgb_from_bgr(frame)
-    assert swapped[0, 0].tolist() == [2, 1, 0]
-    assert swapped.flags["C_CONTIGUOUS"]

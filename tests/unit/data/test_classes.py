@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgefsa.data.classes import CAMVID, CITYSCAPES, CLASS_SETS, class_set_for
+from edgefsa.data.classes import CAMVID, CITYSCAPES, CLASS_SETS, class_set_for, class_set_of, generated_names
 from edgefsa.data.synthetic.labels import Label
 from edgefsa.errors import InputError
 
@@ -49,3 +49,12 @@ def test_class_set_for_known_and_generated_counts() -> None:
 def test_class_counts_that_do_not_fit_a_mask(count: int) -> None:
     with pytest.raises(InputError, match="1 to 255"):
         class_set_for(count)
+
+
+def test_two_classes_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="'wall' is given more than once"):
+        class_set_of("rooms", ("wall", "floor", "wall"))
+
+
+def test_generated_names_are_known_again() -> None:
+    assert class_set_for(3).names == generated_names(3) == ("class 0", "class 1", "class 2")

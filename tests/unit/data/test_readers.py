@@ -66,7 +66,7 @@ def test_classes_txt_names_the_classes(folder: Path) -> None:
     assert data[3].label is not None
     write_label(folder / "labels" / "3.png", 255)
     assert data[3].label is not None  # unlabelled
-    (folder / "classes.txt").write_text("\n".join(CITYSCAPES.names))
+    (folder / "classes.txt").write_text("\n".join(CITYSCAPES.names), encoding="utf-8-sig")  # as Notepad does
     assert open_dataset(f"folder:{folder}").class_set is CITYSCAPES
 
 
@@ -193,6 +193,9 @@ def test_classes_txt_that_cannot_be_used(folder: Path) -> None:
     (folder / "classes.txt").write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(DataError, match="cannot be read as text"):
         open_dataset(f"folder:{folder}")
+    (folder / "classes.txt").write_text("floor\nwall\nfloor\n")
+    with pytest.raises(DataError, match=r"classes\.txt: the class name 'floor' is given more than once"):
+        open_dataset(f"folder:{folder}")
     (folder / "classes.txt").write_text("\n\n")
     with pytest.raises(DataError, match="0 classes"):
         open_dataset(f"folder:{folder}")
@@ -208,14 +211,24 @@ def test_fingerprint_changes_with_the_data(folder: Path) -> None:
     prints = [open_dataset(f"folder:{folder}").fingerprint()]
     assert open_dataset(f"folder:{folder}").fingerprint() == prints[0]
     prints.append(open_dataset(f"folder:{folder}", limit=2).fingerprint())
-    (folder / "images" / "0.png").write_bytes((folder / "images" / "0.png").read_bytes() + b"x")
-    prints.append(open_dataset(f"folder:{folder}").fingerprint())
-    (folder / "labels" / "0.png").write_bytes((folder / "labels" / "0.png").read_bytes() + b"x")
+    for part in ("images", "labels"):  # one byte each, at the same size
+        path = folder / part / "0.png"
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        prints.append(open_dataset(f"folder:{folder}").fingerprint())
+    (folder / "images" / "1.png").rename(folder / "images" / "4.png")
+    (folder / "labels" / "1.png").rename(folder / "labels" / "4.png")
     prints.append(open_dataset(f"folder:{folder}").fingerprint())
     (folder / "images" / "3.png").unlink()
     prints.append(open_dataset(f"folder:{folder}").fingerprint())
     assert len(set(prints)) == len(prints)
     assert all(len(value) == 64 and set(value) <= set("0123456789abcdef") for value in prints)
+
+
+def test_fingerprint_names_a_file_that_went_away(folder: Path) -> None:
+    data = open_dataset(f"folder:{folder}")
+    (folder / "labels" / "2.png").unlink()
+    with pytest.raises(DataError, match=r"cannot read .*2\.png: no such file"):
+        data.fingerprint()
 
 
 def test_fingerprint_does_not_depend_on_the_place(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

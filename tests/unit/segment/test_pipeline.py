@@ -87,6 +87,44 @@ def test_a_limit_is_kept_and_counts_add_up() -> None:
     assert set(told) == {7}
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit: int) -> None:
+    source = ListSource(5)
+    with pytest.raises(InputError, match=f"a limit of {limit} frames"):
+        run(source, ListSink(), limit=limit)
+    assert source.given == 0
+
+
+@pytest.mark.parametrize(("limit", "runs", "frames"), [(None, 3, 8), (5, 2, 5), (6, 2, 6)])
+def test_frames_of_files_fill_the_engines_batch(limit: int | None, runs: int, frames: int) -> None:
+    session, sink, told = FakeSession(batch=3), ListSink(), []
+    with Segmenter(session) as segmenter:
+        report = run_pipeline(
+            ListSource(8), segmenter, [sink], limit=limit, progress=lambda done, total: told.append((done, total))
+        )
+    assert sink.indices == list(range(frames))
+    assert (report.captured, report.processed, report.dropped) == (frames, frames, 0)
+    assert len(session.runs) == runs
+    assert [len({frame.tobytes() for frame in run}) for run in session.runs[:2]] == [3, frames - 3 if runs == 2 else 3]
+    assert told == [(done, frames) for done in range(1, frames + 1)]
+    assert len(report.latencies_ms) == frames
+
+
+def test_a_batch_larger_than_the_read_ahead_is_filled() -> None:
+    session, sink = FakeSession(batch=16), ListSink()
+    with Segmenter(session) as segmenter:
+        run_pipeline(ListSource(32), segmenter, [sink])
+    assert (len(session.runs), sink.indices) == (2, list(range(32)))
+
+
+def test_a_live_frame_does_not_wait_for_a_batch() -> None:
+    source = ListSource(2, live=True)
+    sink = ListSink(lambda index: source.let_arrive(1) if index == 0 else None)
+    with Segmenter(FakeSession(batch=4)) as segmenter:
+        report = run_pipeline(source, segmenter, [sink])
+    assert (sink.indices, report.processed) == ([0, 1], 2)
+
+
 def test_a_live_source_gives_only_the_newest_frame() -> None:
     source = ListSource(10, live=True)
 
@@ -113,10 +151,11 @@ def test_latency_of_a_live_source_counts_from_capture() -> None:
 
 
 def test_an_error_of_the_source_comes_after_the_frames_before_it() -> None:
-    sink = ListSink()
-    with pytest.raises(SourceError, match="frame 3 is broken"):
-        run(ListSource(10, fail_at=3), sink)
-    assert sink.indices == [0, 1, 2]
+    for batch in (1, 2, 5):
+        sink = ListSink()
+        with Segmenter(FakeSession(batch=batch)) as segmenter, pytest.raises(SourceError, match="frame 3 is broken"):
+            run_pipeline(ListSource(10, fail_at=3), segmenter, [sink])
+        assert sink.indices == [0, 1, 2]
 
 
 def test_an_error_of_a_sink_ends_the_reading_thread() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from edgefsa.errors import InputError, OutputError
 from edgefsa.imaging import read_image, read_label
 from edgefsa.segment import FolderSink, OverlayStyle, Segmentation, SourceFrame, VideoSink
+from edgefsa.segment.sinks import VIDEO_SUFFIXES
 from tests.unit.segment.fakes import NAMES, PALETTE, moving_square
 
 PLAIN = OverlayStyle(alpha=0.0, legend=False, contours=False)
@@ -92,6 +94,34 @@ def test_an_error_leaves_no_video_and_keeps_the_old_one(tmp_path: Path, error: t
     assert sink.outputs == []
     assert [item.name for item in tmp_path.iterdir()] == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_text() == "old"
+
+
+def test_without_an_encoder_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_encoder = Mock()
+    no_encoder.return_value.isOpened.return_value = False
+    monkeypatch.setattr(cv2, "VideoWriter", no_encoder)
+    with pytest.raises(OutputError, match="encodes none of mp4v, avc1"), VideoSink(tmp_path / "a.mp4", 25) as sink:
+        sink.write(*frame_and_mask(0))
+    # A caller who goes on without the video leaves the sink without an error.
+    with VideoSink(tmp_path / "a.mp4", 25) as sink, pytest.raises(OutputError):
+        sink.write(*frame_and_mask(0))
+    assert sink.outputs == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+def test_no_encoder_prints_anything(tmp_path: Path, suffix: str) -> None:
+    # A process of its own: FFmpeg's log level is read once.
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from tests.unit.segment.test_sinks import *
+with VideoSink({str(tmp_path / ("a" + suffix))!r}, 25) as sink:
+    sink.write(*frame_and_mask(0))
+print("done", file=sys.stderr)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("", "done\n"), "standard error is silent, and back afterwards"
 
 
 def test_no_frames_no_video(tmp_path: Path) -> None:

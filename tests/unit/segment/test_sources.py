@@ -56,6 +56,14 @@ def test_files_of_one_stem_keep_apart(tmp_path: Path) -> None:
         assert [frame.name for frame in source] == ["a_bmp", "a_png", "b"]
 
 
+def test_no_two_files_of_a_folder_share_a_name(tmp_path: Path) -> None:
+    files = ["a.bmp", "a.png", "a_png.bmp", "b.c.bmp", "b.c.png", "b_c.bmp", "b_c.png"]
+    write_images(tmp_path, *files)
+    with open_source(tmp_path) as source:
+        names = [frame.name for frame in source]
+    assert names == ["a_bmp", "a_png_2", "a_png", "b_c_bmp", "b_c_png", "b_c_bmp_2", "b_c_png_2"]
+
+
 def test_a_folder_without_images_and_a_bad_image_are_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no images"):
         open_source(tmp_path)
@@ -68,6 +76,14 @@ def test_a_folder_without_images_and_a_bad_image_are_named(tmp_path: Path) -> No
 @pytest.mark.parametrize("spec", ["camera:", "camera:front", "camera:-1", "synthetic:x", "synthetic:1.5"])
 def test_malformed_specs_are_named(spec: str) -> None:
     with pytest.raises(InputError, match=spec):
+        open_source(spec)
+
+
+@pytest.mark.parametrize("spec", ["", "  "])
+def test_an_empty_spec_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+    write_images(tmp_path, "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the source is empty"):
         open_source(spec)
 
 

@@ -108,8 +108,8 @@ class FakeEntry:
         return Sample(self.name, frame, label if self._label else None)
 
 
-def fake_dataset(count: int, classes: int = 4, label: bool = True) -> Dataset:
-    class_set = ClassSet("fake", NAMES[:classes], PALETTE[:classes], 255)
+def fake_dataset(count: int, classes: int = 4, label: bool = True, names: tuple[str, ...] = NAMES) -> Dataset:
+    class_set = ClassSet("fake", names[:classes], PALETTE[:classes], 255)
     return Dataset("fake:DIR", "val", class_set, [FakeEntry(index, label) for index in range(count)])
 
 
@@ -127,6 +127,21 @@ def test_evaluate_counts_every_frame_at_the_labels_size(batch: int) -> None:
     assert report.per_class_iou["dark"] == pytest.approx(dark / (dark + 128), rel=1e-3)
     assert told[-1] == (5, 5)
     assert report.as_dict()["per_class_iou"]["dim"] is None
+
+
+def test_evaluate_refuses_classes_of_other_names() -> None:
+    swapped = (NAMES[1], NAMES[0], *NAMES[2:])
+    with Segmenter(FakeSession()) as segmenter, pytest.raises(DataError, match=r"class 0 is 'dark' .* 'dim' in fake:"):
+        evaluate(segmenter, fake_dataset(2, names=swapped))
+
+
+def test_evaluate_takes_classes_that_one_side_has_not_named() -> None:
+    unnamed = tuple(f"class {index}" for index in range(4))
+    session = FakeSession()
+    with Segmenter(session) as segmenter:
+        assert list(evaluate(segmenter, fake_dataset(1, names=unnamed)).per_class_iou) == list(unnamed)
+        session.manifest.model["classes"] = list(unnamed)
+        assert list(evaluate(segmenter, fake_dataset(1)).per_class_iou) == list(NAMES)
 
 
 def test_evaluate_names_what_does_not_fit() -> None:
