@@ -155,7 +155,7 @@ def _is_read_quantised(editor: GraphEditor, plan: Placement, tensor: str) -> boo
 def _add_concats(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> None:
     """Let a concatenation that a quantised node reads pass INT8 through: one scale for its inputs and output."""
     for node in editor.nodes:
-        if node.op_type != "Concat" or _skipped(node, skip):
+        if node.op_type != "Concat" or _skipped(node, skip) or any(editor.is_stored(name) for name in node.input):
             continue
         readers = [
             (reader.name, index) in plan.reads
@@ -172,10 +172,16 @@ def never_negative(editor: GraphEditor) -> set[str]:
     """Give the tensors that hold no negative value whatever the input."""
     found: set[str] = set()
     for node in editor.nodes:
-        sources = [name for name in node.input if name and not editor.is_stored(name)]
-        if node.op_type in _NEVER_NEGATIVE or (node.op_type in _SIGN_KEEPING and found.issuperset(sources)):
+        # A concatenation takes elements from all its inputs, the others from the first; the rest are shapes.
+        data = node.input if node.op_type == "Concat" else node.input[:1]
+        keeps = node.op_type in _SIGN_KEEPING and len(data) > 0 and all(_is_plain(editor, name, found) for name in data)
+        if node.op_type in _NEVER_NEGATIVE or keeps:
             found.update(node.output)
     return found
+
+
+def _is_plain(editor: GraphEditor, name: str, found: set[str]) -> bool:
+    return float(editor.array(name).min(initial=0)) >= 0 if editor.is_stored(name) else name in found
 
 
 def _join(groups: list[set[str]], tensors: set[str]) -> None:

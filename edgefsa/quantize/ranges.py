@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,14 @@ from edgefsa.errors import RangesError
 from edgefsa.export.graph import METADATA_KEY, read_metadata, weights_hash
 
 FORMAT = 1
+# Between these a tensor's scale, amax / 127, is a normal float32, and so is its inverse.
+SMALLEST, LARGEST = 1e-35, 1e35
 _REQUIRED = ("model", "model_sha256", "method", "data", "tensors")
+_KINDS: dict[str, type] = {
+    **{"model": str, "model_sha256": str, "method": str, "data": dict, "tensors": dict},
+    **{"tool_version": str, "format": int},
+}
+_WORDS = {str: "a text", dict: "an object", int: "a whole number"}
 
 
 @dataclass
@@ -46,24 +52,24 @@ class Ranges:
     @classmethod
     def read(cls, path: str | Path) -> Ranges:
         """Read a ranges file; RangesError says what is wrong with it, and where."""
-        try:
-            value = json.loads(Path(path).read_text())
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise RangesError(f"cannot read {path}: {reason}; make it with `edgefsa calibrate`") from None
-        except ValueError as error:
-            raise RangesError(f"{path} is not JSON ({error}); mend it, or run `edgefsa calibrate` again") from None
+        value = _json_of(path)
         missing = [name for name in _REQUIRED if name not in value] if isinstance(value, dict) else list(_REQUIRED)
         if missing:
             raise RangesError(f"{path} is no ranges file (without {', '.join(missing)}); run `edgefsa calibrate` again")
+        known = {name: item for name, item in value.items() if name in cls.__dataclass_fields__}
+        for name, item in known.items():
+            kind = _KINDS[name]
+            if not isinstance(item, kind) or isinstance(item, bool):
+                raise RangesError(f"{path}: {name} is {str(item)[:80]!r}, not {_WORDS[kind]}; calibrate again")
         if value.get("format", FORMAT) != FORMAT:
             raise RangesError(f"{path} has format {value['format']}, this edgefsa reads {FORMAT}; calibrate again")
-        tensors = value["tensors"]
-        for name, item in tensors.items() if isinstance(tensors, dict) else [("tensors", None)]:
+        for name, item in value["tensors"].items():
             amax = item.get("amax") if isinstance(item, dict) else None
-            if not isinstance(amax, (int, float)) or isinstance(amax, bool) or not math.isfinite(amax) or amax <= 0:
-                raise RangesError(f"{path}: {name} has amax {amax!r}; give a positive number, or calibrate again")
-        known = {name: item for name, item in value.items() if name in cls.__dataclass_fields__}
+            if not isinstance(amax, (int, float)) or isinstance(amax, bool) or not SMALLEST <= amax <= LARGEST:
+                raise RangesError(
+                    f"{path}: {name} has amax {str(amax)[:80]}; give a number from {SMALLEST:.0e} to {LARGEST:.0e}, "
+                    "or calibrate again"
+                )
         return cls(**known)
 
     def check(self, model: onnx.ModelProto) -> None:
@@ -84,3 +90,13 @@ class Ranges:
         if tensor not in self.tensors:
             raise RangesError(f"the ranges of {self.model} lack the tensor {tensor}; run `edgefsa calibrate` again")
         return float(self.tensors[tensor]["amax"])
+
+
+def _json_of(path: str | Path) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RangesError(f"cannot read {path}: {reason}; make it with `edgefsa calibrate`") from None
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise RangesError(f"{path} is not JSON ({error}); mend it, or run `edgefsa calibrate` again") from None

@@ -52,8 +52,9 @@ def read_recipe(path: str | Path) -> Recipe:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}; check the path") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise InputError(f"{path} is not TOML ({error}); mend the recipe") from None
+    return values

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from onnx import numpy_helper
 
 from edgefsa.errors import InputError
-from edgefsa.quantize.placement import place
+from edgefsa.export.editing import GraphEditor
+from edgefsa.quantize.placement import never_negative, place
 
 CONVOLUTIONS = {"stem", "a1", "a2", "b1", "b2", "down", "c", "mix", "logits"}
 
@@ -103,3 +106,30 @@ def test_products_of_two_activations_stay_in_float():
         node.name = node.output[0]
     plan = place(model)
     assert plan.weights == ["y"] and plan.float_nodes == {"p": "no stored weight"}
+
+
+@pytest.mark.parametrize(("constant", "plain"), [(0.0, True), (2.0, True), (-0.5, False)])
+def test_a_stored_part_counts_when_signs_are_told(constant: float, plain: bool):
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    signs (float[1,2,4,4] x) => (float[1,5,4,4] y) <int64[4] same = {1, 5, 4, 4}> {
+        positive = Relu (x)
+        both = Concat <axis = 1> (positive, part)
+        all = Concat <axis = 1> (both, positive)
+        turned = Reshape (all, same)
+        alone = Concat <axis = 1> (part, part)
+        mixed = Concat <axis = 1> (positive, x)
+        y = MaxPool <kernel_shape = [1, 1]> (turned)
+    }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(numpy_helper.from_array(np.full((1, 1, 4, 4), constant, np.float32), "part"))
+    expected = {"positive"} | ({"both", "all", "turned", "alone", "y"} if plain else set())
+    assert never_negative(GraphEditor(model)) == expected
+
+
+def test_a_concatenation_with_a_stored_part_is_not_passed_through(network: onnx.ModelProto):
+    concat = next(node for node in network.graph.node if node.op_type == "Concat")
+    stored = numpy_helper.from_array(np.zeros((1, 8, 12, 16), np.float32), "stored")
+    network.graph.initializer.append(stored)
+    concat.input[1] = "stored"
+    plan = place(network)
+    assert not {name for name, _ in plan.reads} & {concat.name} and concat.output[0] in plan.tensors

@@ -64,7 +64,7 @@ def test_files_that_are_no_ranges(tmp_path: Path, content: str, message: str):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("amax", [0, -1, None, "wide", True, float("nan")])
+@pytest.mark.parametrize("amax", [0, -1, None, "wide", True, float("nan"), float("inf"), 1e300, 10**400, 1e-46, 1e-39])
 def test_a_range_that_is_no_positive_number_is_named(ranges: Ranges, tmp_path: Path, amax: object):
     path = ranges.write(tmp_path / "ranges.json")
     value = json.loads(path.read_text())
@@ -83,5 +83,27 @@ def test_missing_files_other_formats_and_odd_tensors(ranges: Ranges, tmp_path: P
     with pytest.raises(RangesError, match="has format 9"):
         Ranges.read(path)
     path.write_text(json.dumps({**value, "tensors": [1, 2]}))
-    with pytest.raises(RangesError, match="amax None"):
+    with pytest.raises(RangesError, match=r"tensors is .* not an object"):
+        Ranges.read(path)
+    path.write_text(json.dumps({**value, "tensors": {"down": 2}}))
+    with pytest.raises(RangesError, match="down has amax None"):
+        Ranges.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "item"),
+    [("model", None), ("model_sha256", 5), ("method", []), ("data", 5), ("tool_version", 1), ("format", True)],
+)
+def test_a_field_of_another_kind_is_named(ranges: Ranges, tmp_path: Path, name: str, item: object):
+    path = ranges.write(tmp_path / "ranges.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: item}))
+    with pytest.raises(RangesError, match=f"{name} is .*, not a") as caught:
+        Ranges.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path):
+    path = tmp_path / "ranges.json"
+    path.write_bytes(b'{"model": "\xff\xfe"}')
+    with pytest.raises(RangesError, match="is not JSON"):
         Ranges.read(path)

@@ -58,3 +58,11 @@ def test_a_recipe_that_is_not_there(tmp_path: Path):
 def test_quantising_needs_no_torch():
     code = "import sys, edgefsa.quantize; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_recipe_that_is_not_utf8(tmp_path: Path):
+    path = tmp_path / "r.toml"
+    path.write_bytes('model = "fsanet-édge"'.encode("latin-1"))
+    with pytest.raises(InputError, match="is not TOML") as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
