@@ -9,27 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Jetson Linux (L4T) release -> JetPack, from the release notes in NVIDIA's JetPack archive.
+# Jetson Linux (L4T) release -> JetPack, as both are named together in NVIDIA's JetPack archive. Of a release that is
+# not listed only the generation is known.
 _JETPACK_OF_L4T = {
     "38.4": "7.1",
+    "38.2.1": "7.0",
     "38.2": "7.0",
-    "36.4.7": "6.2.1",
     "36.4.4": "6.2.1",
     "36.4.3": "6.2",
     "36.4": "6.1",
     "36.3": "6.0",
-    "35.6.0": "5.1.4",
-    "35.5": "5.1.3",
-    "35.4": "5.1.2",
-    "35.3": "5.1.1",
-    "35.2": "5.1",
-    "35.1": "5.0.2",
-    # Releases that are not listed above belong to some JetPack of this generation.
-    "38": "7",
-    "36": "6",
-    "35": "5",
-    "32": "4",
+    "35.6": "5.1.4",
+    "35.4.1": "5.1.2",
+    "35.3.1": "5.1.1",
+    "32.7.3": "4.6.3",
+    "32.7.2": "4.6.2",
+    "32.7.1": "4.6.1",
+    "32.5.1": "4.5.1",
+    "32.4.3": "4.4",
 }
+_GENERATIONS = {"38": "7", "36": "6", "35": "5", "32": "4"}
 _RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _POWER_MODE = re.compile(r"NV Power Mode: *(\S+)")
 
@@ -54,10 +53,9 @@ def jetson(root: Path = Path("/"), ask: Callable[[list[str]], str] | None = None
 
 
 def jetpack_of(l4t: str) -> str | None:
-    """Give the JetPack version of a Jetson Linux release ("36.4.3" -> "6.2"), or its generation, or None."""
-    parts = l4t.split(".")
-    prefixes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    return next((_JETPACK_OF_L4T[prefix] for prefix in prefixes if prefix in _JETPACK_OF_L4T), None)
+    """Give the JetPack version of a Jetson Linux release ("36.4.3" -> "6.2"), else its generation ("6"), or None."""
+    listed = _JETPACK_OF_L4T.get(l4t.removesuffix(".0"))
+    return listed or _GENERATIONS.get(l4t.partition(".")[0])
 
 
 def _text(path: Path) -> str:
