@@ -263,11 +263,11 @@ def bench(
         _warn_of(engine)
     rows = []
     for row in results:
-        for label, key in (("engine", "latency_ms"), ("frame to mask", "frame_to_mask_ms")):
+        for label, key, rate in (("engine", "latency_ms", "engine_fps"), ("frame to mask", "frame_to_mask_ms", "fps")):
             figures = [f"{row[key][name]:.2f}" for name in ("min", "median", "p95", "p99")]
             name = Path(row["engine"]).name if key == "latency_ms" else ""
-            rows.append([name, label, *figures, f"{1000 / row[key]['median']:.1f}"])
-    text = console.table(["engine", "time (ms)", "min", "median", "p95", "p99", "fps"], rows)
+            rows.append([name, label, str(row["batch"]), *figures, f"{row[rate]:.1f}"])
+    text = console.table(["engine", "time (ms)", "batch", "min", "median", "p95", "p99", "fps"], rows)
     console.emit(results, as_json=json, text=text)
 
 

@@ -26,6 +26,8 @@ from edgefsa.errors import InputError, SourceError
 Frame = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
 
+# Indices of a uint8 mask: 0 to 254, and 255 for what is ignored.
+MAX_CLASSES = 255
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from edgefsa.errors import InputError
+from edgefsa.imaging import MAX_CLASSES
 
-MAX_CLASSES = 255
 _GOLDEN_RATIO = 0.618033988749895
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from edgefsa import __version__
 from edgefsa.artifacts import atomic_file
-from edgefsa.data.classes import MAX_CLASSES, class_set_for
+from edgefsa.data.classes import class_set_for
 from edgefsa.data.synthetic import render_scene
 from edgefsa.errors import ExportError, InputError
 from edgefsa.export.check import Agreement, Frames, check_export, module_logits
@@ -28,7 +28,7 @@ from edgefsa.export.graph import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MAS
 from edgefsa.export.metadata import is_model_name
 from edgefsa.export.names import rename, strip_provenance
 from edgefsa.export.trace import trace_logits
-from edgefsa.imaging import Frame, resize_frame
+from edgefsa.imaging import MAX_CLASSES, Frame, resize_frame
 
 OUTPUTS = (MASKS, LOGITS)
 _STEPS = 4  # trace and fold, check as it is, check inlined, write

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from edgefsa.data.classes import MAX_CLASSES
 from edgefsa.errors import GraphError
+from edgefsa.imaging import MAX_CLASSES
 
 METADATA_KEY = "edgefsa"
 FRAMES, MASKS, LOGITS = "frames", "masks", "logits"

@@ -25,7 +25,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """One engine's row: latencies are dicts of LatencyStats (ms); `layers` counts layers by what they run in."""
+    """One engine's row: latencies are dicts of LatencyStats (ms), `fps` is of frames to masks.
+
+    `layers` counts layers by what they run in.
+    """
 
     name: str
     target: str
@@ -35,6 +38,7 @@ class EngineFacts:
     layers: dict[str, int]
     latency_ms: dict[str, float]
     frame_to_mask_ms: dict[str, float]
+    fps: float
     accuracy: AccuracyReport | None
 
     @property
@@ -162,6 +166,7 @@ def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: Accur
         layers=dict(Counter(layer.precision for layer in session.layer_precisions())),
         latency_ms=row["latency_ms"],
         frame_to_mask_ms=row["frame_to_mask_ms"],
+        fps=row["fps"],
         accuracy=accuracy,
     )
 
@@ -177,5 +182,5 @@ def _row(engine: EngineFacts, baseline: float | None) -> list[str]:
         f"{engine.latency_ms['median']:.2f}",
         f"{engine.frame_to_mask_ms['median']:.2f}",
         f"{engine.frame_to_mask_ms['p95']:.2f}",
-        f"{1000 / engine.frame_to_mask_ms['median']:.1f}",
+        f"{engine.fps:.1f}",
     ]

@@ -13,13 +13,15 @@ import edgefsa
 
 PACKAGE = Path(edgefsa.__file__).parent
 BASE = {"errors", "artifacts", "imaging"}
-# Folder -> what else of edgefsa its files may import. `export.graph` and `export.editing` know ONNX files only.
+# These know ONNX files and no module.
+ONNX_READERS = {"export.graph", "export.editing", "export.metadata"}
+# Folder -> what else of edgefsa its files may import.
 ALLOWED = {
     "models": BASE,
     "data": BASE,
     "export": BASE | {"models", "data"},
-    "quantize": BASE | {"export.graph", "export.editing"},
-    "engines": BASE | {"export.graph", "quantize"},
+    "quantize": BASE | ONNX_READERS,
+    "engines": BASE | ONNX_READERS | {"quantize"},
     "segment": BASE | {"engines", "data"},
     "verify": BASE | {"engines", "segment", "data"},
     "deploy": BASE | {"engines", "segment", "verify", "data"},

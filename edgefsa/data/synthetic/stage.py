@@ -93,7 +93,7 @@ class Stage:
 
 def unit(vector: Points) -> Points:
     """Give the unit vector of that direction."""
-    return vector / np.linalg.norm(vector)
+    return np.asarray(vector / np.linalg.norm(vector))
 
 
 def cross(first: Points, second: Points) -> Points:

@@ -25,7 +25,9 @@ def facts(name: str, precision: str, median_ms: float, miou: float | None, weigh
     stats = {"min": median_ms - 1, "median": median_ms, "p95": median_ms + 1, "p99": median_ms + 2}
     per_class: dict[str, float | None] = {"sky": miou, "car & van": 0.4, "fence": None}
     accuracy = None if miou is None else AccuracyReport(miou, 0.9, per_class, 101)
-    return EngineFacts(name, "openvino", precision, (360, 480), weights, {"int8": 20, "f32": 3}, stats, stats, accuracy)
+    layers = {"int8": 20, "f32": 3}
+    fps = 1000 / stats["median"]
+    return EngineFacts(name, "openvino", precision, (360, 480), weights, layers, stats, stats, fps, accuracy)
 
 
 def report(*engines: EngineFacts) -> Report:
