@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from edgefsa.engines.precision import layer_counts, prove_precision
 from edgefsa.engines.session import write_golden, write_layers
 from edgefsa.engines.target import SOURCE_NAME, BuildJob, Target, TargetBuild
 from edgefsa.engines.targets import AUTO, choose_target, target_of
-from edgefsa.errors import InputError, PrecisionError, TargetError
+from edgefsa.errors import EdgeFsaError, InputError, PrecisionError, TargetError
 
 if TYPE_CHECKING:
     from edgefsa.quantize import Ranges
@@ -60,7 +61,8 @@ def build_engine(
     """Build `out_dir`/<model>-<target>-<precision>-<HxW> from an ONNX file that edgefsa exported.
 
     `precision` is fp32, fp16 or int8 (which needs `ranges`, or a function that measures them: it is called once
-    everything that can be refused at once has been checked); `skip` are name patterns of nodes that stay in float;
+    everything that can be refused at once has been checked). An fp16 build takes ranges too, and keeps what goes
+    beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float;
     `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. The directory appears whole, with its
     layers' precision proved and a golden output stored, or not at all.
 
@@ -69,8 +71,7 @@ def build_engine(
     from edgefsa.export.graph import load_graph, read_metadata
 
     begun = time.monotonic()
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
+    _check_settings(precision, ranges is not None, skip)
     source = load_graph(onnx_path)
     metadata = read_metadata(source, onnx_path)
     why = "asked for"
@@ -78,15 +79,34 @@ def build_engine(
         target, why = choose_target(precision)
     builder = _usable_builder(target, precision, compute_capabilities)
     engine = Path(out_dir) / engine_name(metadata, target, precision)
-    with atomic_directory(engine, overwrite=overwrite) as directory:
+    with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):
         _step(progress, 0)
         shutil.copyfile(onnx_path, directory / SOURCE_NAME)
         found = ranges() if callable(ranges) else ranges
         job = BuildJob(directory, source, metadata, precision, found, tuple(skip), tuple(compute_capabilities))
-        built = builder.build(job)
-        _step(progress, 1)
-        detail = _complete(directory, job, builder, built, progress)
+        detail = _fill(job, builder, progress)
     return BuildReport(engine, target, precision, detail, why, round(time.monotonic() - begun, 3))
+
+
+def _check_settings(precision: str, has_ranges: bool, skip: Collection[str]) -> None:
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
+    if has_ranges and precision == "fp32":
+        raise InputError("ranges are for int8 and fp16 builds, not fp32; leave them out")
+    if skip and precision != "int8":
+        raise InputError(f"skip ({', '.join(skip)}) is for int8 builds, not {precision}; leave it out")
+
+
+@contextlib.contextmanager
+def _named(directory: Path, engine: Path) -> Iterator[None]:
+    """Let errors name the engine's place to be, not the hidden folder that it is made in."""
+    try:
+        yield
+    except EdgeFsaError as error:
+        text = str(error).replace(str(directory), str(engine))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
 
 
 def _usable_builder(name: str, precision: str, compute_capabilities: Sequence[str]) -> Target:
@@ -107,10 +127,10 @@ def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
         progress(done, _STEPS)
 
 
-def _complete(
-    directory: Path, job: BuildJob, target: Target, built: TargetBuild, progress: Callable[[int, int], None] | None
-) -> str:
-    """Prove the precision, store layers and golden output, and write the manifest; gives the proof in words."""
+def _fill(job: BuildJob, target: Target, progress: Callable[[int, int], None] | None) -> str:
+    """Build, prove the precision, store layers, golden output and manifest; gives the proof in words."""
+    directory, built = job.directory, target.build(job)
+    _step(progress, 1)
     manifest = Manifest(
         model=job.metadata,
         target=target.name,

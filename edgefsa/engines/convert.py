@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.engines.target import BuildJob
-from edgefsa.errors import RangesError
+from edgefsa.errors import PrecisionError, RangesError
 
 if TYPE_CHECKING:
     import onnx
@@ -39,10 +39,28 @@ def int8_graph(job: BuildJob, activations: str) -> tuple[onnx.ModelProto, dict[s
 
 
 def half_graph(job: BuildJob) -> onnx.ModelProto:
-    """Convert the job's graph to float16 where that is safe."""
+    """Convert the job's graph to float16 where that is safe, by the job's ranges too where it has some."""
     from edgefsa.quantize import fp16_onnx
 
-    return fp16_onnx(job.source)
+    return fp16_onnx(job.source, job.ranges)
+
+
+def check_half(job: BuildJob) -> None:
+    """Raise PrecisionError where the job's ranges ask for float32 nodes in a float16 graph.
+
+    It is for runtimes that run a whole graph in one type. RangesError where the ranges belong to another model.
+    """
+    from edgefsa.quantize import wide_tensors
+
+    if job.ranges is None:
+        return
+    job.ranges.check(job.source)
+    wide = wide_tensors(job.ranges)
+    if wide:
+        raise PrecisionError(
+            f"float16 has no room for {', '.join(wide[:3])}{' and more' if len(wide) > 3 else ''} by their ranges, and "
+            "this target runs all layers in one type; choose another target, or build int8 or fp32"
+        )
 
 
 def write_graph(model: onnx.ModelProto, path: Path) -> None:

@@ -17,12 +17,12 @@ from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import Frames, Outputs, Session, first_line
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
 from edgefsa.errors import EngineError, TargetError
+from edgefsa.export.metadata import LOGITS
 
 if TYPE_CHECKING:
     import onnx
 
 ENGINE_NAME = "engine.onnx"
-LOGITS = "logits"
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
 _COMPUTE = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
@@ -47,7 +47,7 @@ class OnnxRuntimeTarget(Target):
 
     def unusable(self) -> str | None:
         """Give why engines of this target cannot run on this machine, or None where they can."""
-        return self.missing_package()
+        return self.package_fault()
 
     def unsuited(self, precision: str) -> str | None:
         """Give why `auto` should not pick it for `precision`, or None."""
@@ -116,7 +116,7 @@ class OnnxRuntimeSession(Session):
             raise self._not_open()
         try:
             (output,) = self._session.run(None, {self._input: frames})
-        except RuntimeError as error:
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
             raise EngineError(f"ONNX Runtime failed on {self.directory.name}: {first_line(error)}") from error
         result: Outputs = output
         return result

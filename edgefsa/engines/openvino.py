@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.convert import QUANTISED_NAME, int8_graph, write_graph
+from edgefsa.engines.convert import QUANTISED_NAME, check_half, int8_graph, write_graph
 from edgefsa.engines.precision import MULTIPLYING_KINDS, convolution_nodes, quantised_nodes
 from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, first_line
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
 from edgefsa.errors import BuildError, EngineError, OutputError, TargetError
+from edgefsa.export.metadata import LOGITS
 
 if TYPE_CHECKING:
     import onnx
 
 ENGINE_NAME = "engine.xml"
-LOGITS = "logits"
 _DEVICE = "CPU"
 # OpenVINO's name of a capability -> its inference precision and our word for it, the more exact type first.
 _HALF_TYPES = {"FP16": "f16", "BF16": "bf16"}
@@ -40,7 +40,7 @@ class OpenVinoTarget(Target):
 
     def unusable(self) -> str | None:
         """Give why engines of this target cannot run on this machine, or None where they can."""
-        return self.missing_package()
+        return self.package_fault()
 
     def unsuited(self, precision: str) -> str | None:
         """Give why `auto` should not pick it for `precision`, or None."""
@@ -59,6 +59,8 @@ class OpenVinoTarget(Target):
             write_graph(graph, job.directory / QUANTISED_NAME)
         elif job.precision == "fp16":
             compute = half_type() or "f32"
+            if compute == "f16":  # bf16 holds what float32 holds
+                check_half(job)
         graph = inline_functions(graph)
         join_codes(graph)
         _save_ir(graph, job.directory / ENGINE_NAME, half_weights=job.precision == "fp16")
@@ -172,7 +174,7 @@ def _with_only_output(model: Any, name: str) -> Any:
     for operation in model.get_ordered_ops():
         for output in operation.outputs():
             if name in output.get_names():
-                return openvino.Model([output], model.get_parameters(), "logits")
+                return openvino.Model([output], model.get_parameters(), LOGITS)
     raise TargetError(f"the engine has no tensor named {name}; export the model again with this edgefsa")
 
 

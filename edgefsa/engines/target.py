@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
@@ -55,6 +56,7 @@ class Target(ABC):
     """One runtime. Its package is imported only inside the methods, when they are called."""
 
     name: str
+    # As it is imported; pip knows it by the same name.
     package: str
     extra: str
     # How many parts of the runtime's version an engine is tied to.
@@ -92,8 +94,13 @@ class Target(ABC):
         except importlib.metadata.PackageNotFoundError:
             return ""
 
-    def missing_package(self) -> str | None:
-        """Give the reason "not installed" with its remedy, or None where the package is there."""
-        if self.version():
-            return None
-        return f"the package {self.package} is not installed; pip install 'edgefsa[{self.extra}]'"
+    def package_fault(self) -> str | None:
+        """Give why the runtime's package cannot be imported, with the remedy, or None where it can."""
+        if not self.version():
+            return f"the package {self.package} is not installed; pip install 'edgefsa[{self.extra}]'"
+        try:
+            importlib.import_module(self.package)
+        except Exception as error:  # a shared library that is missing or too old shows as any of several kinds
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            return f"the package {self.package} is installed and broken ({reason}); reinstall it"
+        return None

@@ -40,12 +40,13 @@ class TensorRtRtxTarget(Target):
 
     def unbuildable(self) -> str | None:
         """Give why it cannot build here; it needs its package, and no GPU."""
-        return self.missing_package()
+        return self.package_fault()
 
     def unusable(self) -> str | None:
         """Give why engines of this target cannot run on this machine, or None where they can."""
-        if self.missing_package() is not None:
-            return self.missing_package()
+        fault = self.package_fault()
+        if fault is not None:
+            return fault
         if not gpus():
             return "the driver shows no NVIDIA GPU (an engine can be built here, and run on a machine with an RTX GPU)"
         known = known_capabilities()

@@ -4,7 +4,7 @@ Reads ONNX files, never a module: needs onnx, onnxruntime and numpy, and no torc
 """
 
 from edgefsa.quantize.calibrate import ranges_from_calibration
-from edgefsa.quantize.half import fp16_onnx
+from edgefsa.quantize.half import fp16_onnx, wide_tensors
 from edgefsa.quantize.histogram import METHODS
 from edgefsa.quantize.qdq import QuantizationSummary, int8_onnx
 from edgefsa.quantize.ranges import Ranges
@@ -19,4 +19,5 @@ __all__ = [
     "int8_onnx",
     "ranges_from_calibration",
     "read_recipe",
+    "wide_tensors",
 ]

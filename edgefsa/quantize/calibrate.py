@@ -20,6 +20,7 @@ from edgefsa.quantize.placement import place
 from edgefsa.quantize.ranges import Ranges
 
 Batch = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 def ranges_from_calibration(
@@ -50,9 +51,7 @@ def ranges_from_calibration(
     for batch, used in _batches(islice(frames, max_frames), (height, width), int(metadata["batch"])):
         digest.update(batch[:used].tobytes())
         for name, value in zip(tensors, session.run(tensors, {FRAMES: batch}), strict=True):
-            if not np.isfinite(value).all():
-                raise RangesError(f"{name} is not finite on frame {done + 1}; the weights of {onnx_path} are broken")
-            histograms[name].add(value[:used])
+            histograms[name].add(_finite(value[:used], name, done + 1, onnx_path))
         done += used
         if progress is not None:
             progress(done, max(max_frames, done))
@@ -72,6 +71,12 @@ def calibrated_tensors(model: onnx.ModelProto) -> list[str]:
     wanted = {*place(model).tensors, *place(model, integer_outputs=True).tensors}
     made = [*(item.name for item in model.graph.input), *(name for node in model.graph.node for name in node.output)]
     return [name for name in made if name in wanted]
+
+
+def _finite(value: Floats, tensor: str, frame: int, onnx_path: str | Path) -> Floats:
+    if not np.isfinite(value).all():
+        raise RangesError(f"{tensor} is not finite on frame {frame}; the weights of {onnx_path} are broken")
+    return value
 
 
 def _session(model: onnx.ModelProto, tensors: list[str]) -> Any:

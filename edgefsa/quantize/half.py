@@ -1,7 +1,7 @@
 """Sixteen-bit floats in the ONNX file itself, as strongly typed networks need them.
 
-Norms, frequency operators, softmax, the classifier and the normalisation of the frames stay in float32; the
-graph's inputs and outputs keep their types.
+Norms, frequency operators, softmax, the classifier, the normalisation of the frames and what float16 cannot hold
+stay in float32; the graph's inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from edgefsa.errors import GraphError
 from edgefsa.export.editing import GraphEditor
 from edgefsa.export.graph import FRAMES, LOGITS
 from edgefsa.quantize.placement import MULTIPLYING, reason_for_precision
@@ -17,13 +18,14 @@ from edgefsa.quantize.ranges import Ranges
 
 # An activation this large leaves float16 only three bits before it overflows at 65504.
 LARGEST_AMAX = 8192.0
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def fp16_onnx(model: onnx.ModelProto, ranges: Ranges | None = None) -> onnx.ModelProto:
     """Give `model` with float16 weights and activations where that is safe; `model` stays as it is.
 
-    With `ranges` (of the same network) nodes that read or make a tensor above 8192 stay in float32 as well.
-    Raises RangesError where the ranges are of another network.
+    A node with a stored value beyond 65504 stays in float32, and with `ranges` (of the same network) one that reads
+    or makes a tensor above 8192 as well. Raises RangesError where the ranges are of another network.
     """
     if ranges is not None:
         ranges.check(model)
@@ -31,7 +33,7 @@ def fp16_onnx(model: onnx.ModelProto, ranges: Ranges | None = None) -> onnx.Mode
     half.CopyFrom(model)
     editor = GraphEditor(half)
     types = _types(model)
-    wide = {name for name, item in (ranges.tensors if ranges else {}).items() if item["amax"] > LARGEST_AMAX}
+    wide = set(wide_tensors(ranges)) if ranges is not None else set()
     chosen = {node.name for node in _half_nodes(editor, types, wide)}
     _convert(editor, types, chosen)
     editor.drop_unused_tensors()
@@ -39,6 +41,11 @@ def fp16_onnx(model: onnx.ModelProto, ranges: Ranges | None = None) -> onnx.Mode
     del half.graph.value_info[:]
     half.graph.value_info.extend(item for item in model.graph.value_info if item.name == LOGITS)
     return half
+
+
+def wide_tensors(ranges: Ranges) -> list[str]:
+    """Name the tensors that are too large for float16 by their ranges."""
+    return [name for name, item in ranges.tensors.items() if item["amax"] > LARGEST_AMAX]
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:
@@ -59,9 +66,14 @@ def _half_nodes(editor: GraphEditor, types: dict[str, int], wide: set[str]) -> l
             continue
         is_float = node.output and types.get(node.output[0]) == TensorProto.FLOAT
         plain = node.op_type != "Cast" and reason_for_precision(node) is None and LOGITS not in node.output
-        if is_float and plain and not wide.intersection([*node.input, *node.output]):
+        if is_float and plain and _fits(editor, node) and not wide.intersection([*node.input, *node.output]):
             chosen.append(node)
     return chosen
+
+
+def _fits(editor: GraphEditor, node: onnx.NodeProto) -> bool:
+    stored = [editor.array(name) for name in node.input if editor.is_stored(name)]
+    return all(float(np.abs(array).max(initial=0)) <= _LARGEST_HALF for array in stored if array.dtype == np.float32)
 
 
 def _convert(editor: GraphEditor, types: dict[str, int], chosen: set[str]) -> None:
@@ -82,7 +94,7 @@ def _convert(editor: GraphEditor, types: dict[str, int], chosen: set[str]) -> No
             halved.update(name for name in node.output if types.get(name) == TensorProto.FLOAT)
     for item in editor.graph.output:
         if item.name in halved:
-            raise AssertionError(f"{item.name} would leave the graph in float16")
+            raise GraphError(f"the output {item.name} would become float16; export the model again for an fp16 build")
     editor.set_nodes(nodes)
 
 
@@ -94,8 +106,7 @@ def _data_inputs(node: onnx.NodeProto) -> list[int]:
 
 
 def _stored_half(editor: GraphEditor, name: str) -> str:
-    largest = float(np.finfo(np.float16).max)
-    return editor.store(f"{name}.fp16", np.clip(editor.array(name), -largest, largest).astype(np.float16))
+    return editor.store(f"{name}.fp16", editor.array(name).astype(np.float16))
 
 
 def _cast(nodes: list[onnx.NodeProto], name: str, wanted: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -116,3 +117,21 @@ def test_a_machine_without_any_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all("pip install" in target["why_not"] for target in facts["targets"].values())
     assert facts["auto"]["int8"]["target"] is None
     assert device.cpu().name in doctor_text(facts)
+
+
+def test_a_runtime_that_is_installed_and_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shared library is missing: the doctor says so, and `auto` takes the next."""
+    real = importlib.import_module
+
+    def without_openvino(name: str, package: str | None = None) -> object:
+        if name == "openvino":
+            raise ImportError("libopenvino.so: cannot open shared object file\nmore of it")
+        return real(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", without_openvino)
+    facts = doctor()
+    assert not facts["targets"]["openvino"]["runs"] and not facts["targets"]["openvino"]["builds"]
+    reason = facts["targets"]["openvino"]["why_not"]
+    assert "libopenvino.so: cannot open shared object file" in reason and "\n" not in reason
+    if facts["targets"]["onnxruntime"]["runs"] and not facts["targets"]["tensorrt-rtx"]["runs"]:
+        assert facts["auto"]["int8"]["target"] == "onnxruntime"

@@ -18,6 +18,7 @@ from edgefsa.engines import build_engine, open_engine
 from edgefsa.engines.openvino import half_type
 from edgefsa.errors import (
     BuildError,
+    EngineError,
     GraphError,
     InputError,
     OutputError,
@@ -75,6 +76,8 @@ def test_auto_says_what_it_picked_and_why_not_the_others(build: Build) -> None:
         ({"precision": "int8", "ranges": None}, RangesError, "edgefsa calibrate"),
         ({"compute_capabilities": ("8.6",)}, InputError, "openvino"),
         ({"precision": "int8", "skip": ("stem", "body")}, PrecisionError, "--skip"),
+        ({"ranges": tiny.tiny_ranges()}, InputError, "not fp32"),
+        ({"skip": ("stem",)}, InputError, "stem.* int8 builds"),
     ],
 )
 def test_what_cannot_be_built(
@@ -92,6 +95,27 @@ def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match=r"m\.onnx"):
         build_engine(path, tmp_path / "engines", target="openvino")
     assert engines_in(tmp_path / "engines") == []
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", ".hidden"])
+def test_a_graph_cannot_choose_where_its_engine_goes(onnx_path: Path, tmp_path: Path, name: str) -> None:
+    onnx.save(tiny.tiny_graph(model=name), onnx_path)
+    with pytest.raises(GraphError, match="metadata with model"):
+        build_engine(onnx_path, tmp_path / "a" / "engines", target="openvino")
+    assert engines_in(tmp_path) == [onnx_path.name]
+
+
+def test_errors_name_the_engine_and_not_the_folder_it_is_made_in(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(graph: onnx.ModelProto, path: Path) -> None:
+        path.write_bytes(graph.SerializeToString()[:99])
+
+    monkeypatch.setattr("edgefsa.engines.onnxruntime.write_graph", cut_short)
+    with pytest.raises(EngineError, match="ONNX Runtime cannot load") as caught:
+        build("fp32", "onnxruntime")
+    assert ".partial" not in str(caught.value)
+    assert str(tmp_path / "engines" / "tiny-onnxruntime-fp32-32x48" / "engine.onnx") in str(caught.value)
 
 
 def test_layers_that_stay_in_float_fail_the_build_by_name(

@@ -161,3 +161,18 @@ print(json.dumps([sorted({{"torch", "onnx", "onnxscript"}} & set(sys.modules)), 
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(result.stdout) == [[], [1, 32, 48], True]
+
+
+def test_what_onnx_runtime_raises_on_a_run_is_an_engine_error(
+    build: Build, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+
+    class Failing:
+        def run(self, *_: object) -> None:
+            raise Fail("out of luck")
+
+    with open_engine(build("fp32", "onnxruntime").engine) as session:
+        monkeypatch.setattr(session, "_session", Failing())
+        with pytest.raises(EngineError, match=r"failed on tiny-onnxruntime-fp32-32x48: .*out of luck"):
+            session.run(frames)

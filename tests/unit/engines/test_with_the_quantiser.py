@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines import TARGETS, build_engine, open_engine
-from edgefsa.quantize import ranges_from_calibration
+from edgefsa.engines.convert import check_half, half_graph
+from edgefsa.engines.target import BuildJob
+from edgefsa.errors import PrecisionError, RangesError
+from edgefsa.export.graph import load_graph, read_metadata, weights_hash
+from edgefsa.quantize import Ranges, ranges_from_calibration
 
 from . import tiny
 
@@ -29,3 +35,31 @@ def test_ranges_to_int8_engine(onnx_path: Path, tmp_path: Path, target: str) -> 
     if TARGETS[target].unusable() is None:
         with open_engine(report.engine) as session:
             assert (session.run(frames[:1]) == tiny.reference_masks(frames[:1])).mean() > 0.95
+
+
+@pytest.fixture
+def half_job(onnx_path: Path, tmp_path: Path) -> BuildJob:
+    """An fp16 job whose ranges hold one tensor that float16 has no room for."""
+    source = load_graph(onnx_path)
+    tensors = {"image": {"amax": 3.0}, "stem_relu": {"amax": 4.0}, "body_relu": {"amax": 30_000.0}}
+    ranges = Ranges("tiny", weights_hash(source), "minmax", {"name": "made up"}, tensors)
+    return BuildJob(tmp_path, source, read_metadata(source), "fp16", ranges)
+
+
+def test_an_fp16_graph_keeps_in_float32_what_its_ranges_ask_for(half_job: BuildJob) -> None:
+    types = {item.name: numpy_helper.to_array(item).dtype for item in half_graph(half_job).graph.initializer}
+    assert types["stem.weight.fp16"] == types["body.weight.fp16"] == np.float16
+    graph = onnx.shape_inference.infer_shapes(half_graph(half_job), strict_mode=True).graph
+    kinds = {item.name: item.type.tensor_type.elem_type for item in graph.value_info}
+    assert kinds["body_out"] == onnx.TensorProto.FLOAT16 and kinds["body_relu"] == onnx.TensorProto.FLOAT
+
+
+def test_a_target_of_one_type_refuses_such_ranges(half_job: BuildJob) -> None:
+    with pytest.raises(PrecisionError, match="no room for body_relu by their ranges"):
+        check_half(half_job)
+    assert half_job.ranges is not None
+    half_job.ranges.tensors["body_relu"]["amax"] = 8000.0
+    check_half(half_job)
+    half_job.ranges.model_sha256 = "0" * 64
+    with pytest.raises(RangesError, match="calibrate this one"):
+        check_half(half_job)

@@ -175,7 +175,7 @@ def _dequantize(tensor: str, output: str = "") -> onnx.NodeProto:
     return helper.make_node("DequantizeLinear", inputs, [output or f"{tensor}_dq"], f"{tensor}_dq")
 
 
-def tiny_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+def tiny_fp16(model: onnx.ModelProto, ranges: TinyRanges | None = None) -> onnx.ModelProto:
     """Stem and body in float16, the rest in float32."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     graph = model.graph

@@ -65,14 +65,17 @@ def test_ranges_of_another_model_are_refused(network: onnx.ModelProto):
         fp16_onnx(network, ranges)
 
 
-def test_a_weight_beyond_float16_is_clipped_not_infinite(network: onnx.ModelProto):
+@pytest.mark.parametrize(("value", "kept"), [(65504.0, np.float16), (65505.0, np.float32), (-1e6, np.float32)])
+def test_a_node_with_a_weight_beyond_float16_stays_in_float32(network: onnx.ModelProto, value: float, kept: type):
     weight = next(item for item in network.graph.initializer if item.name == "a1_w")
     array = numpy_helper.to_array(weight).copy()
-    array[0, 0, 0, 0] = 1e6
+    array[0, 0, 0, 0] = value
     weight.CopyFrom(numpy_helper.from_array(array, "a1_w"))
     half = fp16_onnx(network)
-    stored = next(numpy_helper.to_array(item) for item in half.graph.initializer if item.name == "a1_w.fp16")
-    assert stored[0, 0, 0, 0] == np.finfo(np.float16).max
+    stored = {item.name: numpy_helper.to_array(item) for item in half.graph.initializer}
+    made = stored["a1_w.fp16" if kept is np.float16 else "a1_w"]
+    assert made.dtype == kept and made[0, 0, 0, 0] == np.float32(value)
+    assert stored["a2_w.fp16"].dtype == np.float16
 
 
 def test_the_source_stays_as_it_is(network: onnx.ModelProto):
