@@ -18,6 +18,7 @@ from edgefsa.export.check import check_export, module_logits
 from edgefsa.export.graph import write_metadata
 from edgefsa.models import ModelConfig, create_model
 from edgefsa.models.frequency import FrequencySelfAttention, SpectralMask
+from edgefsa.quantize import Ranges
 
 SIZE_HW = (64, 96)
 
@@ -141,6 +142,12 @@ def test_logits_of_a_batch_of_another_size(edge: nn.Module, edge_onnx: Path, fra
     np.testing.assert_allclose(run(model, frames), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     assert report.batch == 2 and report.checks["inlined"].relative_l2 < 1e-5
     assert weights_hash(model) == weights_hash(load_graph(edge_onnx))
+
+
+def test_the_shipped_ranges_are_of_the_shipped_network(edge_onnx: Path):
+    ranges = Ranges.read(Path(__file__).parents[3] / "calibration" / "fsanet-edge.json")
+    ranges.check(load_graph(edge_onnx))
+    assert ":/" not in ranges.data["name"]
 
 
 HEAD_TENSORS = ("query_weight", "key_weight", "value_weight", "value_bias", "out_weight", "shift")
