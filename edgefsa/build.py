@@ -17,6 +17,7 @@ import numpy as np
 
 from edgefsa import console
 from edgefsa.console import Progress
+from edgefsa.data.classes import ClassSet, class_set_from_file
 from edgefsa.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class ModelRequest:
     """Which network, with which weights, in which shape; None takes the model's default.
 
     `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
-    so they must be given as the checkpoint was trained.
+    so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
     """
 
     name: str | None = None
@@ -44,6 +45,11 @@ class ModelRequest:
     batch: int = 1
     outputs: str = "masks"
     options: dict[str, Any] = field(default_factory=dict)
+    classes: Path | None = None
+
+    def class_set(self) -> ClassSet | None:
+        """Give the classes that the file `classes` names, or None where there is none."""
+        return None if self.classes is None else class_set_from_file(self.classes)
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,9 @@ def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]
     from edgefsa.models import create_model, load_checkpoint, load_default_weights
 
     options = dict(request.options)
-    if request.num_classes is not None:
-        options["num_classes"] = request.num_classes
+    named = request.class_set()
+    if request.num_classes is not None or named is not None:
+        options["num_classes"] = request.num_classes or len(named.names if named else ())
     model = create_model(request.name or "fsanet-edge", **options)
     if request.checkpoint is None:
         weights = dict(load_default_weights(model))
@@ -109,6 +116,7 @@ def export_model(
         batch=request.batch,
         outputs=request.outputs,
         weights=weights,
+        classes=request.class_set(),
         progress=progress,
     )
     return {"onnx": str(output), **report.as_dict(), "weights": weights}

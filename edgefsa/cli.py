@@ -33,6 +33,7 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", help="NAME=VALUE for the model, for instance recurrence=2 or form=ccnet; repeatable."),
 ]
+Classes = Annotated[Path | None, typer.Option(help="A file of class names, one a line in the order of their indices.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="A .safetensors, .pth or .pt file of weights.")]
 
 
@@ -89,6 +90,7 @@ def export(
     num_classes: Annotated[int | None, typer.Option(min=2, max=255)] = None,
     batch: Annotated[int, typer.Option(min=1)] = 1,
     option: Options = None,
+    classes: Classes = None,
     outputs: Annotated[str, typer.Option(help="masks or logits.")] = "masks",
     json: JsonFlag = False,
 ) -> None:
@@ -99,7 +101,9 @@ def export(
     from edgefsa.build import ModelRequest, export_model
 
     options = console.options_from_text(option or ())
-    request = ModelRequest(model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options)
+    request = ModelRequest(
+        model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options, classes
+    )
     with console.progress("exporting") as progress:
         result = export_model(request, output, say=console.message, progress=progress)
     console.warn_if_random(result["weights"])
@@ -157,6 +161,7 @@ def build(
     num_classes: Annotated[int | None, typer.Option(min=2, max=255)] = None,
     batch: Annotated[int, typer.Option(min=1)] = 1,
     option: Options = None,
+    classes: Classes = None,
     outputs: Annotated[str, typer.Option(help="masks or logits.")] = "masks",
     skip: Annotated[list[str] | None, typer.Option(help="Node name pattern to leave in float; repeatable.")] = None,
     compute_capability: Annotated[
@@ -171,10 +176,12 @@ def build(
     """
     from edgefsa.build import BuildRequest, ModelRequest, build_from_request
 
-    options = console.options_from_text(option or ())
+    options, size_hw = console.options_from_text(option or ()), console.size_from_text(size)
     request = BuildRequest(
         source=source,
-        model=ModelRequest(model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options),
+        model=ModelRequest(
+            model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options, classes
+        ),
         precision=precision,
         target=target,
         output=output,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import colorsys
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgefsa.errors import InputError
+from edgefsa.errors import DataError, InputError
 from edgefsa.imaging import MAX_CLASSES
 
 _GOLDEN_RATIO = 0.618033988749895
@@ -150,3 +151,22 @@ def _generated_rgb(index: int) -> tuple[int, int, int]:
     hue = (index * _GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85 - 0.2 * (index % 3), 0.95 - 0.2 * (index // 3 % 3))
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def class_set_from_file(path: str | Path) -> ClassSet:
+    """Read class names, one a line in the order of their indices; known lists get their own palette.
+
+    Raises DataError where the file cannot be read, is empty, or names a class twice.
+    """
+    path = Path(path)
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({error}); write one class name a line") from error
+    for known in CLASS_SETS.values():
+        if names == known.names:
+            return known
+    try:
+        return class_set_of(path.parent.name, names)
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from error

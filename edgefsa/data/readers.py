@@ -13,7 +13,7 @@ from typing import Protocol, overload
 import numpy as np
 
 from edgefsa.artifacts import sha256_of_file
-from edgefsa.data.classes import CAMVID, CITYSCAPES, CLASS_SETS, ClassSet, class_set_of
+from edgefsa.data.classes import CAMVID, CITYSCAPES, ClassSet, class_set_from_file
 from edgefsa.errors import DataError, InputError, SourceError
 from edgefsa.imaging import IMAGE_SUFFIXES, Frame, Mask, read_image, read_label
 
@@ -270,19 +270,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _folder_classes(path: Path) -> ClassSet:
-    if not path.is_file():
-        return CAMVID
-    try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({error}); write one class name a line") from error
-    for known in CLASS_SETS.values():
-        if names == known.names:
-            return known
-    try:
-        return class_set_of(path.parent.name, names)
-    except InputError as error:
-        raise DataError(f"{path}: {error}") from error
+    return class_set_from_file(path) if path.is_file() else CAMVID
 
 
 _READERS: dict[str, Callable[[Path, str], tuple[ClassSet, list[_FileEntry]]]] = {

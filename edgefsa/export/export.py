@@ -16,7 +16,7 @@ from torch import nn
 
 from edgefsa import __version__
 from edgefsa.artifacts import atomic_file
-from edgefsa.data.classes import class_set_for
+from edgefsa.data.classes import ClassSet, class_set_for
 from edgefsa.data.synthetic import render_scene
 from edgefsa.errors import ExportError, InputError
 from edgefsa.export.check import Agreement, Frames, check_export, module_logits
@@ -62,13 +62,15 @@ def onnx_from_model(
     batch: int = 1,
     outputs: str = MASKS,
     weights: Mapping[str, Any] | None = None,
+    classes: ClassSet | None = None,
     frame: Frame | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
     """Write `model` as ONNX: input `frames` uint8 [N, H, W, 3] BGR, output `masks` uint8 [N, H, W].
 
     With outputs="logits" the output is `logits`, float32 [N, K, h, w] at the network's own stride. `weights`
-    says what the weights are ({"kind", "source", "sha256"}). `frame` (BGR, any size) checks the result against
+    says what the weights are ({"kind", "source", "sha256"}), `classes` what the indices mean (by default CamVid for
+    11, Cityscapes for 19, else generated names). `frame` (BGR, any size) checks the result against
     the module in ONNX Runtime, as it is and with functions inlined; a synthetic street scene where it is None.
     `progress` is told (done, total) steps. The file appears only once it has passed. Raises InputError for a size,
     a batch or an output that the model cannot have, and ExportError where the model cannot be exported or the graph
@@ -80,7 +82,7 @@ def onnx_from_model(
     _check_request(config, size_hw, batch, outputs)
     _step(progress, 0)
     exported = build_graph(model, size_hw, batch, outputs)
-    write_metadata(exported, _metadata(config, size_hw, batch, outputs, weights))
+    write_metadata(exported, _metadata(config, size_hw, batch, outputs, weights, classes))
     onnx.checker.check_model(exported, full_check=True)
     _step(progress, 1)
     frames = _check_frames(frame, size_hw, batch)
@@ -185,9 +187,16 @@ def _check_request(config: Any, size_hw: tuple[int, int], batch: int, outputs: s
 
 
 def _metadata(
-    config: Any, size_hw: tuple[int, int], batch: int, outputs: str, weights: Mapping[str, Any] | None
+    config: Any,
+    size_hw: tuple[int, int],
+    batch: int,
+    outputs: str,
+    weights: Mapping[str, Any] | None,
+    classes: ClassSet | None,
 ) -> dict[str, Any]:
-    classes = class_set_for(config.num_classes)
+    classes = classes or class_set_for(config.num_classes)
+    if len(classes.names) != config.num_classes:
+        raise InputError(f"{len(classes.names)} class names for {config.num_classes} classes; give one for each")
     return {
         "model": config.name,
         "options": config.options,

@@ -164,6 +164,16 @@ def test_a_checkpoint_of_the_authors_gives_their_outputs(
     assert golden.relative_l2(logits, golden.outputs(shared_dir / "golden", case)[0]) <= 1e-4
 
 
+def test_own_class_names_travel_with_the_engine(run: Run, tmp_path: Path) -> None:
+    names = tmp_path / "classes.txt"
+    names.write_text("floor\nwall\nshelf\n")
+    arguments = ("build", "fsanet-edge", "--classes", names, "--size", "128x160", "--precision", "fp32")
+    engine = run(*arguments, "--target", "openvino", "-o", tmp_path, "--json").json["engine"]
+    assert run("inspect", engine, "--json").json["manifest"]["model"]["classes"] == ["floor", "wall", "shelf"]
+    message = run("build", "fsanet-edge", "--classes", names, "--num-classes", 4, "-o", tmp_path).error()
+    assert "3" in message and "4" in message
+
+
 def test_a_report_tells_every_engine(run: Run, built: Path, tmp_path: Path) -> None:
     outcome = run("report", built, "--data", "synthetic", "--limit", 2, "-o", tmp_path / "report", "--json")
     (row,) = outcome.json["engines"]
