@@ -74,9 +74,7 @@ def build_engine(
     _check_settings(precision, ranges is not None, skip)
     source = load_graph(onnx_path)
     metadata = read_metadata(source, onnx_path)
-    why = "asked for"
-    if target == AUTO:
-        target, why = choose_target(precision)
+    target, why = choose_target(precision) if target == AUTO else (target, "asked for")
     builder = _usable_builder(target, precision, compute_capabilities)
     engine = Path(out_dir) / engine_name(metadata, target, precision)
     with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):

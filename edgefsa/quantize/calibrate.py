@@ -44,11 +44,9 @@ def ranges_from_calibration(
     model = load_graph(onnx_path)
     metadata = read_metadata(model, onnx_path)
     tensors = calibrated_tensors(model)
-    session = _session(model, tensors)
-    histograms = {name: Histogram() for name in tensors}
-    height, width = metadata["size_hw"]
+    session, histograms = _session(model, tensors), {name: Histogram() for name in tensors}
     digest, done = hashlib.sha256(), 0
-    for batch, used in _batches(islice(frames, max_frames), (height, width), int(metadata["batch"])):
+    for batch, used in _batches(islice(frames, max_frames), tuple(metadata["size_hw"]), metadata["batch"]):
         digest.update(batch[:used].tobytes())
         for name, value in zip(tensors, session.run(tensors, {FRAMES: batch}), strict=True):
             histograms[name].add(_finite(value[:used], name, done + 1, onnx_path))
