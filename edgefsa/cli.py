@@ -179,9 +179,7 @@ def build(
     options, size_hw = console.options_from_text(option or ()), console.size_from_text(size)
     request = BuildRequest(
         source=source,
-        model=ModelRequest(
-            model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options, classes
-        ),
+        model=ModelRequest(model, checkpoint, num_classes, size_hw, batch, outputs, options, classes),
         precision=precision,
         target=target,
         output=output,
