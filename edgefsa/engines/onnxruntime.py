@@ -132,6 +132,8 @@ def load_session(model: str | bytes, provider: str, threads: int | None = None, 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Threads that spin between frames would take cores from whatever else runs on the device.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if optimised is not None:
