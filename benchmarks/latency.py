@@ -45,7 +45,7 @@ def measure_model(model: str, rounds: int, scratch: Path) -> list[dict[str, obje
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=["fsanet-edge", "fsanet-r18", "spanet-s"])
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
