@@ -25,7 +25,7 @@ def save(name: str, command: str, rows: Any) -> None:
     """Write results/NAME.json: the rows, the command that makes them, the machine and the date."""
     machine = {**machine_description(), "cpu_features": list(cpu().features)}
     record = {"command": command, "date": datetime.date.today().isoformat(), "machine": machine, "rows": rows}
-    print(f"wrote {write_json(RESULTS / f'{name}.json', record).relative_to(Path.cwd())}", file=sys.stderr)
+    print(f"wrote {write_json(RESULTS / f'{name}.json', record)}", file=sys.stderr)
 
 
 def build(model: str, precision: str, target: str, output: Path, **options: Any) -> Path:
