@@ -5,7 +5,7 @@ Paper: Zhang et al., "FsaNet: Frequency Self-attention for Semantic Segmentation
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,13 @@ from edgefsa.models.bases import Basis, shortest_k
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.formulas import Mode
 from edgefsa.models.frequency import Form, FrequencySelfAttention
+from edgefsa.models.nonlocal_attention import NonLocalAttention
 from edgefsa.models.options import check_choice, check_whole
 from edgefsa.models.resnet import BasicBlock, CcnetTrunk, ConvModule, V1cTrunk, conv_norm_relu, residual_stage
 
 Logits = Tensor | tuple[Tensor, Tensor]
+Attention = Literal["frequency", "nonlocal", "none"]
+EDGE_WIDTH = 96  # channels of fsanet-edge's attention
 
 
 class CcnetHead(nn.Module):
@@ -130,13 +133,13 @@ class MmsegFsaNet(nn.Module):
 
 
 class EdgeFsaNet(nn.Module):
-    """`fsanet-edge`: a narrow ResNet-18 at stride 16 with the attention, and a skip from stride 8.
+    """`fsanet-edge`: a narrow ResNet-18 at stride 16 with the attention, and skips from strides 8 and 4.
 
-    `forward`: float [N, 3, H, W], normalised RGB, sides multiples of 8, to logits [N, K, H / 8, W / 8]; while
+    `forward`: float [N, 3, H, W], normalised RGB, sides multiples of 8, to logits [N, K, H / 4, W / 4]; while
     training (logits, auxiliary logits at stride 16).
     """
 
-    def __init__(self, config: ModelConfig, attention: dict[str, Any]) -> None:
+    def __init__(self, config: ModelConfig, attention: nn.Module) -> None:
         super().__init__()
         self.config = config
         self.stem = nn.Sequential(*conv_norm_relu(3, 32, stride=2), *conv_norm_relu(32, 32, stride=2))
@@ -144,23 +147,30 @@ class EdgeFsaNet(nn.Module):
         self.layer2 = residual_stage(BasicBlock, 32, 64, 2, 2, 1, 1)
         self.layer3 = residual_stage(BasicBlock, 64, 128, 2, 2, 1, 1)
         self.layer4 = residual_stage(BasicBlock, 128, 192, 2, 1, 2, 2)
-        self.reduce = nn.Sequential(*conv_norm_relu(192, 96))
-        self.attention = FrequencySelfAttention(96, **attention)
-        self.fuse = nn.Sequential(*conv_norm_relu(96 + 64, 96), nn.Dropout2d(0.1))
-        self.classifier = nn.Conv2d(96, config.num_classes, 1)
+        self.reduce = nn.Sequential(*conv_norm_relu(192, EDGE_WIDTH))
+        self.attention = attention
+        self.fuse = nn.Sequential(*conv_norm_relu(EDGE_WIDTH + 64, EDGE_WIDTH), nn.Dropout2d(0.1))
+        self.narrow = nn.Sequential(*conv_norm_relu(EDGE_WIDTH, 48, kernel=1))
+        self.refine = nn.Sequential(*conv_norm_relu(48 + 32, 64))
+        self.classifier = nn.Conv2d(64, config.num_classes, 1)
         self.auxiliary_head = nn.Sequential(
             *conv_norm_relu(128, 64), nn.Dropout2d(0.1), nn.Conv2d(64, config.num_classes, 1)
         )
 
     def forward(self, x: Tensor) -> Logits:
-        """Give logits at stride 8; while training, with the auxiliary logits at stride 16."""
+        """Give logits at stride 4; while training, with the auxiliary logits at stride 16."""
         self.config.check_input(x)
-        skip = self.layer2(self.layer1(self.stem(x)))
+        fine = self.layer1(self.stem(x))
+        skip = self.layer2(fine)
         third = self.layer3(skip)
         context = self.attention(self.reduce(self.layer4(third)))
-        context = F.interpolate(context, size=skip.shape[2:], mode="bilinear", align_corners=False)
-        logits: Tensor = self.classifier(self.fuse(torch.cat([context, skip], 1)))
+        fused = self.narrow(self.fuse(torch.cat([_grown_to(skip, context), skip], 1)))
+        logits: Tensor = self.classifier(self.refine(torch.cat([_grown_to(fine, fused), fine], 1)))
         return (logits, self.auxiliary_head(third)) if self.training else logits
+
+
+def _grown_to(target: Tensor, x: Tensor) -> Tensor:
+    return F.interpolate(x, size=target.shape[2:], mode="bilinear", align_corners=False)
 
 
 def fsanet_resnet(
@@ -195,15 +205,27 @@ def fsanet_edge(
     name: str,
     *,
     num_classes: int = 11,
+    attention: Attention = "frequency",
     k: int | tuple[int, ...] | list[int] = 8,
     mode: Mode = "dot_product",
     recurrence: int = 1,
     basis: Basis = "orthonormal",
 ) -> nn.Module:
-    """Build `fsanet-edge`; the options are those of `FrequencySelfAttention` in its ccnet form."""
+    """Build `fsanet-edge`.
+
+    `attention="nonlocal"` has the full block among all pixels in place of the frequency one and "none" no block,
+    for comparisons. The other options are those of `FrequencySelfAttention` in its ccnet form; those that the
+    chosen block lacks are not used.
+    """
     check_whole("num_classes", num_classes, 1, MAX_CLASSES)
-    attention: dict[str, Any] = {"k": shortest_k(k), "mode": mode, "recurrence": recurrence, "basis": basis}
-    config = ModelConfig(
-        name, "fsanet", num_classes, size_multiple=8, options={"num_classes": num_classes, **attention}
-    )
-    return EdgeFsaNet(config, attention)
+    check_choice("attention", attention, ("frequency", "nonlocal", "none"))
+    block: nn.Module
+    if attention == "frequency":
+        block = FrequencySelfAttention(EDGE_WIDTH, k=k, mode=mode, recurrence=recurrence, basis=basis)
+    elif attention == "nonlocal":
+        block = NonLocalAttention(EDGE_WIDTH, mode=mode, recurrence=recurrence)
+    else:
+        block = nn.Identity()
+    options: dict[str, Any] = {"num_classes": num_classes, "attention": attention, "k": shortest_k(k)}
+    options |= {"mode": mode, "recurrence": recurrence, "basis": basis}
+    return EdgeFsaNet(ModelConfig(name, "fsanet", num_classes, size_multiple=8, options=options), block)

@@ -12,6 +12,7 @@ from torch import nn
 from edgefsa.errors import InputError
 from edgefsa.models.fsanet import fsanet_edge, fsanet_resnet
 from edgefsa.models.spanet import VARIANTS, spanet
+from edgefsa.models.spanet_edge import spanet_edge
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fsanet-edge": fsanet_edge,
@@ -19,6 +20,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fsanet-r34": partial(fsanet_resnet, depth=34),
     "fsanet-r50": partial(fsanet_resnet, depth=50),
     "fsanet-r101": partial(fsanet_resnet, depth=101),
+    "spanet-edge": spanet_edge,
     **{f"spanet-{variant}": partial(spanet, variant=variant) for variant in VARIANTS},
 }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from edgefsa.artifacts import atomic_file
@@ -60,6 +61,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not _KEYS.issubset(state) or state["format"] != FORMAT:
         raise CheckpointError(f"{path} is no training checkpoint of this version; start anew without resume")
     return state
+
+
+def load_matching(module: nn.Module, path: Path) -> int:
+    """Copy the tensors of a safetensors file that fit the module by name and shape; gives how many.
+
+    Raises CheckpointError where the file cannot be read or none fits.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as weights ({error}); give a safetensors file") from error
+    own = module.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise CheckpointError(f"no tensor of {path} fits this model by name and shape; give weights of a related one")
+    module.load_state_dict(fitting, strict=False)
+    return len(fitting)
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> Path:

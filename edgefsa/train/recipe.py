@@ -21,7 +21,7 @@ from edgefsa.data.readers import Dataset, open_dataset
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.models import create_model
 from edgefsa.train.augment import Augmentation
-from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, write_checkpoint, write_weights
+from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, load_matching, write_checkpoint, write_weights
 from edgefsa.train.evaluate import evaluate_model, normalised
 from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights
 from edgefsa.train.losses import segmentation_loss
@@ -41,7 +41,8 @@ class TrainSettings:
     `steps` is the length of the schedule; `max_seconds`, where given, ends it after that much processor time of this
     process (all threads added up, pauses not counted): the schedule follows whichever is nearer its end.
     Only runs without `max_seconds` repeat the same curve. `evaluate_every` steps the averaged weights are
-    evaluated and a checkpoint is written. `resume` goes on from the checkpoint in `out_dir`, if there is one.
+    evaluated and a checkpoint is written. `initial_weights` is a file whose tensors are taken where name and shape fit,
+    the rest starts random. `resume` goes on from the checkpoint in `out_dir`, if there is one.
     """
 
     model: str
@@ -68,6 +69,7 @@ class TrainSettings:
     average_decay: float = 0.998
     augmentation: Augmentation = field(default_factory=Augmentation)
     bf16: bool = True
+    initial_weights: Path | None = None
     seed: int = 0
     workers: int = 2
     threads: int | None = None
@@ -121,6 +123,8 @@ class _Run:
         self.ignore_index = _common_ignore_index([*sets, *self.val.values()])
         torch.manual_seed(settings.seed)
         self.model = _channels_last(create_model(settings.model, **settings.options))
+        if settings.initial_weights is not None:
+            self.initialised = load_matching(self.model, settings.initial_weights)
         self.model.train()
         classes = len(sets[0].class_set.names)
         power = settings.class_weight_power
