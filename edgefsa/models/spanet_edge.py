@@ -7,7 +7,6 @@ convolutions of a block, which are three times as wide.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from edgefsa.imaging import MAX_CLASSES

@@ -21,7 +21,7 @@ from edgefsa.data.readers import Dataset, open_dataset
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.models import create_model
 from edgefsa.train.augment import Augmentation
-from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, load_matching, write_checkpoint, write_weights
+from edgefsa.train.checkpoint import WeightAverage, load_matching, read_checkpoint, write_checkpoint, write_weights
 from edgefsa.train.evaluate import evaluate_model, normalised
 from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights
 from edgefsa.train.losses import segmentation_loss
