@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from edgefsa.errors import ExportError
 from edgefsa.export.graph import DOMAIN, DOMAIN_VERSION, LOGITS, OPSET
 from edgefsa.models.frequency import FrequencyOperator, FrequencySelfAttention, SpectralMask
+from edgefsa.models.modules import swap_modules
 
 IMAGE = "image"
 FOLD_LIMIT = 1 << 24  # elements; weights that a module joins on the fly are to be one tensor
@@ -88,25 +89,22 @@ def trace_logits(model: nn.Module, size_hw: tuple[int, int], batch: int) -> onnx
 
 
 def _replace_frequency_layers(network: nn.Module, image: Tensor) -> None:
-    layers = {name: item for name, item in network.named_modules() if isinstance(item, FREQUENCY_LAYERS)}
-    sizes: dict[str, tuple[int, int]] = {}
+    names = {item: name for name, item in network.named_modules() if isinstance(item, FREQUENCY_LAYERS)}
+    sizes: dict[FrequencySelfAttention | SpectralMask, tuple[int, int]] = {}
 
-    def remember(name: str) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            size = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))
-            if sizes.setdefault(name, size) != size:
-                raise ExportError(f"{name} is used at two sizes, {sizes[name]} and {size}; give each its own layer")
+    def remember(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        size = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))
+        if sizes.setdefault(layer, size) != size:
+            raise ExportError(
+                f"{names[layer]} is used at two sizes, {sizes[layer]} and {size}; give each its own layer"
+            )
 
-        return hook
-
-    hooks = [layer.register_forward_pre_hook(remember(name)) for name, layer in layers.items()]
+    hooks = [layer.register_forward_pre_hook(remember) for layer in names]
     with torch.no_grad():
         network(image)
     for item in hooks:
         item.remove()
-    for name, size in sizes.items():
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, _OperatorNode(layers[name].operator(*size)))
+    swap_modules(network, {layer: _OperatorNode(layer.operator(*size)) for layer, size in sizes.items()})
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from edgefsa.models.checkpoint import load_checkpoint
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.frequency import FrequencyOperator, FrequencySelfAttention, SpectralMask
 from edgefsa.models.listing import ModelInfo, count_macs, list_models
+from edgefsa.models.nonlocal_attention import NonLocalAttention, replace_nonlocal
 from edgefsa.models.registry import create_model
 from edgefsa.models.weights import WeightsInfo, load_default_weights
 
@@ -12,6 +13,7 @@ __all__ = [
     "FrequencySelfAttention",
     "ModelConfig",
     "ModelInfo",
+    "NonLocalAttention",
     "SpectralMask",
     "WeightsInfo",
     "count_macs",
@@ -19,4 +21,5 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "load_default_weights",
+    "replace_nonlocal",
 ]

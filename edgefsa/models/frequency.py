@@ -7,21 +7,20 @@ Self-attention for Semantic Segmentation", 2022), `SpectralMask` the spectral po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.amp.autocast_mode import is_autocast_available
 
 from edgefsa.errors import InputError
+from edgefsa.models.attention import Form, SelfAttention, without_autocast
 from edgefsa.models.bases import Basis, band_from, dct_bases, disc_bases
 from edgefsa.models.formulas import Mode, Projections, attention_update, spectral_mask, truncated_dct_attention
-from edgefsa.models.options import check_choice, check_flag, check_whole
+from edgefsa.models.options import check_choice, check_whole
 
-Form = Literal["ccnet", "mmseg"]
 MaskOrigin = Literal["feature", "official"]
 __all__ = ["FrequencyOperator", "FrequencySelfAttention", "SpectralMask", "spectral_mask", "truncated_dct_attention"]
 
@@ -38,16 +37,15 @@ class FrequencyOperator:
     attributes: dict[str, int | float | str]
 
 
-class FrequencySelfAttention(nn.Module):
+class FrequencySelfAttention(SelfAttention):
     """Self-attention among the lowest DCT coefficients of a feature map, added to it (FsaNet).
 
     Takes and gives [N, C, H, W] of any float type; computes in float32 at least, also under autocast.
     `k` is 8 for the lowest 8 x 8 coefficients, or (row from, row to, column from, column to).
-    `form` picks the parameters and their names: "ccnet" (dctnl_attention in the authors' CCNet code: queries and
-    keys of C / 8, values of C, a gain `gamma` that starts at 0, an output bias) or "mmseg" (FreNonLocal in
-    fsa_head1d.py: queries, keys and values of C / 2, an output 1x1 convolution with batch norm that starts at 0).
-    `use_scale` (divide queries by sqrt(Cq)) and `qkv_bias` belong to the mmseg form. `basis="official"` is for
-    released weights, see `bases.dct_bases`. `operator(height, width)` is exactly what `forward` computes.
+    `form`, `use_scale` and `qkv_bias` are those of `attention.SelfAttention`: form "ccnet" is dctnl_attention in the
+    authors' CCNet code, "mmseg" is FreNonLocal in their fsa_head1d.py. Biases are added to every coefficient, as
+    there. `basis="official"` is for released weights, see `bases.dct_bases`. `operator(height, width)` is exactly
+    what `forward` computes.
     """
 
     def __init__(
@@ -62,62 +60,31 @@ class FrequencySelfAttention(nn.Module):
         use_scale: bool = False,
         qkv_bias: bool = False,
     ) -> None:
-        super().__init__()
-        check_choice("mode", mode, ("dot_product", "linsoftmax"))
+        super().__init__(channels, mode, recurrence, form, use_scale, qkv_bias)
         check_choice("basis", basis, ("orthonormal", "official"))
-        check_choice("form", form, ("ccnet", "mmseg"))
-        check_flag("use_scale", use_scale)
-        check_flag("qkv_bias", qkv_bias)
-        if form == "ccnet" and (use_scale or qkv_bias):
-            raise InputError('use_scale and qkv_bias belong to form="mmseg"; leave them out, or give that form')
-        check_whole("channels", channels, 1)
-        check_whole("recurrence", recurrence, 1)
-        self.band, self.basis, self.form, self.mode = band_from(k), basis, form, mode
-        self.recurrence, self.use_scale = recurrence, use_scale
-        if form == "ccnet":
-            self._add_ccnet_parameters(channels)
-        else:
-            self._add_mmseg_parameters(channels, qkv_bias)
-
-    def _add_ccnet_parameters(self, channels: int) -> None:
-        narrow = max(channels // 8, 2)
-        self.out_bias = nn.Parameter(torch.zeros(1, channels, 1))
-        self.gamma = nn.Parameter(torch.zeros(1))
-        self.query_conv = nn.Conv1d(channels, narrow, 1, bias=False)
-        self.key_conv = nn.Conv1d(channels, narrow, 1, bias=False)
-        self.value_conv = nn.Conv1d(channels, channels, 1, bias=False)
-
-    def _add_mmseg_parameters(self, channels: int, qkv_bias: bool) -> None:
-        narrow = max(channels // 2, 1)
-        self.g = _ConvNorm(channels, narrow, bias=qkv_bias)
-        self.conv_out = _ConvNorm(narrow, channels, bias=False, norm=True)
-        self.theta = _ConvNorm(channels, narrow, bias=qkv_bias)
-        self.phi = _ConvNorm(channels, narrow, bias=qkv_bias)
-
-    @property
-    def gain(self) -> Tensor:
-        """The factor of what is added, 0 before training: `gamma`, or the norm's weight [C]."""
-        return self.gamma if self.form == "ccnet" else self.conv_out.bn.weight
+        self.band, self.basis = band_from(k), basis
 
     def operator(self, height: int, width: int) -> FrequencyOperator:
         """Give the operator `TruncatedDctAttention` for a feature map of height x width, batch norm folded."""
-        tensors = self._bases(height, width, self._dtype()) | self._folded()
+        tensors = self._bases(height, width, self.wide_dtype()) | self._folded()
         tensors = {name: tensor.detach() for name, tensor in tensors.items()}
-        return FrequencyOperator("TruncatedDctAttention", tensors, self._attributes(height, width))
+        scale = self.scale_of(height, width)
+        attributes: dict[str, int | float | str] = {"mode": self.mode, "recurrence": self.recurrence, "scale": scale}
+        return FrequencyOperator("TruncatedDctAttention", tensors, attributes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give x with its low-frequency self-attention added; [N, C, H, W] to the same."""
         # The DC coefficient of a large map and the cubic attention leave the range that 16 bits hold well.
-        return _without_autocast(self._attend, x)
+        return without_autocast(self._attend, x)
 
     def _attend(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, self._dtype()))
+        wide = x.to(torch.promote_types(x.dtype, self.wide_dtype()))
         bases = self._bases(x.shape[2], x.shape[3], wide.dtype)
         if self.training and self.form == "mmseg":
             return self._attend_with_batch_statistics(wide, bases).to(x.dtype)
         folded = {name: tensor.to(wide.dtype) for name, tensor in self._folded().items()}
         y = truncated_dct_attention(
-            wide, **bases, **folded, mode=self.mode, recurrence=self.recurrence, scale=self._scale(wide)
+            wide, **bases, **folded, mode=self.mode, recurrence=self.recurrence, scale=self.scale_of(*x.shape[2:])
         )
         return y.to(x.dtype)
 
@@ -125,12 +92,9 @@ class FrequencySelfAttention(nn.Module):
         # In training the norm needs each pass in space, so passes cannot share one transform.
         weights = Projections(**{name: tensor.to(x.dtype) for name, tensor in self._unfolded().items()})
         for _ in range(self.recurrence):
-            update = attention_update(x, **bases, weights=weights, mode=self.mode, scale=self._scale(x))
+            update = attention_update(x, **bases, weights=weights, mode=self.mode, scale=self.scale_of(*x.shape[2:]))
             x = x + self.conv_out.bn(update.flatten(2)).view_as(x)
         return x
-
-    def _dtype(self) -> torch.dtype:
-        return torch.promote_types(next(self.parameters()).dtype, torch.float32)
 
     def _bases(self, height: int, width: int, dtype: torch.dtype) -> dict[str, Tensor]:
         device = next(self.parameters()).device
@@ -140,29 +104,13 @@ class FrequencySelfAttention(nn.Module):
             "basis_w": torch.from_numpy(columns).to(device, dtype),
         }
 
-    def _scale(self, x: Tensor) -> float:
-        return float(self._attributes(x.shape[2], x.shape[3])["scale"])
-
-    def _attributes(self, height: int, width: int) -> dict[str, int | float | str]:
-        scale = 1 / (height * width)
-        if self.use_scale and self.mode == "dot_product":
-            # The other mode divides each query by its own norm, which any scale of it leaves as it is.
-            scale /= self.theta.conv.out_channels**0.5
-        return {"mode": self.mode, "recurrence": self.recurrence, "scale": scale}
-
     def _unfolded(self) -> dict[str, Tensor]:
-        ccnet = self.form == "ccnet"
-        query, key, value = (
-            (self.query_conv, self.key_conv, self.value_conv)
-            if ccnet
-            else (self.theta.conv, self.phi.conv, self.g.conv)
-        )
         weights: dict[str, Tensor] = {}
-        for name, conv in (("query", query), ("key", key), ("value", value)):
+        for name, conv in zip(("query", "key", "value"), self.query_key_value(), strict=True):
             weight = conv.weight.squeeze(2)
             weights[f"{name}_weight"] = weight
             weights[f"{name}_bias"] = weight.new_zeros(weight.shape[0]) if conv.bias is None else conv.bias
-        if ccnet:
+        if self.form == "ccnet":
             weights["out_weight"] = torch.diag(self.gamma.expand(self.out_bias.shape[1]))
             weights["shift"] = self.gamma * self.out_bias.flatten()
         else:
@@ -171,11 +119,11 @@ class FrequencySelfAttention(nn.Module):
         return weights
 
     def _folded(self) -> dict[str, Tensor]:
-        weights = {name: tensor.to(self._dtype()) for name, tensor in self._unfolded().items()}
+        weights = {name: tensor.to(self.wide_dtype()) for name, tensor in self._unfolded().items()}
         if self.form == "mmseg":
             norm = self.conv_out.bn
             assert norm.running_mean is not None and norm.running_var is not None
-            gain = norm.weight.to(self._dtype()) * torch.rsqrt(norm.running_var.to(self._dtype()) + norm.eps)
+            gain = norm.weight.to(self.wide_dtype()) * torch.rsqrt(norm.running_var.to(self.wide_dtype()) + norm.eps)
             weights["out_weight"] = gain[:, None] * weights["out_weight"]
             weights["shift"] = norm.bias - gain * norm.running_mean
         return weights
@@ -218,7 +166,7 @@ class SpectralMask(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter every channel; [N, C, H, W] to the same."""
-        return _without_autocast(self._filter, x)
+        return without_autocast(self._filter, x)
 
     def _filter(self, x: Tensor) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -236,27 +184,3 @@ class SpectralMask(nn.Module):
             "coupling_base": disc.inside + disc.edge * (2 / 3),
         }
         return {name: torch.from_numpy(array).to(device, dtype) for name, array in arrays.items()}
-
-
-class _ConvNorm(nn.Module):
-    """A 1-D 1x1 convolution `conv` and, where asked for, its batch norm `bn`, named as in MMSegmentation."""
-
-    conv: nn.Conv1d
-    bn: nn.BatchNorm1d
-
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool, norm: bool = False) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, 1, bias=bias)
-        if norm:
-            self.bn = nn.BatchNorm1d(out_channels)
-            nn.init.zeros_(self.bn.weight)
-        else:
-            nn.init.normal_(self.conv.weight, std=0.01)
-
-
-def _without_autocast(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    kind = x.device.type
-    if is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        with torch.autocast(kind, enabled=False):
-            return compute(x)
-    return compute(x)

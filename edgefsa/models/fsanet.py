@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgefsa.imaging import MAX_CLASSES
+from edgefsa.models.attention import Form
 from edgefsa.models.bases import Basis, shortest_k
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.formulas import Mode
-from edgefsa.models.frequency import Form, FrequencySelfAttention
+from edgefsa.models.frequency import FrequencySelfAttention
 from edgefsa.models.nonlocal_attention import NonLocalAttention
 from edgefsa.models.options import check_choice, check_whole
 from edgefsa.models.resnet import BasicBlock, CcnetTrunk, ConvModule, V1cTrunk, conv_norm_relu, residual_stage

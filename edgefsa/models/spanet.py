@@ -6,7 +6,7 @@ State dicts have the layout of the authors' code, without the fixed masks (`.fil
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +35,16 @@ VARIANTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 
 
 class SpectralMixer(nn.Module):
-    """Spectral pooling aggregation modulation: features times a context of their filtered selves."""
+    """Spectral pooling aggregation modulation: features times a context of what `mask` makes of them."""
 
-    def __init__(self, channels: int, radius: int, mask_origin: MaskOrigin, base_size: int | None) -> None:
+    def __init__(self, channels: int, mask: nn.Module) -> None:
         super().__init__()
         self.proj_in = nn.Conv2d(channels, channels, 1)
         self.conv = nn.Sequential(
             nn.Conv2d(channels, channels, (1, 7), padding=(0, 3), groups=channels),
             nn.Conv2d(channels, channels, (7, 1), padding=(3, 0), groups=channels),
         )
-        self.mask = SpectralMask(channels, radius=radius, lambdas=LAMBDAS, mask_origin=mask_origin, base_size=base_size)
+        self.mask = mask
         groups = torch.empty(channels).chunk(len(LAMBDAS))
         self.pws = nn.ModuleList([nn.Conv2d(len(group), channels, 1) for group in groups])
         self.proj_out = nn.Conv2d(channels, channels, 1)
@@ -95,12 +95,10 @@ class Scale(nn.Module):
 class Block(nn.Module):
     """Spectral mixer and MLP, each behind a norm over all of a sample and beside a skip."""
 
-    def __init__(
-        self, channels: int, radius: int, scaled: bool, mask_origin: MaskOrigin, base_size: int | None
-    ) -> None:
+    def __init__(self, channels: int, mask: nn.Module, scaled: bool) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(1, channels)
-        self.token_mixer = SpectralMixer(channels, radius, mask_origin, base_size)
+        self.token_mixer = SpectralMixer(channels, mask)
         self.norm2 = nn.GroupNorm(1, channels)
         self.mlp = Mlp(channels)
         self.res_scale1: nn.Module = Scale(channels) if scaled else nn.Identity()
@@ -141,7 +139,9 @@ class SpaNetTrunk(nn.Module):
             if stage:
                 parts.append(PatchEmbed(self.channels[stage - 1], channels, 3, 2, 1))
             base_size = base_image_size >> (2 + stage) if mask_origin == "official" else None
-            blocks = [Block(channels, RADII[stage], stage >= 2, mask_origin, base_size) for _ in range(depth)]
+            kind: dict[str, Any] = {"radius": RADII[stage], "mask_origin": mask_origin, "base_size": base_size}
+            masks = [SpectralMask(channels, lambdas=LAMBDAS, **kind) for _ in range(depth)]
+            blocks = [Block(channels, mask, scaled=stage >= 2) for mask in masks]
             parts.append(nn.Sequential(*blocks))
         self.network = nn.ModuleList(parts)
 

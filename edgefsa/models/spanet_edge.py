@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from edgefsa.imaging import MAX_CLASSES
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.fpn import SemanticFpnHead, TopDownNeck
+from edgefsa.models.frequency import SpectralMask
 from edgefsa.models.options import check_flag, check_whole
 from edgefsa.models.resnet import BasicBlock, conv_norm_relu, residual_stage
-from edgefsa.models.spanet import SpectralMixer
+from edgefsa.models.spanet import LAMBDAS, SpectralMixer
 
 CHANNELS = (32, 64, 128, 144)
 DEPTHS = (2, 2, 4, 2)
@@ -29,9 +30,8 @@ class EdgeBlock(nn.Module):
     def __init__(self, channels: int, radius: int, masked: bool) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(channels)
-        self.token_mixer = SpectralMixer(channels, radius, "feature", None)
-        if not masked:
-            self.token_mixer.mask = nn.Identity()
+        mask = SpectralMask(channels, radius=radius, lambdas=LAMBDAS) if masked else nn.Identity()
+        self.token_mixer = SpectralMixer(channels, mask)
         self.mlp = nn.Sequential(
             *conv_norm_relu(channels, EXPANSION * channels, kernel=1),
             nn.Conv2d(EXPANSION * channels, channels, 1, bias=False),

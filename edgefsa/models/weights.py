@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from edgefsa.artifacts import sha256_of_file
+from edgefsa.models.attention import SelfAttention
 from edgefsa.models.checkpoint import load_checkpoint
 from edgefsa.models.config import ModelConfig
-from edgefsa.models.frequency import FrequencySelfAttention
 from edgefsa.models.registry import create_model
 
 WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
@@ -50,7 +50,7 @@ def load_default_weights(model: nn.Module) -> WeightsInfo:
         torch.manual_seed(0)
         fresh = create_model(config.name, **config.options)
     for module in fresh.modules():
-        if isinstance(module, FrequencySelfAttention):
+        if isinstance(module, SelfAttention):
             nn.init.ones_(module.gain)
     model.load_state_dict(fresh.state_dict())
     return {"kind": "random", "source": "random, seed 0", "sha256": _sha256_of_tensors(model)}
