@@ -1,0 +1,82 @@
+// Device helpers that several operators share: vector accesses, conversions, sums within a warp, launch checks.
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace edgefsa {
+
+constexpr int kWarpSize = 32;
+constexpr unsigned kWholeWarp = 0xffffffffu;
+
+template <typename Integer>
+__host__ __device__ constexpr Integer ceilDiv(Integer value, Integer divisor) {
+    return (value + divisor - 1) / divisor;
+}
+
+template <typename Integer>
+__host__ __device__ constexpr Integer roundUp(Integer value, Integer multiple) {
+    return ceilDiv(value, multiple) * multiple;
+}
+
+// COUNT neighbouring elements, moved in one access; its address must be a multiple of its size.
+template <typename T, int COUNT>
+struct alignas(sizeof(T) * COUNT) Pack {
+    T values[COUNT];
+};
+
+template <int COUNT, typename T>
+__device__ __forceinline__ Pack<T, COUNT> loadPack(const T* address) {
+    return *reinterpret_cast<const Pack<T, COUNT>*>(address);
+}
+
+template <int COUNT, typename T>
+__device__ __forceinline__ void storePack(T* address, const Pack<T, COUNT>& pack) {
+    *reinterpret_cast<Pack<T, COUNT>*>(address) = pack;
+}
+
+// Whether every run of `count` elements that starts at a multiple of `count` in every row can be moved in one access.
+inline bool rowsAreAligned(const void* address, std::size_t bytes_per_element, int row_length, int count) noexcept {
+    return row_length % count == 0 && reinterpret_cast<std::uintptr_t>(address) % (bytes_per_element * count) == 0;
+}
+
+__device__ __forceinline__ float toFloat(float value) { return value; }
+__device__ __forceinline__ float toFloat(__half value) { return __half2float(value); }
+__device__ __forceinline__ float toFloat(std::int8_t value) {
+    // An integer-to-float conversion runs at an eighth of an addition's rate: place the byte in the mantissa instead.
+    return __uint_as_float(0x4B000000u | (static_cast<unsigned>(value) + 128u)) - (8388608.0f + 128.0f);
+}
+
+template <typename T>
+__device__ __forceinline__ T fromFloat(float value);
+
+template <>
+__device__ __forceinline__ float fromFloat<float>(float value) {
+    return value;
+}
+
+template <>
+__device__ __forceinline__ __half fromFloat<__half>(float value) {
+    return __float2half_rn(value);
+}
+
+// Rounds to nearest, ties to even, and saturates at -128 and 127; a NaN becomes -128.
+template <>
+__device__ __forceinline__ std::int8_t fromFloat<std::int8_t>(float value) {
+    const float clamped = fminf(fmaxf(value, -128.0f), 127.0f);
+    return static_cast<std::int8_t>(__float_as_uint(clamped + 12582912.0f) & 0xffu);
+}
+
+// The sum over the 32 lanes, in every lane; all lanes of the warp must call it.
+__device__ __forceinline__ float warpSum(float value) {
+#pragma unroll
+    for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
+        value += __shfl_xor_sync(kWholeWarp, value, distance);
+    }
+    return value;
+}
+
+}  // namespace edgefsa
