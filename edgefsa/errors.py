@@ -25,6 +25,10 @@ class CheckpointError(EdgeFsaError):
     """A checkpoint that is unreadable, unsafe, or belongs to another model."""
 
 
+class TrainingError(EdgeFsaError):
+    """A training run that cannot go on: its loss is no number."""
+
+
 class ExportError(EdgeFsaError):
     """A model that cannot be exported, or whose ONNX file does not repeat the model."""
 
@@ -55,3 +59,7 @@ class PrecisionError(BuildError):
 
 class OutputError(EdgeFsaError):
     """A file or directory that cannot be written: it exists, is no directory, or the disk is full."""
+
+
+class PluginError(TargetError):
+    """A library of TensorRT plugins that is not built, is made for something else, or lacks an operator."""

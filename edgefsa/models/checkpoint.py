@@ -20,6 +20,8 @@ AUXILIARY_PREFIXES = ("auxiliary_head.", "dsn.")
 # What MMSegmentation's networks have beside a backbone.
 HEAD_PREFIXES = ("neck.", "decode_head.", "auxiliary_head.")
 WRAPPERS = ("state_dict", "model")
+# Under this key a safetensors file of `edgefsa train` tells {"model", "options", "classes"} as JSON.
+WEIGHTS_METADATA_KEY = "edgefsa"
 LISTED = 20
 FIXED_MASK = re.compile(r"\.sps\.\d+\.filter$")  # of SPANet; computed here
 

@@ -1,4 +1,16 @@
-"""The training recipe: CamVid-like data in, checkpoints, a CSV curve and fp16 weights out.
+"""Training: CamVid-like data in; checkpoints, a log, a curve and fp16 weights out.
+
+    recipe.train          one run, from TrainSettings (settings) to TrainResult
+      data, loader        data sets -> batches: number `step` is a pure function of the seed and the step
+      compute, processes  CPU or GPU and in which type; several processes under `torchrun`
+      loop                TrainingRun: steps, and what the end of an epoch does (evaluate, checkpoint, log, curve)
+      schedule, losses    optimiser and rate; pixel and region losses
+      record              weights.safetensors and weights.json
+
+Another way of training (quantisation-aware, say) takes hold through `train(settings, hooks=Hooks(prepare, finish,
+record))`, see hooks: `prepare` turns the network, which has its initial weights, into the module that is trained;
+`finish` turns the averaged one into the module whose tensors are written; `record` goes beside the weights, and a
+run resumes only under the same.
 
 Names are loaded on first use, so that `import edgefsa.train` stays cheap.
 """
@@ -9,13 +21,14 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Hooks": "hooks",
     "TrainResult": "recipe",
-    "TrainSettings": "recipe",
+    "TrainSettings": "settings",
     "train": "recipe",
     "evaluate_model": "evaluate",
     "write_weights": "checkpoint",
 }
-__all__ = ["TrainResult", "TrainSettings", "evaluate_model", "train", "write_weights"]
+__all__ = ["Hooks", "TrainResult", "TrainSettings", "evaluate_model", "train", "write_weights"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from edgefsa.artifacts import atomic_file
 from edgefsa.errors import CheckpointError
 
-FORMAT = 1
-_KEYS = {"format", "step", "seconds", "history", "model", "average", "optimizer", "fingerprint"}
+FORMAT = 2
+_COUNTER = "num_batches_tracked"
+_RUN_KEYS = {"format", "step", "seconds", "history", "accuracy", "curve"}
+_KEYS = _RUN_KEYS | {"model", "average", "optimizer", "scaler"}
 
 
 class WeightAverage:
@@ -63,21 +65,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_matching(module: nn.Module, path: Path) -> int:
-    """Copy the tensors of a safetensors file that fit the module by name and shape; gives how many.
+def load_matching(module: nn.Module, path: Path) -> tuple[int, int]:
+    """Copy the tensors of a safetensors file that fit the module by name and shape; gives how many, of how many.
 
+    Batch counters (`num_batches_tracked`) are left alone and not counted.
     Raises CheckpointError where the file cannot be read or none fits.
     """
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights ({error}); give a safetensors file") from error
-    own = module.state_dict()
+    own = {name: value for name, value in module.state_dict().items() if not name.endswith(_COUNTER)}
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise CheckpointError(f"no tensor of {path} fits this model by name and shape; give weights of a related one")
     module.load_state_dict(fitting, strict=False)
-    return len(fitting)
+    return len(fitting), len(own)
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> Path:
@@ -87,7 +90,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     """
     halves = {}
     for name, value in tensors.items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith(_COUNTER):
             continue
         halves[name] = (value.half() if value.is_floating_point() else value).contiguous().clone()
         if not halves[name].isfinite().all():

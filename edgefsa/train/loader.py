@@ -6,7 +6,8 @@ whatever the number of worker processes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from edgefsa.data.readers import Dataset, Sample
 from edgefsa.errors import DataError, InputError
-from edgefsa.imaging import Mask
+from edgefsa.imaging import Frame, Mask
 from edgefsa.train.augment import Augmentation, augment
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -28,6 +29,7 @@ class TrainingBatches(TorchDataset[Batch]):
 
     Each data set gives a fixed number of a batch's samples, by its share; within a data set every
     sample is seen once before any is seen again, in an order drawn anew for each pass.
+    `part` (i, n) takes the samples i, i + n, i + 2 n, ... of each batch of `batch_size`: the n parts make the whole.
     """
 
     def __init__(
@@ -38,39 +40,79 @@ class TrainingBatches(TorchDataset[Batch]):
         crop_hw: tuple[int, int],
         augmentation: Augmentation,
         seed: int,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self._datasets = list(datasets)
         self._counts = split_batch(batch_size, shares)
         self._crop_hw = crop_hw
         self._augmentation = augmentation
         self._seed = seed
+        self._part = part
+        if batch_size % part[1]:
+            raise InputError(f"a batch of {batch_size} cannot be split over {part[1]} processes; give a multiple")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches show every sample of the first data set at least once."""
+        return math.ceil(len(self._datasets[0]) / self._counts[0])
 
     def __getitem__(self, step: int) -> Batch:
-        views = []
-        for number, (dataset, count) in enumerate(zip(self._datasets, self._counts, strict=True)):
-            for position in range(step * count, (step + 1) * count):
-                rng = np.random.default_rng((self._seed, number, position))
-                sample = dataset[self._shuffled(number, position, len(dataset))]
-                label, ignore_index = label_of(sample), dataset.class_set.ignore_index
-                views.append(augment(sample.frame, label, self._crop_hw, ignore_index, self._augmentation, rng))
+        places = [
+            (number, position)
+            for number, count in enumerate(self._counts)
+            for position in range(step * count, (step + 1) * count)
+        ]
+        first, parts = self._part
+        views = [self._view(number, position) for number, position in places[first::parts]]
         frames, labels = (np.stack(part) for part in zip(*views, strict=True))
         return torch.from_numpy(frames), torch.from_numpy(labels)
+
+    def _view(self, number: int, position: int) -> tuple[Frame, Mask]:
+        """Give the view of a data set that stands at `position` of the run's endless order."""
+        dataset = self._datasets[number]
+        rng = np.random.default_rng((self._seed, number, position))
+        sample = dataset[self._shuffled(number, position, len(dataset))]
+        ignore_index = dataset.class_set.ignore_index
+        return augment(sample.frame, label_of(sample), self._crop_hw, ignore_index, self._augmentation, rng)
 
     def _shuffled(self, number: int, position: int, size: int) -> int:
         epoch, place = divmod(position, size)
         return int(np.random.default_rng((self._seed, number, epoch, size)).permutation(size)[place])
 
 
-def batch_loader(batches: TrainingBatches, first_step: int, last_step: int, workers: int) -> DataLoader[Batch]:
-    """Load batches `first_step` (included) to `last_step` (left out) in order, ahead of their use."""
-    return DataLoader(
-        batches,
+def batch_loader(
+    batches: TrainingBatches, first_step: int, last_step: int, workers: int, *, pinned: bool = False
+) -> Iterator[Batch]:
+    """Load batches `first_step` (included) to `last_step` (left out) in order, ahead of their use.
+
+    `pinned` puts them where a GPU fetches them from by itself. Raises DataError as the data sets do.
+    """
+    loader: DataLoader[Batch | DataError] = DataLoader(
+        _ErrorsAsItems(batches),
         batch_size=None,
         sampler=range(first_step, last_step),
         num_workers=workers,
         worker_init_fn=_single_thread,
         prefetch_factor=3 if workers else None,
+        pin_memory=pinned,
     )
+    for item in loader:
+        if isinstance(item, DataError):
+            raise item
+        yield item
+
+
+class _ErrorsAsItems(TorchDataset["Batch | DataError"]):
+    """Hands errors over as items: one that a worker process raises would come with its traceback as its text."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Batch | DataError:
+        try:
+            return self._batches[step]
+        except DataError as error:
+            return error
 
 
 def split_batch(batch_size: int, shares: Sequence[float]) -> list[int]:

@@ -28,7 +28,8 @@ ALLOWED = {
     "train": BASE | {"models", "data", "verify"},
 }
 # The parity check holds an engine against the PyTorch model it came from, so it alone looks back up the pipeline.
-EXTRA = {"verify/parity.py": {"models", "export", "quantize"}}
+# Training asks the one file that knows CPU features whether bf16 is fast here.
+EXTRA = {"verify/parity.py": {"models", "export", "quantize"}, "train/compute.py": {"engines.device"}}
 
 
 def imports_of(path: Path) -> set[str]:

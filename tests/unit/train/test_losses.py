@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edgefsa.train.losses import lovasz_softmax, segmentation_loss, weighted_cross_entropy
+from edgefsa.train.losses import (
+    SegmentationLoss,
+    dice_loss,
+    lovasz_softmax,
+    ohem_cross_entropy,
+    weighted_cross_entropy,
+)
 
 IGNORE = 11
 
@@ -78,15 +84,18 @@ def test_losses_have_right_gradients():
     weights = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)
     target = torch.tensor(labels)
     assert torch.autograd.gradcheck(lambda z: weighted_cross_entropy(z, target, weights, IGNORE), (x,))
-    assert torch.autograd.gradcheck(lambda z: lovasz_softmax(z, target, IGNORE), (x,))
+    for region in (lovasz_softmax, dice_loss, ohem_cross_entropy):
+        assert torch.autograd.gradcheck(lambda z, loss=region: loss(z, target, IGNORE), (x,))
 
 
 def test_all_pixels_ignored_gives_zero_and_zero_gradient():
     x = torch.randn(1, 3, 8, 8, requires_grad=True)
-    loss = segmentation_loss(x, torch.full((1, 8, 8), IGNORE), torch.ones(3), IGNORE, lovasz=1.0)
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.count_nonzero(x.grad) == 0
+    for pixel in ("cross-entropy", "ohem"):
+        for region in ("lovasz", "dice"):
+            loss = SegmentationLoss(torch.ones(3), IGNORE, pixel, region)(x, torch.full((1, 8, 8), IGNORE))
+            loss.backward()
+            assert loss.item() == 0
+            assert torch.count_nonzero(x.grad) == 0
 
 
 @pytest.mark.parametrize("stride", [1, 3, 5])
@@ -98,5 +107,30 @@ def test_segmentation_loss_counts_the_middle_pixels_at_the_labels_size(stride):
     large, y_part = (item[..., stride // 2 :: stride, stride // 2 :: stride] for item in (large, y))
     expected = weighted_cross_entropy(large, y_part, weights.float(), IGNORE)
     expected = expected + 0.5 * lovasz_softmax(large, y_part, IGNORE)
-    got = segmentation_loss(x, y, weights.float(), IGNORE, lovasz=0.5, stride=stride)
-    assert got.item() == pytest.approx(expected.item(), rel=1e-6)
+    criterion = SegmentationLoss(weights.float(), IGNORE, region="lovasz", stride=stride)
+    assert criterion(x, y).item() == pytest.approx(expected.item(), rel=1e-6)
+    extra = 0.4 * weighted_cross_entropy(-large, y_part, weights.float(), IGNORE)
+    assert criterion((x, -x), y).item() == pytest.approx((expected + extra).item(), rel=1e-6)
+
+
+def test_dice_is_its_formula_over_the_classes_that_occur():
+    logits, labels = case()
+    labels[labels == 3] = 1
+    probabilities = np.moveaxis(softmax(logits), 1, -1)[labels != IGNORE]
+    truth = np.eye(4)[labels[labels != IGNORE]]
+    scores = 2 * (probabilities * truth).sum(0) / (probabilities.sum(0) + truth.sum(0))
+    got = dice_loss(torch.tensor(logits), torch.tensor(labels), IGNORE)
+    assert float(got) == pytest.approx(np.mean(1 - scores[:3]), rel=1e-12)
+
+
+def test_ohem_is_the_mean_over_the_hard_pixels_but_over_enough():
+    logits, labels = case()
+    true = np.take_along_axis(softmax(logits), np.where(labels == IGNORE, 0, labels)[:, None], 1)[:, 0]
+    losses = -np.log(true[labels != IGNORE])
+    hard = losses[losses > -np.log(0.7)]
+    assert 0 < hard.size < losses.size
+    got = ohem_cross_entropy(torch.tensor(logits), torch.tensor(labels), IGNORE)
+    assert float(got) == pytest.approx(hard.mean(), rel=1e-12)
+    fewest = round(0.5 * losses.size)
+    got = ohem_cross_entropy(torch.tensor(logits), torch.tensor(labels), IGNORE, sure=1e-9, least=0.5)
+    assert float(got) == pytest.approx(np.sort(losses)[-fewest:].mean(), rel=1e-12)

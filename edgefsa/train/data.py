@@ -1,0 +1,60 @@
+"""The data sets of a run: what is trained on, what is held back, and their one list of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgefsa.data.classes import ClassSet
+from edgefsa.data.readers import Dataset, open_dataset
+from edgefsa.errors import DataError, InputError
+from edgefsa.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training sets with their shares of a batch, and the val sets by the name that the log gives them."""
+
+    train: tuple[Dataset, ...]
+    shares: tuple[float, ...]
+    val: dict[str, Dataset]
+    class_set: ClassSet
+
+    def fingerprints(self) -> dict[str, str]:
+        """Give a SHA-256 over the contents of each data set; DataError where a val set holds the training frames."""
+        train = {f"train {name}": item.fingerprint() for name, item in _named(self.train).items()}
+        val = {f"val {name}": item.fingerprint() for name, item in self.val.items()}
+        for name, value in val.items():
+            if value in train.values():
+                dataset = self.val[name.removeprefix("val ")]
+                raise DataError(
+                    f"{dataset.name} gives the same frames for training and for val; "
+                    "put them into train/ and val/ folders, or name others with --val-data"
+                )
+        return train | val
+
+
+def open_training_data(settings: TrainSettings) -> TrainingData:
+    """Open the data sets; InputError where their classes differ, DataError where one cannot be used."""
+    train = tuple(open_dataset(spec, "train") for spec in settings.data)
+    val = _named([open_dataset(spec, "val", settings.val_limit) for spec in settings.val_data or settings.data[:1]])
+    kinds = {(item.class_set.names, item.class_set.ignore_index): item.name for item in (*train, *val.values())}
+    if len(kinds) > 1:
+        raise InputError(f"{' and '.join(kinds.values())} have different classes; train on data sets of one class list")
+    return TrainingData(train, settings.shares or (1.0,) * len(train), val, train[0].class_set)
+
+
+def _named(datasets: tuple[Dataset, ...] | list[Dataset]) -> dict[str, Dataset]:
+    """Name each by its kind, "camvid", the next of that kind "camvid 2"."""
+    named: dict[str, Dataset] = {}
+    for dataset in datasets:
+        kind = dataset.name.partition(":")[0]
+        number = sum(name.split()[0] == kind for name in named) + 1
+        named[kind if number == 1 else f"{kind} {number}"] = dataset
+    return named
+
+
+def name_without_folders(spec: str) -> str:
+    """Name a data set in a file that travels: its kind and its own folder's name, not where it lay."""
+    kind, colon, place = spec.partition(":")
+    return kind + colon + Path(place).name
