@@ -36,8 +36,9 @@ _EXTRA_OF_MODULE = {
 
 
 def message(text: str) -> None:
-    """Print one line of news on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line of news on standard error, in place of a progress line that a terminal may show."""
+    clear = "\r\033[K" if sys.stderr.isatty() else ""
+    print(clear + text, file=sys.stderr, flush=True)
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from edgefsa.errors import CheckpointError, InputError, OutputError, TrainingError
 from edgefsa.train.augment import Augmentation
@@ -184,8 +184,9 @@ def test_initial_weights_are_counted(tiny_model, colour_data, tmp_path):
     settings = settings_for(colour_data, tmp_path / "next", epochs=1, initial_weights=first.weights)
     train(settings, say=said.append)
     assert f"9 of 9 tensors taken from {first.weights}" in said
+    save_file({"elsewhere": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"no tensor of .* fits this model"):
-        train(dataclasses.replace(settings, out_dir=tmp_path / "other", options={"width": 7}))
+        train(settings_for(colour_data, tmp_path / "other", initial_weights=tmp_path / "other.safetensors"))
 
 
 def test_learning_rate_warms_up_and_decays():

@@ -1,0 +1,129 @@
+"""The commands that measure: eval, bench, report, parity, inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgefsa import console
+from edgefsa.commands.options import Checkpoint, DataSpec, EnginePath, JsonFlag, warn_of
+
+
+def evaluate(
+    engine: EnginePath,
+    data: DataSpec = "synthetic",
+    split: Annotated[str, typer.Option(help="train or val.")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many frames.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure an engine's accuracy on labelled frames: mIoU, pixel accuracy, IoU per class.
+
+    Example: edgefsa eval engines/fsanet-edge-openvino-int8-360x480 --data camvid:data/camvid --split val
+    """
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.segment import Segmenter
+    from edgefsa.verify.accuracy import evaluate as evaluate_frames
+
+    dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    with Segmenter(engine) as segmenter, console.progress("evaluating") as progress:
+        report = evaluate_frames(segmenter, dataset, progress=progress)
+    warn_of(engine)
+    result = report.as_dict()
+    rows = [[name, "-" if iou is None else f"{100 * iou:.1f}"] for name, iou in result["per_class_iou"].items()]
+    text = console.table(["class", "IoU %"], rows)
+    text += f"\n\nmIoU {100 * result['miou']:.2f} %, pixel accuracy {100 * result['pixel_accuracy']:.2f} %"
+    console.emit(result, as_json=json, text=text + f", {result['frames']} frames of {dataset.name}")
+
+
+def bench(
+    engines: Annotated[list[Path], typer.Argument(help="Engine directories; they take turns.")],
+    rounds: Annotated[int, typer.Option(min=1)] = 100,
+    warmup: Annotated[int, typer.Option(min=0)] = 10,
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure latency, engines in turn: engine time, and frame-to-mask time with resizing and copies.
+
+    Example: edgefsa bench engines/*
+    """
+    from edgefsa.verify.latency import bench_engines
+
+    with console.progress("rounds") as progress:
+        results = bench_engines(engines, rounds=rounds, warmup=warmup, threads=threads, progress=progress)
+    for engine in engines:
+        warn_of(engine)
+    rows = []
+    for row in results:
+        for label, key, rate in (("engine", "latency_ms", "engine_fps"), ("frame to mask", "frame_to_mask_ms", "fps")):
+            figures = [f"{row[key][name]:.2f}" for name in ("min", "median", "p95", "p99")]
+            name = Path(row["engine"]).name if key == "latency_ms" else ""
+            rows.append([name, label, str(row["batch"]), *figures, f"{row[rate]:.1f}"])
+    text = console.table(["engine", "time (ms)", "batch", "min", "median", "p95", "p99", "fps"], rows)
+    console.emit(results, as_json=json, text=text)
+
+
+def report(
+    engines: Annotated[list[Path], typer.Argument(help="Engine directories; changes are told against the first.")],
+    data: DataSpec = None,
+    split: Annotated[str, typer.Option(help="train or val.")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many frames.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the report.")] = Path("report"),
+    json: JsonFlag = False,
+) -> None:
+    """Measure accuracy and latency of several engines and write a page about them (HTML, Markdown, JSON).
+
+    Example: edgefsa report engines/* --data camvid:data/camvid -o report/
+    """
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.verify.report import report_on_engines
+
+    dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    with console.progress("measuring") as progress:
+        found = report_on_engines(engines, dataset, progress=lambda _, done, total: progress(done, total))
+    files = [str(path) for path in found.write(output)]
+    for engine in engines:
+        warn_of(engine)
+    console.emit({**found.as_dict(), "files": files}, as_json=json, text=found.markdown() + "\n" + "\n".join(files))
+
+
+def parity(
+    engine: EnginePath,
+    data: DataSpec = None,
+    checkpoint: Checkpoint = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many frames.")] = 16,
+    json: JsonFlag = False,
+) -> None:
+    """Compare an engine with the PyTorch model it came from, stage by stage.
+
+    Example: edgefsa parity engines/fsanet-edge-openvino-int8-360x480
+    """
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.verify.parity import parity as compare
+
+    dataset = open_dataset(data or "synthetic", split="val", limit=limit)
+    with console.progress("comparing") as progress:
+        report = compare(engine, checkpoint=checkpoint, dataset=dataset, limit=limit, progress=progress)
+    warn_of(engine)
+    result = report.as_dict()
+    rows = [
+        [stage["stage"], f"{100 * stage['argmax_agreement']:.3f}%", f"{stage['relative_l2']:.2e}"]
+        for stage in result["stages"]
+    ]
+    text = console.table(["stage", "same class as PyTorch", "relative L2 of logits"], rows)
+    console.emit(result, as_json=json, text=text + f"\n\n{result['frames']} frames of {dataset.name}")
+
+
+def inspect(engine: EnginePath, json: JsonFlag = False) -> None:
+    """Show an engine's manifest and what precision each layer runs in.
+
+    Example: edgefsa inspect engines/fsanet-edge-openvino-int8-360x480
+    """
+    from edgefsa.engines import inspect_engine
+
+    result = inspect_engine(engine)
+    console.warn_if_random(result["manifest"]["model"].get("weights", {}))
+    rows = [[layer["name"], layer["kind"], layer["precision"], layer["detail"]] for layer in result["layers"]]
+    head = console.facts(result["summary"])
+    console.emit(result, as_json=json, text=head + "\n\n" + console.table(["layer", "kind", "runs in", "detail"], rows))
