@@ -4,13 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup setup-dev demo test check bench clean
+.PHONY: help setup setup-dev demo test check bench plugins plugins-all clean
 
 help:
 	@echo "make demo    set up, build an INT8 engine, segment a clip, print accuracy, latency and file names"
 	@echo "make test    set up, run the tests"
 	@echo "make check   ruff, mypy, clang-format"
 	@echo "make bench   the programs that print the tables of the README"
+	@echo "make plugins the TensorRT plugins for this machine's GPU (TENSORRT_INCLUDE_DIR=DIR, CUDA_ARCHITECTURES=87)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else "edgefsa needs Python 3.10 to 3.13, this is %d.%d; name another one: make PYTHON=python3.12" % sys.version_info[:2])'
@@ -51,6 +52,21 @@ bench: $(VENV)/.setup-dev
 	@$(BIN)/python benchmarks/accuracy.py
 	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/accuracy.py --data "$(DATA)"; fi
 	@$(BIN)/python benchmarks/tables.py
+
+# CMake finds the headers that a system package installed. KERNELS_ONLY=1 builds without them; JOBS=1 where memory is
+# short. plugins-all compiles for every architecture that edgefsa supports and this nvcc knows.
+JOBS ?= 2
+PLUGINS_BUILD := build/plugins
+PLUGINS_FLAGS = $(if $(TENSORRT_INCLUDE_DIR),-DTENSORRT_INCLUDE_DIR=$(TENSORRT_INCLUDE_DIR)) \
+	$(if $(CUDA_ARCHITECTURES),"-DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)") \
+	-DEDGEFSA_KERNELS_ONLY=$(if $(KERNELS_ONLY),ON,OFF)
+plugins-all: PLUGINS_BUILD := build/plugins-all
+plugins-all: PLUGINS_FLAGS += -DEDGEFSA_ALL_ARCHITECTURES=ON
+
+plugins plugins-all:
+	@cmake -S plugins -B $(PLUGINS_BUILD) $(PLUGINS_FLAGS)
+	@bash -o pipefail -c 'cmake --build $(PLUGINS_BUILD) --parallel $(JOBS) 2>&1 | tee -a $(PLUGINS_BUILD)/build.log'
+	@$(PYTHON) plugins/check_spills.py $(PLUGINS_BUILD)/build.log
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -89,6 +89,14 @@ def gpus() -> tuple[Gpu, ...]:
     return tuple(_gpu(driver, index) for index in range(count.value))
 
 
+def driver_cuda() -> tuple[int, int] | None:
+    """Give the CUDA release that the driver belongs to, as (12, 6); None where there is no driver."""
+    driver, version = _cuda_driver(), ctypes.c_int()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
 def _cuda_driver() -> ctypes.CDLL | None:
     for name in ("libcuda.so.1", "nvcuda.dll"):
         try:

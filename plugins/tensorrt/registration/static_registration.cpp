@@ -1,0 +1,17 @@
+// Registers the plugins when a program that links them starts; REGISTER_TENSORRT_PLUGIN would make creators of its own.
+#include "registration/creators.h"
+
+namespace {
+
+struct Registrar {
+    Registrar() noexcept {
+        std::int32_t count = 0;
+        nvinfer1::IPluginCreatorInterface* const* const creators = getCreators(count);
+        for (std::int32_t i = 0; i < count; ++i) {
+            getPluginRegistry()->registerCreator(*creators[i], "");
+        }
+    }
+};
+const Registrar registrar;
+
+}  // namespace

@@ -1,0 +1,91 @@
+#include "spectral_mask/spectral_mask_plugin.h"
+
+#include "common/logging.h"
+
+namespace edgefsa {
+namespace {
+
+// The inputs in the order of the ONNX node.
+enum Input : int { kX, kGain, kBasisH, kBasisW, kCouplingGain, kCouplingBase, kInputCount };
+
+}  // namespace
+
+void SpectralMaskPlugin::announceFields(FieldList& fields) {
+    fields.announce("x_scale", nvinfer1::PluginFieldType::kFLOAT32);
+    fields.announce("y_scale", nvinfer1::PluginFieldType::kFLOAT32);
+}
+
+SpectralMaskPlugin::SpectralMaskPlugin(const FieldReader& fields)
+    : Plugin(kName, kInputCount), int8_{fields.real("x_scale", 0.0f), fields.real("y_scale", 0.0f)} {}
+
+nvinfer1::IPluginV3* SpectralMaskPlugin::clone() noexcept {
+    return guarded(kName, static_cast<nvinfer1::IPluginV3*>(nullptr),
+                   [&]() -> nvinfer1::IPluginV3* { return new SpectralMaskPlugin(*this); });
+}
+
+nvinfer1::DataType SpectralMaskPlugin::outputType(const nvinfer1::DataType* inputs) const { return inputs[kX]; }
+
+nvinfer1::DimsExprs SpectralMaskPlugin::outputShape(const nvinfer1::DimsExprs* inputs, nvinfer1::IExprBuilder&) const {
+    return inputs[kX];
+}
+
+bool SpectralMaskPlugin::supports(std::int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors) const {
+    return supportsMap(position, tensors, kInputCount, int8_);
+}
+
+void SpectralMaskPlugin::check(const Tensors& tensors) const {
+    requireRank("x", tensors.inputs[kX], 4);
+    requireRank("basis_h", tensors.inputs[kBasisH], 2);
+    requireRank("basis_w", tensors.inputs[kBasisW], 2);
+    const SpectralMaskParams p = paramsOf(tensors);
+    const int tokens = p.mh * p.mw;
+    requireShape("gain", tensors.inputs[kGain], {p.channels});
+    requireShape("basis_h", tensors.inputs[kBasisH], {p.height, p.mh});
+    requireShape("basis_w", tensors.inputs[kBasisW], {p.width, p.mw});
+    requireShape("coupling_gain", tensors.inputs[kCouplingGain], {tokens, tokens});
+    requireShape("coupling_base", tensors.inputs[kCouplingBase], {tokens, tokens});
+    requireShape("y", tensors.output, {p.batch, p.channels, p.height, p.width});
+}
+
+std::size_t SpectralMaskPlugin::workspaceBytes(const Tensors& tensors) const {
+    return spectralMaskWorkspaceBytes(paramsOf(tensors));
+}
+
+cudaError_t SpectralMaskPlugin::launch(const Tensors& tensors, const Addresses& addresses, cudaStream_t stream) const {
+    SpectralMaskParams params = paramsOf(tensors);
+    const auto weights = [&](Input input) { return static_cast<const float*>(addresses.inputs[input]); };
+    params.x = addresses.inputs[kX];
+    params.y = addresses.output;
+    params.gain = weights(kGain);
+    params.basis_h = weights(kBasisH);
+    params.basis_w = weights(kBasisW);
+    params.coupling_gain = weights(kCouplingGain);
+    params.coupling_base = weights(kCouplingBase);
+    return launchSpectralMask(params, addresses.workspace, stream);
+}
+
+void SpectralMaskPlugin::listFields(FieldList& fields) const {
+    fields.add("x_scale", int8_.x);
+    fields.add("y_scale", int8_.y);
+}
+
+std::string SpectralMaskPlugin::settings() const { return ""; }
+
+// Everything but the addresses.
+SpectralMaskParams SpectralMaskPlugin::paramsOf(const Tensors& tensors) const {
+    const nvinfer1::PluginTensorDesc& x = tensors.inputs[kX];
+    SpectralMaskParams params{};
+    params.type = kernelType(x.type);
+    params.format = kernelFormat(x.format);
+    params.x_scale = int8Scale(int8_.x, x);
+    params.y_scale = int8Scale(int8_.y, tensors.output);
+    params.batch = extent(x.dims, 0);
+    params.channels = extent(x.dims, 1);
+    params.height = extent(x.dims, 2);
+    params.width = extent(x.dims, 3);
+    params.mh = extent(tensors.inputs[kBasisH].dims, 1);
+    params.mw = extent(tensors.inputs[kBasisW].dims, 1);
+    return params;
+}
+
+}  // namespace edgefsa

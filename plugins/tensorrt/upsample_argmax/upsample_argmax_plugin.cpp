@@ -1,0 +1,101 @@
+#include "upsample_argmax/upsample_argmax_plugin.h"
+
+#include <stdexcept>
+
+#include "common/logging.h"
+#include "common/tensors.h"
+
+namespace edgefsa {
+namespace {
+
+constexpr std::int32_t kLogits = 0;
+constexpr std::int32_t kInputCount = 1;
+
+}  // namespace
+
+void UpsampleArgmaxPlugin::announceFields(FieldList& fields) {
+    fields.announce("height", nvinfer1::PluginFieldType::kINT32);
+    fields.announce("width", nvinfer1::PluginFieldType::kINT32);
+}
+
+UpsampleArgmaxPlugin::UpsampleArgmaxPlugin(const FieldReader& fields)
+    : Plugin(kName, kInputCount), height_(fields.integer("height")), width_(fields.integer("width")) {
+    if (height_ < 1 || width_ < 1) {
+        throw std::invalid_argument("the attributes height and width are " + std::to_string(height_) + " and " +
+                                    std::to_string(width_) + "; they have to be 1 or more");
+    }
+}
+
+nvinfer1::IPluginV3* UpsampleArgmaxPlugin::clone() noexcept {
+    return guarded(kName, static_cast<nvinfer1::IPluginV3*>(nullptr),
+                   [&]() -> nvinfer1::IPluginV3* { return new UpsampleArgmaxPlugin(*this); });
+}
+
+// Not uint8: TensorRT has that type only at the ends of a network, and the graph casts there.
+nvinfer1::DataType UpsampleArgmaxPlugin::outputType(const nvinfer1::DataType*) const {
+    return nvinfer1::DataType::kINT32;
+}
+
+nvinfer1::DimsExprs UpsampleArgmaxPlugin::outputShape(const nvinfer1::DimsExprs* inputs,
+                                                      nvinfer1::IExprBuilder& builder) const {
+    if (inputs[kLogits].nbDims != 4) {
+        throw std::invalid_argument("logits have " + std::to_string(inputs[kLogits].nbDims) +
+                                    " dimensions and not 4; export the model again");
+    }
+    nvinfer1::DimsExprs shape{};
+    shape.nbDims = 3;
+    shape.d[0] = inputs[kLogits].d[0];
+    shape.d[1] = builder.constant(height_);
+    shape.d[2] = builder.constant(width_);
+    return shape;
+}
+
+bool UpsampleArgmaxPlugin::supports(std::int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors) const {
+    const nvinfer1::PluginTensorDesc& tensor = tensors[position].desc;
+    const bool linear = tensor.format == nvinfer1::TensorFormat::kLINEAR;
+    if (position == kInputCount) {
+        return linear && tensor.type == nvinfer1::DataType::kINT32;
+    }
+    const bool half = tensor.type == nvinfer1::DataType::kHALF;
+    return (linear && (half || tensor.type == nvinfer1::DataType::kFLOAT)) ||
+           (half && tensor.format == nvinfer1::TensorFormat::kHWC8);
+}
+
+void UpsampleArgmaxPlugin::check(const Tensors& tensors) const {
+    requireRank("logits", tensors.inputs[kLogits], 4);
+    requireShape("the output", tensors.output, {extent(tensors.inputs[kLogits].dims, 0), height_, width_});
+}
+
+std::size_t UpsampleArgmaxPlugin::workspaceBytes(const Tensors&) const { return 0; }
+
+cudaError_t UpsampleArgmaxPlugin::launch(const Tensors& tensors, const Addresses& addresses,
+                                         cudaStream_t stream) const {
+    UpsampleArgmaxParams params = paramsOf(tensors);
+    params.x = addresses.inputs[kLogits];
+    params.y = addresses.output;
+    return launchUpsampleArgmax(params, addresses.workspace, stream);
+}
+
+void UpsampleArgmaxPlugin::listFields(FieldList& fields) const {
+    fields.add("height", height_);
+    fields.add("width", width_);
+}
+
+std::string UpsampleArgmaxPlugin::settings() const { return std::to_string(height_) + "x" + std::to_string(width_); }
+
+// Everything but the addresses.
+UpsampleArgmaxParams UpsampleArgmaxPlugin::paramsOf(const Tensors& tensors) const {
+    const nvinfer1::PluginTensorDesc& logits = tensors.inputs[kLogits];
+    UpsampleArgmaxParams params{};
+    params.type = kernelType(logits.type);
+    params.format = kernelFormat(logits.format);
+    params.batch = extent(logits.dims, 0);
+    params.classes = extent(logits.dims, 1);
+    params.low_height = extent(logits.dims, 2);
+    params.low_width = extent(logits.dims, 3);
+    params.height = height_;
+    params.width = width_;
+    return params;
+}
+
+}  // namespace edgefsa
