@@ -22,6 +22,38 @@ __host__ __device__ constexpr Integer roundUp(Integer value, Integer multiple) {
     return ceilDiv(value, multiple) * multiple;
 }
 
+// The launch's dynamic shared memory, aligned to 16 bytes. Every kernel takes it from here.
+template <typename T>
+__device__ __forceinline__ T* dynamicShared() {
+    extern __shared__ uint4 dynamic_shared_memory[];
+    return reinterpret_cast<T*>(dynamic_shared_memory);
+}
+
+// kernel<<<grid, block, shared_bytes, stream>>>(arguments...) as a call, which a host's compiler can read too.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                         cudaStream_t stream, const Arguments&... arguments) noexcept {
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    const cudaError_t launched = cudaLaunchKernelEx(&config, kernel, arguments...);
+    if (launched != cudaSuccess) {
+        cudaGetLastError();  // so that the same error is not told to the next caller again
+    }
+    return launched;
+}
+
+// Lets a kernel take more than the 48 KB of dynamic shared memory that need no leave.
+template <typename Kernel>
+cudaError_t allowSharedBytes(Kernel* kernel, std::size_t bytes) noexcept {
+    if (bytes <= (48u << 10)) {
+        return cudaSuccess;
+    }
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+}
+
 // COUNT neighbouring elements, moved in one access; its address must be a multiple of its size.
 template <typename T, int COUNT>
 struct alignas(sizeof(T) * COUNT) Pack {

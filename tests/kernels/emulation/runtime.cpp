@@ -1,0 +1,161 @@
+// CUDA's runtime API over the scheduler, with a device's limits, and the C functions that Python controls it by.
+
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "faults.h"
+#include "memory.h"
+#include "scheduler.h"
+
+namespace emulation {
+namespace {
+
+constexpr int kDefaultSharedBytes = 48 << 10;
+constexpr unsigned int kMaxThreads = 1024;
+
+// What cudaDeviceGetAttribute tells; a test sets another device's by emulationSetDevice.
+struct Device {
+    int sharedBytesOptin = 227 << 10;
+    int multiprocessors = 4;
+    int capability = 90;
+};
+
+Device device;
+std::map<const void*, int> sharedLimits;
+cudaError_t last = cudaSuccess;
+int launches = 0;
+
+cudaError_t report(cudaError_t error) {
+    if (error != cudaSuccess) {
+        last = error;
+    }
+    return error;
+}
+
+bool fits(dim3 grid, dim3 block) {
+    const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
+    const bool isBlock = threads >= 1 && threads <= kMaxThreads && block.z <= 64;
+    return isBlock && grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.x <= INT32_MAX && grid.y <= 65535 &&
+           grid.z <= 65535;
+}
+
+}  // namespace
+
+cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t sharedBytes,
+                   const std::function<void()>& thread) {
+    if (!errorText().empty()) {
+        return report(cudaErrorIllegalAddress);
+    }
+    const auto limit = sharedLimits.find(kernel);
+    const int limitBytes = limit == sharedLimits.end() ? kDefaultSharedBytes : limit->second;
+    if (!fits(grid, block)) {
+        return report(cudaErrorInvalidConfiguration);
+    }
+    if (sharedBytes > static_cast<std::size_t>(limitBytes)) {
+        return report(cudaErrorInvalidValue);
+    }
+    ++launches;
+    {
+        const FaultCatcher catcher;
+        runGrid(grid, block, sharedBytes, thread);
+    }
+    // As on a device, a failure shows at the next call that reports one.
+    if (!errorText().empty()) {
+        last = cudaErrorIllegalAddress;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t setSharedLimit(const void* kernel, int bytes) {
+    if (bytes < 0 || bytes > device.sharedBytesOptin) {
+        return report(cudaErrorInvalidValue);
+    }
+    sharedLimits[kernel] = bytes;
+    return cudaSuccess;
+}
+
+}  // namespace emulation
+
+extern "C" {
+
+cudaError_t cudaPeekAtLastError() { return emulation::last; }
+
+cudaError_t cudaGetLastError() {
+    const cudaError_t error = emulation::last;
+    emulation::last = cudaSuccess;
+    return error;
+}
+
+cudaError_t cudaGetDevice(int* device) {
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    const std::map<cudaDeviceAttr, int> values = {
+        {cudaDevAttrMaxThreadsPerBlock, static_cast<int>(emulation::kMaxThreads)},
+        {cudaDevAttrMaxSharedMemoryPerBlock, emulation::kDefaultSharedBytes},
+        {cudaDevAttrMaxSharedMemoryPerBlockOptin, emulation::device.sharedBytesOptin},
+        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, emulation::device.sharedBytesOptin + 1024},
+        {cudaDevAttrMultiProcessorCount, emulation::device.multiprocessors},
+        {cudaDevAttrComputeCapabilityMajor, emulation::device.capability / 10},
+        {cudaDevAttrComputeCapabilityMinor, emulation::device.capability % 10},
+    };
+    const auto found = values.find(attribute);
+    if (found == values.end()) {
+        return emulation::report(cudaErrorInvalidValue);
+    }
+    *value = found->second;
+    return cudaSuccess;
+}
+
+const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaSuccess ? "no error" : "an error of the emulated runtime";
+}
+
+void emulationSetDevice(int sharedBytesOptin, int multiprocessors, int capability) {
+    emulation::device = {sharedBytesOptin, multiprocessors, capability};
+    emulation::sharedLimits.clear();
+}
+
+void emulationSetOrder(int order, unsigned int seed) {
+    emulation::setOrder(static_cast<emulation::Order>(order), seed);
+}
+
+void* emulationAllocate(const char* name, std::size_t bytes, int placement) {
+    return emulation::allocate(name, bytes, static_cast<emulation::Placement>(placement));
+}
+
+void emulationMakeReadOnly(void* data) { emulation::makeReadOnly(data); }
+
+// Frees all buffers and forgets errors.
+void emulationReset() {
+    emulation::freeAll();
+    emulation::clearError();
+    emulation::last = cudaSuccess;
+    emulation::launches = 0;
+}
+
+int emulationLaunches() { return emulation::launches; }
+
+// What went wrong so far, empty for nothing; valid until the next call.
+const char* emulationError() {
+    static std::string text;
+    text = emulation::errorText().empty() ? emulation::damage() : emulation::errorText();
+    return text.c_str();
+}
+
+// Where in this library's file the failing instruction lies, 0 where that is unknown: for addr2line.
+std::size_t emulationErrorOffset() {
+    Dl_info info = {};
+    const void* address = emulation::errorAddress();
+    if (address == nullptr || dladdr(address, &info) == 0) {
+        return 0;
+    }
+    return static_cast<std::size_t>(static_cast<const char*>(address) - static_cast<const char*>(info.dli_fbase));
+}
+}
