@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "parity": verify.parity,
     "inspect": verify.inspect,
     "doctor": deploy.doctor,
+    "plugins": deploy.plugins,
 }
 
 app = typer.Typer(

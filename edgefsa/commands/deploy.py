@@ -1,6 +1,11 @@
-"""The command about this machine: doctor."""
+"""The commands about this machine: doctor and plugins."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from edgefsa import console
 from edgefsa.commands.options import JsonFlag
@@ -16,3 +21,27 @@ def doctor(json: JsonFlag = False) -> None:
 
     result = examine()
     console.emit(result, as_json=json, text=doctor_text(result))
+
+
+def plugins(
+    build: Annotated[bool, typer.Option("--build", help="Build it, once, into the cache; takes some minutes.")] = False,
+    compute_capability: Annotated[
+        str | None, typer.Option(help="The GPU to build for, for instance 8.7; this machine's by default.")
+    ] = None,
+    tensorrt_include_dir: Annotated[
+        Path | None, typer.Option(help="The folder of TensorRT's NvInferRuntime.h.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Say which library of TensorRT plugins serves this machine, and why none does; or build it.
+
+    Example: edgefsa plugins
+    """
+    from edgefsa.engines.plugin_build import build_for_this_machine
+    from edgefsa.engines.plugin_library import library_facts
+
+    if build:
+        built = build_for_this_machine(capability=compute_capability, include_dir=tensorrt_include_dir)
+        console.message(f"built {built.path}")
+    result = library_facts(compute_capability)
+    console.emit(result, as_json=json, text=console.facts(result))

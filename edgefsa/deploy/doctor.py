@@ -15,6 +15,7 @@ import edgefsa
 from edgefsa.deploy.jetson import jetson
 from edgefsa.engines import PRECISIONS, TARGETS, choose_target
 from edgefsa.engines.device import cpu, gpus
+from edgefsa.engines.plugin_library import library_facts
 from edgefsa.errors import TargetError
 
 PACKAGES = (
@@ -28,7 +29,8 @@ def doctor() -> dict[str, Any]:
 
     Keys: "edgefsa", "python", "system", "cpu" {name, architecture, cores, features}, "gpus" [{name,
     compute_capability, memory_mb}], "jetson" ({model, l4t, jetpack, power_mode} or null), "packages" {name:
-    version or null}, "targets" {name: {runs, why_not, builds, why_not_build}}, "auto" {precision: {target, why}}.
+    version or null}, "targets" {name: {runs, why_not, builds, why_not_build}}, "auto" {precision: {target, why}},
+    "plugins" {path, tensorrt, architectures, why_not}: the library of TensorRT plugins.
     """
     processor = cpu()
     return {
@@ -46,6 +48,7 @@ def doctor() -> dict[str, Any]:
         "packages": {name: _version_of(name) for name in PACKAGES},
         "targets": {name: _target_facts(name) for name in TARGETS},
         "auto": {precision: _choice(precision) for precision in PRECISIONS},
+        "plugins": library_facts(gpus()[0].compute_capability if gpus() else None),
     }
 
 
@@ -104,9 +107,17 @@ def doctor_text(facts: dict[str, Any]) -> str:
     lines += [_target_line(name, target) for name, target in facts["targets"].items()]
     lines += ["", "auto picks"]
     lines += [f"  {precision.ljust(6)} {choice['target'] or 'nothing'}" for precision, choice in facts["auto"].items()]
+    lines += ["", f"TensorRT plugins: {_plugins_text(facts['plugins'])}"]
     lines += ["", "packages"]
     lines += [f"  {name.ljust(24)} {version or '-'}" for name, version in facts["packages"].items()]
     return "\n".join(lines)
+
+
+def _plugins_text(library: dict[str, Any]) -> str:
+    if library["why_not"]:
+        return f"none, {library['why_not']}"
+    made_for = ", ".join(f"sm_{architecture}" for architecture in library["architectures"])
+    return f"{library['path']} (TensorRT {library['tensorrt']}, {made_for})"
 
 
 def _target_line(name: str, target: dict[str, Any]) -> str:

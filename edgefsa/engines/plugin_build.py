@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from edgefsa.artifacts import atomic_directory
-from edgefsa.engines.plugin_library import LIBRARY_NAME, PluginLibrary, read_library
+from edgefsa.engines.device import gpus
+from edgefsa.engines.plugin_library import LIBRARY_NAME, PluginLibrary, read_library, tensorrt_version
 from edgefsa.engines.plugin_sources import cache_folder, source_sha256, sources_folder
 from edgefsa.errors import BuildError, PluginError
 
@@ -38,6 +39,21 @@ def build_library(tensorrt: str, capability: str, *, include_dir: str | Path | N
                 "the folder of its own"
             )
     return read_library(target / LIBRARY_NAME)
+
+
+def build_for_this_machine(*, capability: str | None = None, include_dir: str | Path | None = None) -> PluginLibrary:
+    """Build for the installed TensorRT and, where `capability` is None, the first GPU; see `build_library`."""
+    tensorrt = tensorrt_version()
+    if not tensorrt:
+        raise PluginError(
+            "the package tensorrt is not installed, and the plugins are for it; pip install 'edgefsa[tensorrt]' (a "
+            "Jetson has it from JetPack: use Python's --system-site-packages)"
+        )
+    if capability is None:
+        if not gpus():
+            raise PluginError("the driver shows no NVIDIA GPU to build for; name one with --compute-capability 8.7")
+        capability = gpus()[0].compute_capability
+    return build_library(tensorrt, capability, include_dir=include_dir)
 
 
 def _run_cmake(build: Path, architecture: str, include_dir: str | Path | None, log: Path) -> None:

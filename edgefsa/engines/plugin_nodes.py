@@ -11,13 +11,18 @@ from edgefsa.errors import PluginError
 if TYPE_CHECKING:
     import onnx
 
+    from edgefsa.export.editing import GraphEditor
+
 # The parser of TensorRT looks a plugin up by a node's op_type and these attributes, never by its domain.
 NAMESPACE_ATTRIBUTE = "plugin_namespace"
 VERSION_ATTRIBUTE = "plugin_version"
+# These give a map of the type of the one that they take; their parameters for int8 are the scales of the two maps.
+_MAP_OPERATORS = ("TruncatedDctAttention", "SpectralMask")
+_SCALE_ATTRIBUTES = ("x_scale", "y_scale")
 
 
 def plugin_operators(model: onnx.ModelProto) -> list[str]:
-    """List the operators of domain `edgefsa` in the main graph that have a plugin, each once, in graph order."""
+    """List the operators of domain `edgefsa` in the main graph, each once, in graph order."""
     from edgefsa.export.graph import DOMAIN
 
     return list(dict.fromkeys(node.op_type for node in model.graph.node if node.domain == DOMAIN))
@@ -28,11 +33,13 @@ def plugin_graph(
 ) -> onnx.ModelProto:
     """Give a copy of `model` in which `operators` (all that it has, by default) are plugin nodes.
 
+    They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away.
     `namespace` is where their plugins are registered: "" for the plugin library, `aot_plugins.NAMESPACE` for the
     plugins whose kernels go into the engine. Raises PluginError for an operator without a plugin.
     """
     import onnx
 
+    from edgefsa.export.editing import GraphEditor
     from edgefsa.export.graph import DOMAIN
 
     chosen = set(plugin_operators(model) if operators is None else operators)
@@ -41,9 +48,12 @@ def plugin_graph(
         raise PluginError(f"edgefsa has no plugin for {', '.join(unknown)}, only for {', '.join(PLUGINS)}")
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
-    for node in graph.graph.node:
+    types = _element_types(model)
+    editor = GraphEditor(graph)
+    for node in editor.nodes:
         if node.domain == DOMAIN and node.op_type in chosen:
             _address(node, namespace)
+            _drop_casts(editor, node, types)
     kept = [item for item in graph.functions if item.domain != DOMAIN or item.name not in chosen]
     del graph.functions[:]
     graph.functions.extend(kept)
@@ -51,12 +61,59 @@ def plugin_graph(
 
 
 def _address(node: onnx.NodeProto, namespace: str) -> None:
+    """Write down everything that the parser asks for; it warns of attributes that are missing."""
     import onnx
 
-    kept = [item for item in node.attribute if item.name not in (NAMESPACE_ATTRIBUTE, VERSION_ATTRIBUTE)]
+    given = {item.name: item for item in node.attribute}
+    for name, value in ((VERSION_ATTRIBUTE, PLUGINS[node.op_type]), (NAMESPACE_ATTRIBUTE, namespace)):
+        given[name] = onnx.helper.make_attribute(name, value)
+    if node.op_type in _MAP_OPERATORS and not namespace:
+        for name in _SCALE_ATTRIBUTES:
+            given.setdefault(name, onnx.helper.make_attribute(name, 0.0))
     del node.attribute[:]
-    node.attribute.extend(kept)
-    node.attribute.append(onnx.helper.make_attribute(VERSION_ATTRIBUTE, PLUGINS[node.op_type]))
-    node.attribute.append(onnx.helper.make_attribute(NAMESPACE_ATTRIBUTE, namespace))
+    node.attribute.extend(given.values())
     # An overload names one of several bodies; without bodies it means nothing.
     node.ClearField("overload")
+
+
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    tensors = [*inferred.input, *inferred.output, *inferred.value_info]
+    return {item.name: item.type.tensor_type.elem_type for item in tensors}
+
+
+def _drop_casts(editor: GraphEditor, node: onnx.NodeProto, types: dict[str, int]) -> None:
+    """Let a node read float16 where its input was cast from it, if its output is only wanted as float16 too."""
+    from onnx import TensorProto
+
+    source, result = node.input[0], node.output[0]
+    widening = editor.producer(source)
+    if widening is None or widening.op_type != "Cast" or types.get(widening.input[0]) != TensorProto.FLOAT16:
+        return
+    if node.op_type in _MAP_OPERATORS:
+        readers = editor.consumers(result)
+        halving = [item for item in readers if item.op_type == "Cast" and _target_of(item) == TensorProto.FLOAT16]
+        if not readers or len(halving) != len(readers) or editor.is_output(result):
+            return
+        for cast in halving:
+            if editor.is_output(cast.output[0]):
+                return
+        for cast in halving:
+            editor.replace_input(cast.output[0], result)
+            editor.remove(cast)
+        _forget_shape(editor, result)
+    node.input[0] = widening.input[0]
+    if not editor.consumers(source) and not editor.is_output(source):
+        editor.remove(widening)
+
+
+def _target_of(cast: onnx.NodeProto) -> int:
+    return int(next(item.i for item in cast.attribute if item.name == "to"))
+
+
+def _forget_shape(editor: GraphEditor, tensor: str) -> None:
+    # The tensor is float16 now, and its entry says float32.
+    for item in [item for item in editor.graph.value_info if item.name == tensor]:
+        editor.graph.value_info.remove(item)

@@ -135,3 +135,12 @@ def test_a_runtime_that_is_installed_and_broken(monkeypatch: pytest.MonkeyPatch)
     assert "libopenvino.so: cannot open shared object file" in reason and "\n" not in reason
     if facts["targets"]["onnxruntime"]["runs"] and not facts["targets"]["tensorrt-rtx"]["runs"]:
         assert facts["auto"]["int8"]["target"] == "onnxruntime"
+
+
+def test_the_plugin_library_or_why_there_is_none(facts: dict) -> None:
+    plugins = facts["plugins"]
+    assert (plugins["path"] is None) == (plugins["why_not"] is not None)
+    if facts["packages"]["tensorrt"] is None:
+        assert "tensorrt is not installed" in plugins["why_not"] and plugins["why_not"] in doctor_text(facts)
+    found = {"path": "/lib/x.so", "tensorrt": "10.3.0", "architectures": [87], "why_not": None}
+    assert "TensorRT plugins: /lib/x.so (TensorRT 10.3.0, sm_87)" in doctor_text({**facts, "plugins": found})
