@@ -4,13 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup setup-dev demo test check bench plugins plugins-all clean
+.PHONY: help setup setup-dev demo test check bench ablations plugins plugins-all clean
 
 help:
 	@echo "make demo    set up, build an INT8 engine, segment a clip, print accuracy, latency and file names"
 	@echo "make test    set up, run the tests"
 	@echo "make check   ruff, mypy, clang-format"
-	@echo "make bench   the programs that print the tables of the README"
+	@echo "make bench   the programs that print the tables of the README and of docs/models"
+	@echo "make ablations DATA=camvid:DIR [RUNS=runs]   train and measure with and without the frequency blocks (takes long)"
 	@echo "make plugins the TensorRT plugins for this machine's GPU (TENSORRT_INCLUDE_DIR=DIR, CUDA_ARCHITECTURES=87)"
 
 $(BIN)/python:
@@ -49,8 +50,17 @@ check: $(VENV)/.setup-dev
 bench: $(VENV)/.setup-dev
 	@$(BIN)/python benchmarks/frequency.py
 	@$(BIN)/python benchmarks/latency.py
+	@$(BIN)/python benchmarks/reference.py
 	@$(BIN)/python benchmarks/accuracy.py
 	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/accuracy.py --data "$(DATA)"; fi
+	@$(BIN)/python benchmarks/tables.py
+
+# Runs that RUNS holds already are taken as they are, interrupted ones go on.
+RUNS ?= runs
+ablations: $(VENV)/.setup-dev
+	@test -n "$(DATA)" || { echo "error: name the data to train on: make ablations DATA=camvid:DIR"; exit 2; }
+	@$(BIN)/python benchmarks/ablation.py --data "$(DATA)" --runs "$(RUNS)"
+	@$(BIN)/python benchmarks/nonlocal_swap.py --data "$(DATA)" --weights "$(RUNS)/fsa_nonlocal/weights.safetensors"
 	@$(BIN)/python benchmarks/tables.py
 
 # CMake finds the headers that a system package installed. KERNELS_ONLY=1 builds without them; JOBS=1 where memory is

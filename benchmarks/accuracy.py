@@ -1,38 +1,61 @@
-"""What each precision costs in accuracy: mIoU of every engine of the shipped model on labelled frames.
+"""What each precision costs in accuracy: mIoU of every engine of the shipped models on labelled frames.
 
-By default on the synthetic scenes; `--data camvid:DIR` measures on CamVid's val split, as in the README.
+By default on the synthetic scenes; `--data camvid:DIR` measures on CamVid's val split, as in the README. `--also
+LABEL=ENGINE` adds an engine that lies there already, for instance one from quantisation-aware training: `--also
+QAT=engines/fsanet-edge-openvino-int8-360x480`.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from _common import ACCURACY_HEADER, ENGINES, accuracy_cells, build, save
+from _common import (
+    ACCURACY_HEADER,
+    ENGINES,
+    Rows,
+    accuracy_cells,
+    accuracy_of,
+    argument_parser,
+    build,
+    data_without_folder,
+    save,
+)
 
+from edgefsa.artifacts import Manifest
 from edgefsa.console import table
-from edgefsa.data.readers import open_dataset
-from edgefsa.segment import Segmenter
-from edgefsa.verify.accuracy import evaluate
+from edgefsa.data.readers import Dataset, open_dataset
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="fsanet-edge")
-    parser.add_argument("--data", default="synthetic")
-    arguments = parser.parse_args()
-    dataset = open_dataset(arguments.data, split="val")
-    rows = []
+def row_of(engine: Path, dataset: Dataset, **label: str) -> dict[str, Any]:
+    """Evaluate an engine; its row says which weights it has."""
+    manifest = Manifest.read(engine)
+    facts = {"model": manifest.model["model"], "target": manifest.target, "precision": manifest.precision}
+    return {**facts, **label, "weights": manifest.model["weights"], **accuracy_of(engine, dataset)}
+
+
+def model_rows(model: str, dataset: Dataset) -> Rows:
+    """Build every engine of a model and evaluate it; a row each."""
     with tempfile.TemporaryDirectory() as scratch:
-        for target, precision in ENGINES:
-            with Segmenter(build(arguments.model, precision, target, Path(scratch))) as segmenter:
-                report = evaluate(segmenter, dataset).as_dict()
-            rows.append({"model": arguments.model, "target": target, "precision": precision, **report})
+        return [row_of(build(model, precision, target, Path(scratch)), dataset) for target, precision in ENGINES]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("models", nargs="*", default=["fsanet-edge", "spanet-edge"])
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--also", action="append", default=[], metavar="LABEL=ENGINE")
+    arguments = parser.parse_args(argv)
+    dataset = open_dataset(arguments.data, split="val")
+    rows = [row for model in arguments.models for row in model_rows(model, dataset)]
+    for labelled in arguments.also:
+        label, _, engine = labelled.partition("=")
+        rows.append(row_of(Path(engine), dataset, label=label))
     print(table(ACCURACY_HEADER, accuracy_cells(rows)))
     family = arguments.data.partition(":")[0]
-    directory = f"{family}:DIR" if ":" in arguments.data else family
-    save(f"accuracy-{family}", f"python benchmarks/accuracy.py --data {directory}", rows)
+    command = f"python benchmarks/accuracy.py --data {data_without_folder(arguments.data)}"
+    save(f"accuracy-{family}", command, rows, arguments.results)
 
 
 if __name__ == "__main__":

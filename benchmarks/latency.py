@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from _common import ENGINES, build, save, torch_segmenter
@@ -24,10 +26,10 @@ def measure_model(model: str, rounds: int, scratch: Path) -> list[dict[str, obje
     frame, _ = render_scene(1, (480, 640))
     with contextlib.ExitStack() as stack:
         reference = torch_segmenter(model)
-        contestants = {"pytorch fp32": lambda: reference(frame)}
+        contestants: dict[str, Callable[[], object]] = {"pytorch fp32": partial(reference, frame)}
         for target, precision in ENGINES:
             segmenter = stack.enter_context(Segmenter(build(model, precision, target, scratch)))
-            contestants[f"{target} {precision}"] = lambda segmenter=segmenter: segmenter.segment(frame)
+            contestants[f"{target} {precision}"] = partial(segmenter.segment, frame)
         stats = measure(contestants, rounds=rounds, warmup=5)
     baseline = stats["pytorch fp32"].median
     return [
@@ -44,7 +46,7 @@ def measure_model(model: str, rounds: int, scratch: Path) -> list[dict[str, obje
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=["fsanet-edge", "fsanet-r18", "spanet-s"])
+    parser.add_argument("models", nargs="*", default=["fsanet-edge", "spanet-edge", "fsanet-r18", "spanet-s"])
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args()
     rows = []

@@ -1,45 +1,40 @@
-"""Write the measured tables of the README anew from results/*.json, so that no figure is typed by hand.
+"""Write the measured tables of README.md and docs/models anew from results/*.json, so that no figure is typed by hand.
 
-Each table stands between `<!-- table:NAME -->` and `<!-- end -->`. `--check` writes nothing and fails where a
-table differs from its results.
+Each table stands between `<!-- table:NAME -->` and `<!-- end -->`, or `<!-- table:NAME MODEL -->` for what is told of
+one model. `--check` writes nothing and fails where a table differs from its results.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import _cards
 from _common import ACCURACY_HEADER, accuracy_cells, load
+from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCK = re.compile(r"<!-- table:(?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
-
-
-def _markdown(header: list[str], rows: list[list[str]], record: dict[str, Any]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
-    machine = record["machine"]
-    features = " ".join(name for name in machine["cpu_features"] if name.startswith(("avx512_", "amx", "asimddp")))
-    note = f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores, {features}"
-    return "\n".join([*lines, "", note])
+ROOT = Path(__file__).parents[1]
+RIVALS = Path(__file__).parent / "rivals.json"
+BLOCK = re.compile(r"<!-- table:(?P<name>[\w-]+)(?: (?P<model>[\w-]+))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
-def _latency(record: dict[str, Any]) -> str:
+def _latency(record: Record, _model: str) -> str:
     rows = [
         [row["model"], row["engine"], f"{row['median_ms']:.1f}", f"{row['times_faster_than_pytorch']:.1f}"]
         for row in record["rows"]
     ]
-    return _markdown(["model", "engine", "frame to mask, median ms", "times faster"], rows, record)
+    return markdown(["model", "engine", "frame to mask, median ms", "times faster"], rows, record)
 
 
-def _accuracy(record: dict[str, Any]) -> str:
-    return _markdown(ACCURACY_HEADER, accuracy_cells(record["rows"]), record)
+def _accuracy(record: Record, _model: str) -> str:
+    return markdown(ACCURACY_HEADER, accuracy_cells(record["rows"]), record)
 
 
-def _frequency(record: dict[str, Any]) -> str:
+def _frequency(record: Record, _model: str) -> str:
     rows = [
         [
             row["operator"],
@@ -51,25 +46,108 @@ def _frequency(record: dict[str, Any]) -> str:
         for row in record["rows"]
     ]
     header = ["operator", "ours, median ms", "reference, median ms", "times faster", "times fewer MACs"]
-    return _markdown(header, rows, record)
+    return markdown(header, rows, record)
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "latency-cpu": _latency,
-    "accuracy-camvid": _accuracy,
-    "accuracy-synthetic": _accuracy,
-    "frequency-cpu": _frequency,
+def _reference(record: Record, _model: str) -> str:
+    rows = [
+        [
+            row["model"],
+            row["target"],
+            f"{record['networks'][row['model']]['macs'] / 1e9:.2f}",
+            f"{row['frame_to_mask_ms']:.1f}",
+            f"{row['share']:.2f}",
+            f"{row['share_limit']:.2f}" if row["share_limit"] else "-",
+        ]
+        for row in record["rows"]
+    ]
+    return markdown(["model", "INT8 on", "GMACs", "frame to mask, median ms", "share", "aim, at most"], rows, record)
+
+
+def _rivals(record: Record, _model: str) -> str:
+    """Ours, measured here, and what others measured and published; each share belongs to its own machine."""
+    theirs = json.loads(RIVALS.read_text())
+    accuracy = load("accuracy-camvid")
+    rows = [emphasised(row) for row in _our_rows(record, accuracy["rows"] if accuracy else [])]
+    for name, row in theirs["networks"].items():
+        sizes = [f"{row[key]:.2f}" if row[key] else "-" for key in ("params_million", "gmacs", "share")]
+        rows.append([name, *sizes, f"{row['miou_percent']:.1f}", f"test, {row['size']}", row["training"]])
+    header = ["network", "M parameters", "GMACs", "INT8 time, share of ResNet-18", "CamVid mIoU %", "split, size"]
+    notes = [
+        f"In bold, ours, on **val** and from frame to mask: {origin(record)}.",
+        f"The others' shares: {theirs['machine']}, {theirs['date']} ({theirs['protocol']}).",
+        "The others' mIoU is what their papers or code report, on the **test** split.",
+        "A share is of the time of the same ResNet-18 on the same machine; between machines it compares only roughly.",
+    ]
+    return "\n".join([markdown([*header, "training"], rows), "", *notes])
+
+
+def _our_rows(record: Record, accuracy: list[Record]) -> list[list[str]]:
+    height, width = record["size_hw"]
+    rows = []
+    for row in record["rows"]:
+        if row["target"] != "openvino" or row["share_limit"] is None:
+            continue
+        network = record["networks"][row["model"]]
+        miou = next((item["miou"] for item in accuracy if item["model"] == row["model"]), None)
+        sizes = [f"{network['params'] / 1e6:.2f}", f"{network['macs'] / 1e9:.2f}", f"{row['share']:.2f}"]
+        weights = _cards.weights_record(row["model"])
+        training = _cards.training_in_brief(weights) if weights else "-"
+        rows.append([row["model"], *sizes, percent(miou), f"val, {height}x{width}", training])
+    return rows
+
+
+def _measured(name: str) -> Callable[[str], Record | None]:
+    return lambda _model: load(name)
+
+
+Maker = Callable[[Record, str], str]
+# Name -> where its record is found, how it is laid out, and what stands there without a record.
+TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
+    "latency-cpu": (_measured("latency-cpu"), _latency, NOT_MEASURED),
+    "accuracy-camvid": (_measured("accuracy-camvid"), _accuracy, NOT_MEASURED),
+    "accuracy-synthetic": (_measured("accuracy-synthetic"), _accuracy, NOT_MEASURED),
+    "frequency-cpu": (_measured("frequency-cpu"), _frequency, NOT_MEASURED),
+    "reference-cpu": (_measured("reference-cpu"), _reference, NOT_MEASURED),
+    "rivals": (_measured("reference-cpu"), _rivals, NOT_MEASURED),
+    "facts": (_measured("reference-cpu"), _cards.facts, NOT_MEASURED),
+    "layers": (_measured("reference-cpu"), _cards.layers, NOT_MEASURED),
+    "per-class": (_measured("accuracy-camvid"), _cards.per_class, NOT_MEASURED),
+    "latency": (_measured("latency-cpu"), _cards.latency, NOT_MEASURED),
+    "notice": (_cards.weights_record, _cards.notice, _cards.NO_WEIGHTS),
+    "recipe": (_cards.weights_record, _cards.recipe, _cards.NO_WEIGHTS),
+    "ablation": (_measured("ablation-camvid"), _cards.ablation, NOT_MEASURED),
+    "schedule": (_measured("ablation-camvid"), _cards.schedule, NOT_MEASURED),
+    "swap": (_measured("nonlocal-swap-camvid"), _cards.swap, NOT_MEASURED),
+    "swap-blocks": (_measured("nonlocal-swap-camvid"), _cards.swap_blocks, NOT_MEASURED),
 }
+
+
+def _block(found: re.Match[str]) -> str:
+    name, model = found["name"], found["model"] or ""
+    find, lay_out, without = TABLES[name]
+    record = find(model)
+    marker = " ".join(filter(None, [f"table:{name}", model]))
+    return f"<!-- {marker} -->\n{lay_out(record, model) if record else without}\n<!-- end -->"
+
+
+def filled(text: str) -> str:
+    """Give a page with every table made anew."""
+    return BLOCK.sub(_block, text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
-    old = README.read_text()
-    new = BLOCK.sub(lambda m: f"<!-- table:{m['name']} -->\n{TABLES[m['name']](load(m['name']))}\n<!-- end -->", old)
-    if parser.parse_args().check and new != old:
-        sys.exit("the README's tables differ from benchmarks/results; run python benchmarks/tables.py")
-    README.write_text(new)
+    check = parser.parse_args().check
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs" / "models").glob("*.md"))]
+    for page in pages:
+        old = page.read_text()
+        new = filled(old)
+        if check and new != old:
+            sys.exit(f"the tables of {page.relative_to(ROOT)} differ from the results; run python benchmarks/tables.py")
+        if not check and new != old:
+            page.write_text(new)
 
 
 if __name__ == "__main__":

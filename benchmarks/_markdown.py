@@ -1,0 +1,38 @@
+"""Tables for GitHub, with the command, the date and the machine that their figures come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Record = dict[str, Any]
+NOT_MEASURED = "*Not measured yet: `make bench` does.*"
+
+
+def markdown(header: list[str], rows: list[list[str]], record: Record | None = None) -> str:
+    """Lay out a table; columns of numbers stand to the right, and a record's origin stands below."""
+    numeric = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    rule = ["---:" if right else "---" for right in numeric]
+    lines = ["| " + " | ".join(cells) + " |" for cells in [header, rule, *rows]]
+    return "\n".join([*lines, "", origin(record)] if record else lines)
+
+
+def origin(record: Record) -> str:
+    """Say where a record comes from: command, date, machine."""
+    machine = record["machine"]
+    features = " ".join(name for name in machine["cpu_features"] if name.startswith(("avx512_", "amx", "asimddp")))
+    return f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores, {features}"
+
+
+def percent(share: float | None) -> str:
+    """Write a share of 0 to 1 in percent, without the sign; "-" for None."""
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def emphasised(cells: list[str]) -> list[str]:
+    """Set a row apart from the others."""
+    return [f"**{cell}**" for cell in cells]
+
+
+def _is_number(cell: str) -> bool:
+    text = cell.strip("*").lstrip("+-")
+    return text in ("", "-") or text.replace(".", "", 1).isdigit()
