@@ -81,7 +81,7 @@ class _Recorder(Calls):
 
 
 def sites_of(
-    network: nn.Module, graph: onnx.ModelProto, plan: Placement, size_hw: tuple[int, int]
+    network: nn.Module, graph: onnx.ModelProto, plan: Placement, size_hw: tuple[int, ...]
 ) -> list[Site | None]:
     """Give for each numbered call of `network` (in eval mode) what the graph's Q/DQ pairs round there.
 
@@ -105,7 +105,7 @@ def sites_of(
     return sites
 
 
-def _recorded(network: nn.Module, size_hw: tuple[int, int]) -> list[tuple[str, str] | None]:
+def _recorded(network: nn.Module, size_hw: tuple[int, ...]) -> list[tuple[str, str] | None]:
     network = copy.deepcopy(network).cpu().requires_grad_(False)
     recorder = _Recorder(network)
 

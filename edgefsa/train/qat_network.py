@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from edgefsa.errors import InputError
 from edgefsa.export.check import MAX_RELATIVE_L2, module_logits, relative_l2
 from edgefsa.export.editing import GraphEditor
+from edgefsa.export.graph import read_metadata
 from edgefsa.models import FrequencySelfAttention
 from edgefsa.models.checkpoint import AUXILIARY_PREFIXES
 from edgefsa.models.spanet import SpectralMixer
@@ -60,14 +61,14 @@ class QuantisedNetwork(nn.Module):
         """`graph` is the export of `model`, `ranges` are of it. Raises InputError where the two cannot be matched."""
         super().__init__()
         config: Any = model.config
-        plan = place(graph, skip)
+        plan, size_hw = place(graph, skip), tuple(read_metadata(graph)["size_hw"])
         self._state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         self._std_rgb = torch.tensor(config.std_rgb)
         self.network = copy.deepcopy(model).float().eval()
-        self._folding = _take_weights(self.network, graph, set(plan.weights), config.size_hw)
+        self._folding = _take_weights(self.network, graph, set(plan.weights), size_hw)
         self.config = replace(config, std_rgb=(1.0, 1.0, 1.0)) if self._folding.first else config
-        _check_logits(model, self.network, config, self.config)
-        self._sites = sites_of(self.network, graph, plan, config.size_hw)
+        _check_logits(model, self.network, config, self.config, size_hw)
+        self._sites = sites_of(self.network, graph, plan, size_hw)
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(not name.startswith(AUXILIARY_PREFIXES))
         groups = [*plan.shared, *({name} for name in plan.tensors if not any(name in item for item in plan.shared))]
@@ -144,7 +145,7 @@ class _Rounding(Calls):
         return func(*operands, **kwargs)
 
 
-def _take_weights(network: nn.Module, graph: onnx.ModelProto, rounded: set[str], size_hw: tuple[int, int]) -> _Folding:
+def _take_weights(network: nn.Module, graph: onnx.ModelProto, rounded: set[str], size_hw: tuple[int, ...]) -> _Folding:
     """Put the graph's convolution weights into the network, and nothing in place of the norms folded into them."""
     editor, folding = GraphEditor(graph), _Folding()
     norms = {
@@ -194,7 +195,7 @@ def _take_bias(network: nn.Module, path: str, bias: Tensor, behind: dict[str, st
         )
 
 
-def _norms(network: nn.Module, size_hw: tuple[int, int]) -> dict[str, str]:
+def _norms(network: nn.Module, size_hw: tuple[int, ...]) -> dict[str, str]:
     """Give the batch norms that a forward pass uses outside frequency layers, each with the convolution before it."""
     inside = [name + "." for name, layer in network.named_modules() if isinstance(layer, FrequencySelfAttention)]
     made: list[tuple[Tensor, str]] = []
@@ -220,9 +221,11 @@ def _norms(network: nn.Module, size_hw: tuple[int, int]) -> dict[str, str]:
     return found
 
 
-def _check_logits(model: nn.Module, folded: nn.Module, config: Any, folded_config: Any) -> None:
+def _check_logits(
+    model: nn.Module, folded: nn.Module, config: Any, folded_config: Any, size_hw: tuple[int, ...]
+) -> None:
     """Raise InputError where the folded network, not rounded yet, gives other logits than the model."""
-    frames = np.random.default_rng(0).integers(0, 256, (1, *config.size_hw, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (1, *size_hw, 3), dtype=np.uint8)
     wanted = module_logits(model, frames, config.mean_rgb, config.std_rgb)
     given = module_logits(folded, frames, folded_config.mean_rgb, folded_config.std_rgb)
     error = relative_l2(given, wanted)

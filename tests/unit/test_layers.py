@@ -28,8 +28,15 @@ ALLOWED = {
     "train": BASE | {"models", "data", "verify"},
 }
 # The parity check holds an engine against the PyTorch model it came from, so it alone looks back up the pipeline.
-# Training asks the one file that knows CPU features whether bf16 is fast here.
-EXTRA = {"verify/parity.py": {"models", "export", "quantize"}, "train/compute.py": {"engines.device"}}
+# Training asks the one file that knows CPU features whether bf16 is fast here, and that for INT8 trains what the rest
+# of the pipeline makes of a network.
+EXTRA = {
+    "verify/parity.py": {"models", "export", "quantize"},
+    "train/compute.py": {"engines.device"},
+    "train/qat.py": {"build", "export", "quantize"},
+    "train/qat_calls.py": {"export", "quantize"},
+    "train/qat_network.py": {"export", "quantize"},
+}
 
 
 def imports_of(path: Path) -> set[str]:
