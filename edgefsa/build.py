@@ -17,7 +17,7 @@ import numpy as np
 
 from edgefsa import console
 from edgefsa.console import Progress
-from edgefsa.data.classes import ClassSet, class_set_from_file
+from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class ModelRequest:
 
     `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
     so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
+    Weights of `edgefsa train` tell their model, options and classes; what is given here goes before that.
     """
 
     name: str | None = None
@@ -48,8 +49,18 @@ class ModelRequest:
     classes: Path | None = None
 
     def class_set(self) -> ClassSet | None:
-        """Give the classes that the file `classes` names, or None where there is none."""
-        return None if self.classes is None else class_set_from_file(self.classes)
+        """Give the classes that the file `classes` names, else those that the checkpoint tells, or None."""
+        if self.classes is not None:
+            return class_set_from_file(self.classes)
+        told = self.told()
+        return class_set_from_names(f"classes of {told['model']}", tuple(told["classes"])) if told else None
+
+    def told(self) -> dict[str, Any]:
+        """Give "model", "options" and "classes" as the checkpoint tells them of this model; empty where it does not."""
+        from edgefsa.models.checkpoint import weights_facts
+
+        facts = {} if self.checkpoint is None else weights_facts(self.checkpoint)
+        return facts if self.name in (None, facts.get("model")) else {}
 
 
 @dataclass(frozen=True)
@@ -77,11 +88,12 @@ def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]
     from edgefsa.artifacts import sha256_of_file
     from edgefsa.models import create_model, load_checkpoint, load_default_weights
 
-    options = dict(request.options)
+    told = request.told()
+    options = {**told.get("options", {}), **request.options}
     named = request.class_set()
     if request.num_classes is not None or named is not None:
         options["num_classes"] = request.num_classes or len(named.names if named else ())
-    model = create_model(request.name or "fsanet-edge", **options)
+    model = create_model(request.name or told.get("model") or "fsanet-edge", **options)
     if request.checkpoint is None:
         weights = dict(load_default_weights(model))
     else:
@@ -183,11 +195,12 @@ def _model_of(request: BuildRequest) -> ModelRequest:
         if request.model.name and request.model.name != request.source:
             raise InputError(f"{request.source} and --model {request.model.name} name two models; give one of them")
         return replace(request.model, name=request.source)
-    if request.model.name is None:
-        raise CheckpointError(f"{source} is a checkpoint: say whose it is with --model NAME (see `edgefsa models`)")
     if request.model.checkpoint is not None:
         raise InputError(f"{source} and --checkpoint {request.model.checkpoint} are two checkpoints; give one of them")
-    return replace(request.model, checkpoint=source)
+    model = replace(request.model, checkpoint=source)
+    if model.name is None and not model.told():
+        raise CheckpointError(f"{source} is a checkpoint: say whose it is with --model NAME (see `edgefsa models`)")
+    return model
 
 
 def _build_onnx(

@@ -145,6 +145,14 @@ def class_set_of(name: str, names: tuple[str, ...]) -> ClassSet:
     return ClassSet(name, names, tuple(_generated_rgb(index) for index in range(len(names))), ignore_index=255)
 
 
+def class_set_from_names(name: str, names: tuple[str, ...]) -> ClassSet:
+    """Give the known class set with these very names, or else a new one; raises InputError as `class_set_of`."""
+    for known in CLASS_SETS.values():
+        if names == known.names:
+            return known
+    return class_set_of(name, names)
+
+
 def _generated_rgb(index: int) -> tuple[int, int, int]:
     # Steps of the golden ratio keep the hues of neighbouring indices far apart; the three values of
     # brightness and saturation separate hues that come close after many steps.
@@ -163,10 +171,7 @@ def class_set_from_file(path: str | Path) -> ClassSet:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text ({error}); write one class name a line") from error
-    for known in CLASS_SETS.values():
-        if names == known.names:
-            return known
     try:
-        return class_set_of(path.parent.name, names)
+        return class_set_from_names(path.parent.name, names)
     except InputError as error:
         raise DataError(f"{path}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 from torch import Tensor, nn
 
@@ -68,6 +70,21 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise CheckpointError(f"{path} holds a {type(value).__name__}, not a state dict; save model.state_dict()")
     return value
+
+
+def weights_facts(path: str | Path) -> dict[str, Any]:
+    """Give what a safetensors file of `edgefsa train` says of itself: "model", "options", "classes" (names).
+
+    Empty for any other file, and for one that cannot be read: loading it tells why.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {}).get(WEIGHTS_METADATA_KEY, "{}"))
+    except (OSError, ValueError, SafetensorError):
+        return {}
+    kinds = {"model": str, "options": dict, "classes": list}
+    whole = isinstance(facts, dict) and all(isinstance(facts.get(name), kind) for name, kind in kinds.items())
+    return facts if whole else {}
 
 
 def _pickle_message(path: Path, reason: str) -> str:

@@ -61,8 +61,8 @@ def draw_curve(path: Path, history: Sequence[Row], title: str, epochs: int) -> P
 
 def _draw_panel(image: Frame, left: int, label: str, lines: dict[str, Points], epochs: int) -> None:
     values = [y for points in lines.values() for _, y in points]
-    y_ticks = _round_ticks(min(values, default=0.0), max(values, default=1.0), 6)
-    x_ticks = [tick for tick in _round_ticks(0, epochs, 6) if tick == int(tick)]
+    y_ticks = round_ticks(min(values, default=0.0), max(values, default=1.0), 6)
+    x_ticks = [tick for tick in round_ticks(0, epochs, 6) if tick == int(tick)]
     panel = _Panel(left, 84, left + 480, _SIZE_HW[0] - 52, (0, max(epochs, 1)), (y_ticks[0], y_ticks[-1]))
     _draw_axes(image, panel, label, [tick for tick in x_ticks if tick <= epochs], y_ticks)
     for (name, points), colour in zip(lines.items(), _COLOURS * len(lines), strict=False):
@@ -114,7 +114,7 @@ def _write(
     return int(width / _FINE)
 
 
-def _round_ticks(low: float, high: float, count: int) -> list[float]:
+def round_ticks(low: float, high: float, count: int) -> list[float]:
     """Give about `count` round numbers in equal steps (1, 2, 2.5 or 5 times a power of ten) that cover the range."""
     span = max(high - low, 1e-6 * max(abs(high), 1))
     rough = span / max(count - 1, 1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from edgefsa.data.readers import Sample
+from edgefsa.data.readers import Sample, open_dataset
 from edgefsa.errors import DataError, InputError
 from edgefsa.train.augment import Augmentation
 from edgefsa.train.loader import TrainingBatches, batch_loader, label_of, median_frequency_weights, split_batch
@@ -71,3 +72,14 @@ def test_median_frequency_weights_by_hand():
 def test_a_sample_without_label_is_refused():
     with pytest.raises(DataError, match="street has no label"):
         label_of(Sample("street", np.zeros((2, 2, 3), np.uint8), None))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_label_is_told_in_one_line_from_any_process(tmp_path, workers):
+    for part in ("images", "labels"):
+        (tmp_path / "train" / part).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "train" / part / "a.png"), np.full((8, 8), 77, np.uint8))
+    batches = TrainingBatches([open_dataset(f"camvid:{tmp_path}", "train")], (1,), 1, (8, 8), AS_IT_IS, seed=0)
+    with pytest.raises(DataError, match=r"^.*a\.png holds class 77; camvid has 0 to 10") as caught:
+        list(batch_loader(batches, 0, 2, workers))
+    assert "\n" not in str(caught.value)

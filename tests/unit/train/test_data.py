@@ -1,0 +1,62 @@
+"""Which data sets a run takes, and what keeps training frames out of val."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefsa.data.readers import open_dataset
+from edgefsa.errors import DataError, InputError
+from edgefsa.imaging import write_image
+from edgefsa.train.data import name_without_folders, open_training_data
+from edgefsa.train.settings import TrainSettings
+from tests.unit.train.conftest import write_colour_data
+
+
+def settings(*data: str, **changes) -> TrainSettings:
+    return TrainSettings("tiny", data, Path("out"), **changes)
+
+
+def test_val_is_the_first_data_set_unless_others_are_named(colour_data):
+    data = open_training_data(settings(colour_data, "synthetic"))
+    assert [(item.name, item.split) for item in data.train] == [(colour_data, "train"), ("synthetic", "train")]
+    assert {name: (item.name, item.split) for name, item in data.val.items()} == {"camvid": (colour_data, "val")}
+    assert data.shares == (1.0, 1.0)
+    named = open_training_data(settings(colour_data, val_data=("synthetic:1", "synthetic:2"), val_limit=3)).val
+    assert {name: len(item) for name, item in named.items()} == {"synthetic": 3, "synthetic 2": 3}
+
+
+def test_fingerprints_are_those_of_the_data_sets(colour_data):
+    found = open_training_data(settings(colour_data)).fingerprints()
+    expected = {f"{split} camvid": open_dataset(colour_data, split).fingerprint() for split in ("train", "val")}
+    assert found == expected
+
+
+def test_frames_that_are_both_trained_and_evaluated_on_are_refused(tmp_path):
+    for part in ("images", "labels"):
+        write_image(tmp_path / "all" / part / "a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "all" / "classes.txt").write_text("one\ntwo\n")
+    spec = f"folder:{tmp_path / 'all'}"
+    with pytest.raises(DataError, match="the same frames for training and for val; put them into train/ and val/"):
+        open_training_data(settings(spec)).fingerprints()
+    write_colour_data(tmp_path / "other", {0: (0, 0, 0), 1: (200, 200, 200)}, 255)
+    (tmp_path / "other" / "classes.txt").write_text("one\ntwo\n")
+    data = open_training_data(settings(spec, val_data=(f"folder:{tmp_path / 'other'}",)))
+    assert list(data.fingerprints()) == ["train folder", "val folder"]
+    assert data.class_set.names == ("one", "two")
+
+
+def test_data_sets_of_different_classes_do_not_mix(colour_data, tmp_path):
+    write_colour_data(tmp_path / "other", {0: (0, 0, 0), 1: (200, 200, 200)}, 255)
+    (tmp_path / "other" / "classes.txt").write_text("one\ntwo\n")
+    with pytest.raises(InputError, match=r"camvid:.* and folder:.* have different classes"):
+        open_training_data(settings(colour_data, f"folder:{tmp_path / 'other'}"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"), [("camvid:/home/me/camvid/", "camvid:camvid"), ("synthetic:7", "synthetic:7")]
+)
+def test_a_name_that_travels_has_no_folders(spec, name):
+    assert name_without_folders(spec) == name
