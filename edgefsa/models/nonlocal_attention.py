@@ -56,33 +56,34 @@ class NonLocalAttention(SelfAttention):
         return without_autocast(self._attend, x)
 
     def _attend(self, x: Tensor) -> Tensor:
-        tokens = x.to(torch.promote_types(x.dtype, self.wide_dtype())).flatten(2)
+        y = x.to(torch.promote_types(x.dtype, self.wide_dtype()))
         for _ in range(self.recurrence):
-            query, key, value = (_project(conv, tokens) for conv in self.query_key_value())
+            query, key, value = (_project(conv, y).flatten(2) for conv in self.query_key_value())
             if self.mode == "dot_product":
                 mixed = value @ (key.mT @ query * self.scale_of(*x.shape[2:]))
             else:
                 affinity = 1 + _unit(key).mT @ _unit(query)
                 mixed = value @ affinity / affinity.sum(1, keepdim=True)
-            tokens = tokens + self._out(mixed)
-        return tokens.view_as(x).to(x.dtype)
+            y = y + self._out(mixed.unflatten(2, x.shape[2:]))
+        return y.to(x.dtype)
 
     def _out(self, mixed: Tensor) -> Tensor:
         if self.form == "ccnet":
-            return self.gamma * (mixed + self.out_bias)
+            return self.gamma * (mixed + self.out_bias[..., None])
         norm, mixed = self.conv_out.bn, _project(self.conv_out.conv, mixed)
         if self.training:
-            normed: Tensor = norm(mixed)
-            return normed
+            normed: Tensor = norm(mixed.flatten(2))
+            return normed.view_as(mixed)
         assert norm.running_mean is not None and norm.running_var is not None
         stored = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
         mean, variance, gain, shift = (tensor.to(mixed.dtype) for tensor in stored)
         return F.batch_norm(mixed, mean, variance, gain, shift, eps=norm.eps)
 
 
-def _project(conv: nn.Conv1d, tokens: Tensor) -> Tensor:
-    bias = None if conv.bias is None else conv.bias.to(tokens.dtype)
-    return F.conv1d(tokens, conv.weight.to(tokens.dtype), bias)
+def _project(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    # In two dimensions, in which every runtime has an integer convolution.
+    bias = None if conv.bias is None else conv.bias.to(x.dtype)
+    return F.conv2d(x, conv.weight.to(x.dtype)[..., None], bias)
 
 
 def _unit(tokens: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,13 +35,20 @@ def test_shipped_weights_are_loaded_for_the_default_options(shipped: Path) -> No
     assert load_default_weights(create_model("fsanet-edge", k=(0, 8, 0, 7)))["kind"] == "random"
     assert load_default_weights(create_model("fsanet-edge", num_classes=19))["kind"] == "random"
     assert load_default_weights(create_model("fsanet-edge", recurrence=2))["kind"] == "random"
+    assert load_default_weights(create_model("fsanet-edge", attention="nonlocal"))["kind"] == "random"
+    assert load_default_weights(create_model("spanet-edge"))["kind"] == "random"
 
 
-def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(shipped: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"), [("fsanet-edge", {}), ("spanet-edge", {}), ("spanet-edge", {"masked": False})]
+)
+def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(
+    name: str, options: dict[str, Any], shipped: Path
+) -> None:
     infos, models = [], []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        model = create_model("fsanet-edge")
+        model = create_model(name, **options)
         state = torch.get_rng_state()
         infos.append(load_default_weights(model))
         assert torch.equal(torch.get_rng_state(), state)
@@ -56,6 +64,9 @@ def test_random_weights_leave_no_part_idle(shipped: Path) -> None:
         attention = model.head.fsa if form == "ccnet" else model.decode_head.nl_block
         x = torch.rand(1, 128, 12, 15)
         assert (attention(x) - x).abs().max() > 1e-4
+    full = create_model("fsanet-edge", attention="nonlocal")
+    load_default_weights(full)
+    assert (full.attention.gamma == 1).all()
 
 
 def test_what_is_shipped_fits_and_is_small_and_has_its_record() -> None:
