@@ -93,6 +93,35 @@ def test_a_residual_stream_between_norms_stays_in_float():
     assert place(model).reads == {("c", 0), ("d", 0)}
 
 
+def test_a_mixer_multiplies_in_float_between_its_convolutions():
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20, "edgefsa" : 1]>
+        g (float[1,4,9,9] x) => (float[1,4,9,9] y)
+        <float[4,4,1,1] w = {0}, float[4,1,1,7] row = {0}, float[4,1,7,1] column = {0}, float[4] gain = {1, 1, 1, 1}>
+        {
+            inner = Conv (x, w)
+            rows = Conv <group = 4, pads = [0, 3, 0, 3]> (inner, row)
+            both = Conv <group = 4, pads = [3, 0, 3, 0]> (rows, column)
+            low = edgefsa.SpectralMask (both, gain)
+            context = Conv (low, w)
+            product = Mul (both, context)
+            out = Conv (product, w)
+            sum = Add (x, out)
+            y = Conv (sum, w)
+        }"""
+    )
+    for node in model.graph.node:
+        node.name = node.output[0]
+    convs = ["inner", "rows", "both", "context", "out", "y"]
+    plan = place(model)
+    assert plan.weights == convs and plan.float_nodes == {"low": "frequency operator"}
+    # Besides the convolutions only the skip is rounded: the filter and the product take floats.
+    assert plan.reads == {*((name, 0) for name in convs), ("sum", 0)}
+    assert plan.tensors == ["x", "inner", "rows", "low", "product", "sum"]
+    integers = place(model, integer_outputs=True)
+    assert {("product", 0), ("product", 1), ("low", 0)} <= integers.reads
+
+
 def test_products_of_two_activations_stay_in_float():
     model = onnx.parser.parse_model(
         """<ir_version: 10, opset_import: ["" : 20]>
