@@ -71,6 +71,8 @@ def load_matching(module: nn.Module, path: Path) -> tuple[int, int]:
     Batch counters (`num_batches_tracked`) are left alone and not counted.
     Raises CheckpointError where the file cannot be read or none fits.
     """
+    if not path.is_file():
+        raise CheckpointError(f"cannot read {path}: no such file; check the path")
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -69,12 +69,12 @@ def train(
         torch.set_num_threads(settings.threads)
     data = open_training_data(settings)
     _check_folder(settings, say)
-    curve = _curve(settings, data, compute, processes, hooks)
     with joined(processes, compute.device):
-        say(f"training {settings.model} in {compute}" + (f", {processes.count} processes" * (processes.count > 1)))
         run = TrainingRun(settings, data, compute, processes, hooks, say)
+        curve = _curve(settings, data, compute, processes, hooks)
         if run.checkpoint.exists():
             run.restore(curve)
+        say(f"training {settings.model} in {compute}" + (f", {processes.count} processes" * (processes.count > 1)))
         run.advance(curve, progress)
         if processes.first:
             run.average_model.load_state_dict(run.average.tensors)
