@@ -39,7 +39,7 @@ class _RoundActivation(torch.autograd.Function):
         inside = error.abs() <= 0.5001 * scale  # half a step, and what float32 adds to it
         # y = s round(x / s) inside, so that dy / dlog(s) = y - x; and y = -128 s or 127 s beyond.
         of_range = (gradient * torch.where(inside, error, y)).sum()
-        return gradient * inside if ctx.needs_input_grad[0] else None, of_range
+        return torch.where(inside, gradient, 0.0) if ctx.needs_input_grad[0] else None, of_range
 
 
 def round_weight(weight: Tensor) -> Tensor:
