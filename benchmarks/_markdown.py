@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Record = dict[str, Any]
-NOT_MEASURED = "*Not measured yet: `make bench` does.*"
+NOT_MEASURED = "*Not measured yet: `make bench` and `make ablations` do it.*"
 
 
 def markdown(header: list[str], rows: list[list[str]], record: Record | None = None) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,8 +28,9 @@ from _common import (
 from _networks import cost_of
 
 from edgefsa.build import ModelRequest, model_from_request
-from edgefsa.console import table
+from edgefsa.console import run, table
 from edgefsa.data.readers import open_dataset
+from edgefsa.errors import InputError
 from edgefsa.train import TrainSettings, train
 from edgefsa.train.augment import Augmentation
 from edgefsa.train.loader import split_batch
@@ -119,7 +119,7 @@ def weights_of(variant: Variant, data: str, folder: Path, seed: int) -> Path:
         say(f"training {folder.name}")
         train(settings_of(variant, data, folder, seed), say=say)
     elif abs(steps - STEPS) > steps_per_epoch(variant, data) / 2:
-        sys.exit(f"error: {folder} was trained for {steps} steps, not about {STEPS}; give another --runs")
+        raise InputError(f"{folder} was trained for {steps} steps, not about {STEPS}; give another --runs")
     return folder / "weights.safetensors"
 
 
@@ -140,7 +140,8 @@ def evaluate_variant(
         for engine, reports in accuracy.items():
             reports.append(accuracy_of(engines[engine], dataset))
         first = first or engines
-    row = {"variant": name, **asdict(variant), **cost_of(network, size_hw), "accuracy": accuracy}
+    steps = [steps_done(path.parent) for path in weights]
+    row = {"variant": name, **asdict(variant), "steps": steps, **cost_of(network, size_hw), "accuracy": accuracy}
     return row, first
 
 
@@ -168,6 +169,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=60)
     arguments = parser.parse_args(argv)
     data, size_hw = arguments.data, arguments.size
+    if unknown := set(arguments.variants) - set(VARIANTS):
+        raise InputError(f"no variant is called {unknown.pop()!r}; choose of {', '.join(VARIANTS)}")
     rows: Rows = []
     engines: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -187,10 +190,10 @@ def main(argv: list[str] | None = None) -> None:
     header = ["model", "with", "mIoU % FP32", "INT8", "M params", "GMACs", *(f"{t} {p}, ms" for t, p in ENGINES)]
     print(table(header, cells(rows)))
     command = f"python benchmarks/ablation.py --data {data_without_folder(data)}"
-    schedule = {"steps": STEPS, **SCHEDULE, "augmentation": asdict(SCHEDULE["augmentation"])}
+    schedule = {"steps, to half an epoch": STEPS, **SCHEDULE, "augmentation": asdict(SCHEDULE["augmentation"])}
     facts = {"size_hw": list(size_hw), "seeds": arguments.seeds, "schedule": schedule}
     save("ablation-camvid", command, rows, arguments.results, **facts)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

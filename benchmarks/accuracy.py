@@ -24,7 +24,7 @@ from _common import (
 )
 
 from edgefsa.artifacts import Manifest
-from edgefsa.console import table
+from edgefsa.console import run, table
 from edgefsa.data.readers import Dataset, open_dataset
 
 
@@ -59,4 +59,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

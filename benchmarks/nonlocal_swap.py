@@ -22,7 +22,7 @@ from ablation import VARIANTS, run_folder
 from torch import Tensor, nn
 
 from edgefsa.build import ModelRequest, model_from_request
-from edgefsa.console import table
+from edgefsa.console import run, table
 from edgefsa.data.readers import Dataset, open_dataset
 from edgefsa.models import FrequencySelfAttention, replace_nonlocal
 from edgefsa.models.fsanet import EDGE_WIDTH
@@ -157,4 +157,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

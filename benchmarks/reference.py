@@ -15,7 +15,7 @@ from _networks import cost_of, layers_of
 from torch import Tensor, nn
 
 from edgefsa.build import ModelRequest, model_from_request
-from edgefsa.console import table
+from edgefsa.console import run, table
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.resnet import ResNetTrunk
 
@@ -118,4 +118,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

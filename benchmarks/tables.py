@@ -74,10 +74,10 @@ def _rivals(record: Record, _model: str) -> str:
         rows.append([name, *sizes, f"{row['miou_percent']:.1f}", f"test, {row['size']}", row["training"]])
     header = ["network", "M parameters", "GMACs", "INT8 time, share of ResNet-18", "CamVid mIoU %", "split, size"]
     notes = [
-        f"In bold, ours, on **val** and from frame to mask: {origin(record)}.",
-        f"The others' shares: {theirs['machine']}, {theirs['date']} ({theirs['protocol']}).",
-        "The others' mIoU is what their papers or code report, on the **test** split.",
-        "A share is of the time of the same ResNet-18 on the same machine; between machines it compares only roughly.",
+        f"- In bold, ours, on **val**; mIoU in FP32, time from frame to mask: {origin(record)}.",
+        f"- The others' shares: {theirs['machine']}, {theirs['date']} ({theirs['protocol']}).",
+        "- The others' mIoU is what their papers or code report, on the **test** split.",
+        "- A share is of the same ResNet-18 on the same machine; across machines it compares only roughly.",
     ]
     return "\n".join([markdown([*header, "training"], rows), "", *notes])
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from edgefsa.errors import InputError
 from edgefsa.models import create_model
 
 pytest.importorskip("openvino", reason="the programs measure OpenVINO engines: pip install 'edgefsa[cpu]'")
@@ -53,6 +54,7 @@ def short(program, monkeypatch):
     """Make the runs of the ablation three steps long."""
     ablation = program("ablation")
     monkeypatch.setattr(ablation, "STEPS", 3)
+    monkeypatch.setattr(ablation, "ENGINES", [("openvino", "fp32"), ("openvino", "int8")])
     for name, value in (("batch_size", 2), ("crop_hw", (48, 48))):
         monkeypatch.setitem(ablation.SCHEDULE, name, value)
     torch.set_num_threads(1)
@@ -71,16 +73,14 @@ def test_the_ablation_trains_what_is_missing_and_takes_what_is_there(
     (row,) = first["rows"]
     assert set(row["accuracy"]) == set(row["frame_to_mask_ms"])
     assert all(len(reports) == 2 for reports in row["accuracy"].values())
-    assert first["schedule"]["steps"] == 3 and first["seeds"] == [0, 1]
+    assert row["steps"] == [3, 3] and first["seeds"] == [0, 1]
 
     monkeypatch.setattr(short, "train", lambda *_, **__: pytest.fail("a finished run is trained again"))
-    short.main(arguments)
-    again = json.loads((tmp_path / "ablation-camvid.json").read_text())
-    assert again["rows"][0]["accuracy"] == row["accuracy"]
-
+    variant = short.VARIANTS["fsa_none"]
+    assert short.weights_of(variant, small_camvid, runs / "fsa_none", 0) == runs / "fsa_none" / "weights.safetensors"
     monkeypatch.setattr(short, "STEPS", 900)
-    with pytest.raises(SystemExit, match="3 steps, not about 900"):
-        short.main(arguments)
+    with pytest.raises(InputError, match="3 steps, not about 900"):
+        short.weights_of(variant, small_camvid, runs / "fsa_none", 0)
 
 
 def test_every_variant_trains_for_as_many_steps(program, tmp_path: Path, small_camvid, monkeypatch) -> None:
