@@ -64,7 +64,7 @@ class NonLocalAttention(SelfAttention):
             else:
                 affinity = 1 + _unit(key).mT @ _unit(query)
                 mixed = value @ affinity / affinity.sum(1, keepdim=True)
-            y = y + self._out(mixed.unflatten(2, x.shape[2:]))
+            y = y + self._out(mixed.reshape(*mixed.shape[:2], *x.shape[2:]))
         return y.to(x.dtype)
 
     def _out(self, mixed: Tensor) -> Tensor:
