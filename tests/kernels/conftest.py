@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from tests.kernels.emulation.build import PLUGINS, Operator, build_emulator, bui
 from tests.kernels.emulation.run import EmulatedOperator
 
 Emulate = Callable[[Operator], EmulatedOperator]
-Plant = Callable[[Operator, str, str, str], EmulatedOperator]
+Plant = Callable[[Operator, str, Mapping[str, tuple[str, str]], str], EmulatedOperator]
 
 
 @pytest.fixture(scope="session")
@@ -37,17 +37,30 @@ def emulate(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) 
     return of
 
 
-@pytest.fixture
-def plant(emulator: Sequence[Path], tmp_path: Path) -> Plant:
-    """Give an operator compiled from a copy of the sources in which one text of one file stands for another."""
+@pytest.fixture(scope="module")
+def plant(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> Plant:
+    """Give an operator compiled from a copy of its sources with mistakes in it, of which one is made by its name.
 
-    def of(operator: Operator, file: str, text: str, replacement: str) -> EmulatedOperator:
-        plugins = tmp_path / "plugins"
-        shutil.copytree(PLUGINS / "kernels", plugins / "kernels", dirs_exist_ok=True)
-        path = plugins / "kernels" / file
-        source = path.read_text()
-        assert source.count(text) == 1, f"{file} holds `{text}` {source.count(text)} times, not once"
-        path.write_text(source.replace(text, replacement))
-        return EmulatedOperator(operator, build_operator(operator, emulator, tmp_path / "planted", plugins))
+    A mistake is a text of one file that stands there once, and another in its place. All mistakes go into one build,
+    for compiling takes longest: in a replacement, PLANTED is true where this mistake is to be made.
+    """
+    built: dict[str, EmulatedOperator] = {}
+
+    def of(operator: Operator, file: str, mistakes: Mapping[str, tuple[str, str]], name: str) -> EmulatedOperator:
+        if operator.name not in built:
+            root = tmp_path_factory.mktemp(f"planted{operator.name}")
+            shutil.copytree(PLUGINS / "kernels", root / "kernels")
+            path = root / "kernels" / file
+            path.write_text(_with_mistakes(path.read_text(), mistakes))
+            built[operator.name] = EmulatedOperator(operator, build_operator(operator, emulator, root / "built", root))
+        built[operator.name].make_mistake(1 + list(mistakes).index(name))
+        return built[operator.name]
 
     return of
+
+
+def _with_mistakes(source: str, mistakes: Mapping[str, tuple[str, str]]) -> str:
+    for number, (text, replacement) in enumerate(mistakes.values(), 1):
+        assert source.count(text) == 1, f"`{text}` stands {source.count(text)} times in the source, not once"
+        source = source.replace(text, replacement.replace("PLANTED", f"(emulationPlanted == {number})"))
+    return source

@@ -87,6 +87,10 @@ class EmulatedOperator:
                     )
         return results[0]
 
+    def make_mistake(self, number: int) -> None:
+        """Make the planted mistake of that number from here on, 0 for none."""
+        ctypes.c_int.in_dll(self._library, "emulationPlanted").value = number
+
     def status(
         self, inputs: Mapping[str, Array | None], outputs: Mapping[str, tuple[Shape, Any]], values: Mapping[str, Any]
     ) -> int:

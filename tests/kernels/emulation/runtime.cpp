@@ -22,6 +22,7 @@ struct Device {
     int sharedBytesOptin = 227 << 10;
     int multiprocessors = 4;
     int capability = 90;
+    int cacheBytes = 64 << 10;  // small, so that planes are worked on in several launches
 };
 
 Device device;
@@ -82,6 +83,8 @@ cudaError_t setSharedLimit(const void* kernel, int bytes) {
 
 extern "C" {
 
+int emulationPlanted = 0;
+
 cudaError_t cudaPeekAtLastError() { return emulation::last; }
 
 cudaError_t cudaGetLastError() {
@@ -101,6 +104,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
         {cudaDevAttrMaxSharedMemoryPerBlock, emulation::kDefaultSharedBytes},
         {cudaDevAttrMaxSharedMemoryPerBlockOptin, emulation::device.sharedBytesOptin},
         {cudaDevAttrMaxSharedMemoryPerMultiprocessor, emulation::device.sharedBytesOptin + 1024},
+        {cudaDevAttrL2CacheSize, emulation::device.cacheBytes},
         {cudaDevAttrMultiProcessorCount, emulation::device.multiprocessors},
         {cudaDevAttrComputeCapabilityMajor, emulation::device.capability / 10},
         {cudaDevAttrComputeCapabilityMinor, emulation::device.capability % 10},
@@ -118,7 +122,9 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 
 void emulationSetDevice(int sharedBytesOptin, int multiprocessors, int capability) {
-    emulation::device = {sharedBytesOptin, multiprocessors, capability};
+    emulation::device.sharedBytesOptin = sharedBytesOptin;
+    emulation::device.multiprocessors = multiprocessors;
+    emulation::device.capability = capability;
     emulation::sharedLimits.clear();
 }
 

@@ -43,6 +43,9 @@ inline T min(T a, T b) {
     }
 }
 
+// The number of the planted mistake that is to be made, 0 for none (see the fixture `plant`).
+extern "C" int emulationPlanted;
+
 extern const int warpSize;
 extern uint3 threadIdx;
 extern uint3 blockIdx;

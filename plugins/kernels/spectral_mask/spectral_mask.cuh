@@ -1,0 +1,387 @@
+// The kernels of SpectralMask. A block works on one plane: a channel, or in kHwc8 32 neighbouring channels, of a
+// sample.
+#pragma once
+
+#include "../common.cuh"
+#include "spectral_mask.h"
+
+namespace edgefsa {
+namespace spectral_mask {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarpSize;
+// Groups of 8 channels that a block takes in kHwc8: neighbouring threads then read 64 contiguous bytes.
+constexpr int kGroups = 4;
+constexpr int kGroupChannels = 8;
+
+// kWhole reads the plane once and keeps it in shared memory; where it does not fit, kTokens and then kApply read it.
+enum class Pass { kWhole, kTokens, kApply };
+
+template <Format FORMAT>
+constexpr int kPlaneChannels = FORMAT == Format::kHwc8 ? kGroups * kGroupChannels : 1;
+
+struct Work {
+    SpectralMaskParams op;
+    float* partial;  // [planes, bands, mh mw, channels of a plane]: sums of each band, in kTokens and kApply
+    int planes_per_sample;
+    int first_plane;        // of blockIdx.x = 0
+    int rows_per_band;      // blockIdx.y counts bands
+    int staged_bytes;       // of the plane in shared memory, in kWhole
+    float x_scale;          // 1 unless kInt8
+    float inverse_y_scale;  // likewise
+};
+
+// Where the parts of a block's shared memory lie, in bytes. The staged plane comes first.
+struct SharedLayout {
+    int basis_h;  // [rows of a band, row_stride], filled up with zeros
+    int basis_w;  // [mw, width]
+    int sums;     // [warps, mh mw, channels]
+    int tokens;   // [mh mw, channels]
+    int changes;  // likewise
+    int end;
+};
+
+template <int MODES_H>
+constexpr int kRowStride = (MODES_H + 3) / 4 * 4;
+
+__host__ __device__ constexpr SharedLayout sharedLayout(const Work& work, int row_stride, int plane_channels) {
+    const int tokens = work.op.modes_h * work.op.modes_w * plane_channels;
+    SharedLayout layout = {};
+    layout.basis_h = roundUp(work.staged_bytes, 16);
+    layout.basis_w = layout.basis_h + work.rows_per_band * row_stride * 4;
+    layout.sums = layout.basis_w + roundUp(work.op.width * work.op.modes_w, 4) * 4;
+    layout.tokens = layout.sums + kWarps * roundUp(tokens, 4) * 4;
+    layout.changes = layout.tokens + roundUp(tokens, 4) * 4;
+    layout.end = layout.changes + roundUp(tokens, 4) * 4;
+    return layout;
+}
+
+struct Shared {
+    void* staged;
+    float *basis_h, *basis_w, *sums, *tokens, *changes;
+};
+
+__device__ __forceinline__ Shared sharedOf(const SharedLayout& layout) {
+    unsigned char* memory = dynamicShared<unsigned char>();
+    return {memory,
+            reinterpret_cast<float*>(memory + layout.basis_h),
+            reinterpret_cast<float*>(memory + layout.basis_w),
+            reinterpret_cast<float*>(memory + layout.sums),
+            reinterpret_cast<float*>(memory + layout.tokens),
+            reinterpret_cast<float*>(memory + layout.changes)};
+}
+
+// How a block's threads share a band of a plane. A pack is what a thread moves at once: VEC neighbours of a row, or a
+// pixel's group of channels. Threads lie along a row, and as many rows at once as there are threads for.
+struct Tile {
+    std::size_t offset;  // of the band's first element in x and y
+    int row_stride;      // elements from a row to the next
+    int first_channel;
+    int channels;  // that are real; the rest of a kHwc8 plane is padding
+    int first_row, rows;
+    int packs;  // in a row
+    int packs_at_once, rows_at_once;
+    int pack, row;  // where this thread starts; row is past rows for one that has none
+};
+
+template <int VEC, Format FORMAT>
+__device__ __forceinline__ Tile tileOf(const Work& work) {
+    const SpectralMaskParams& op = work.op;
+    constexpr int kChannels = kPlaneChannels<FORMAT>;
+    const int plane = work.first_plane + static_cast<int>(blockIdx.x);
+    const int sample = plane / work.planes_per_sample;
+    Tile tile;
+    tile.first_channel = (plane - sample * work.planes_per_sample) * kChannels;
+    tile.channels = min(op.channels - tile.first_channel, kChannels);
+    tile.first_row = static_cast<int>(blockIdx.y) * work.rows_per_band;
+    tile.rows = min(op.height - tile.first_row, work.rows_per_band);
+    const std::size_t pixels = static_cast<std::size_t>(op.height) * op.width;
+    if constexpr (FORMAT == Format::kHwc8) {
+        const int stored = roundUp(op.channels, kGroupChannels);
+        tile.row_stride = op.width * stored;
+        tile.offset =
+            sample * pixels * stored + static_cast<std::size_t>(tile.first_row) * tile.row_stride + tile.first_channel;
+        tile.packs = op.width * kGroups;
+    } else {
+        tile.row_stride = op.width;
+        tile.offset = (static_cast<std::size_t>(sample) * op.channels + tile.first_channel) * pixels +
+                      static_cast<std::size_t>(tile.first_row) * op.width;
+        tile.packs = op.width / VEC;
+    }
+    tile.packs_at_once = min(tile.packs, kThreads);
+    tile.rows_at_once = kThreads / tile.packs_at_once;
+    tile.row = static_cast<int>(threadIdx.x) / tile.packs_at_once;
+    tile.pack = static_cast<int>(threadIdx.x) - tile.row * tile.packs_at_once;
+    if (tile.row >= tile.rows_at_once) {
+        tile.row = tile.rows;
+    }
+    return tile;
+}
+
+// The first element of a pack within its row, in memory; in kHwc8 the plane's groups lie side by side.
+template <int VEC, Format FORMAT>
+__device__ __forceinline__ int elementOf(const Tile& tile, int width, int pack) {
+    if constexpr (FORMAT == Format::kHwc8) {
+        return pack / kGroups * (tile.row_stride / width) + pack % kGroups * kGroupChannels;
+    }
+    return pack * VEC;
+}
+
+// Whether the pack lies in the row and, in kHwc8, in a group that the tensor has.
+template <Format FORMAT>
+__device__ __forceinline__ bool holds(const Tile& tile, int pack) {
+    if constexpr (FORMAT == Format::kHwc8) {
+        return pack < tile.packs && pack % kGroups * kGroupChannels < tile.channels;
+    }
+    return pack < tile.packs;
+}
+
+template <int ROW_STRIDE>
+__device__ __forceinline__ void loadBases(const Work& work, const Tile& tile, const Shared& shared) {
+    const SpectralMaskParams& op = work.op;
+    for (int i = threadIdx.x; i < tile.rows * ROW_STRIDE; i += kThreads) {
+        const int row = i / ROW_STRIDE;
+        const int mode = i - row * ROW_STRIDE;
+        shared.basis_h[i] = mode < op.modes_h ? op.basis_h[(tile.first_row + row) * op.modes_h + mode] : 0.0f;
+    }
+    for (int i = threadIdx.x; i < op.width * op.modes_w; i += kThreads) {
+        const int column = i / op.modes_w;
+        shared.basis_w[(i - column * op.modes_w) * op.width + column] = op.basis_w[i];
+    }
+}
+
+// Sums COUNT (a power of 2) values over the warp: at each distance the lanes give half of theirs away, so that in the
+// end a lane holds one value, the one that its number's first bits name, over all lanes of equal remaining bits.
+template <int COUNT>
+__device__ __forceinline__ float scatterSums(float (&values)[COUNT], int lane) {
+    int distance = kWarpSize / 2;
+#pragma unroll
+    for (int half = COUNT / 2; half > 0; half /= 2) {
+        const bool upper = (lane & distance) != 0;
+#pragma unroll
+        for (int k = 0; k < half; ++k) {
+            const float low = values[k];
+            const float high = values[k + half];
+            values[k] = (upper ? high : low) + __shfl_xor_sync(kWholeWarp, upper ? low : high, distance);
+        }
+        distance /= 2;
+    }
+    return values[0];
+}
+
+// Adds the products of a thread's column sums and basis_w to the warp's sums; all lanes must call it.
+template <int VEC, int MODES_H, Format FORMAT>
+__device__ __forceinline__ void addTokens(const float (&columns)[MODES_H][VEC], const Work& work, const Shared& shared,
+                                          int pack) {
+    const SpectralMaskParams& op = work.op;
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+    float* sums = shared.sums + static_cast<int>(threadIdx.x) / kWarpSize *
+                                    roundUp(op.modes_h * op.modes_w * kPlaneChannels<FORMAT>, 4);
+    for (int j = 0; j < op.modes_w; ++j) {
+        const float* basis = shared.basis_w + j * op.width;
+        if constexpr (FORMAT == Format::kHwc8) {
+            const float weight = basis[pack / kGroups];
+#pragma unroll
+            for (int i = 0; i < MODES_H; ++i) {
+                float values[VEC];
+#pragma unroll
+                for (int c = 0; c < VEC; ++c) {
+                    values[c] = columns[i][c] * weight;
+                }
+                const float sum = scatterSums<VEC>(values, lane);
+                if (i < op.modes_h) {
+                    sums[(i * op.modes_w + j) * (kGroups * VEC) + lane % kGroups * VEC + lane / kGroups] += sum;
+                }
+            }
+        } else {
+            constexpr int kCount = MODES_H <= 4 ? 4 : MODES_H <= 8 ? 8 : 16;
+            float values[kCount] = {};
+#pragma unroll
+            for (int c = 0; c < VEC; ++c) {
+                const float weight = basis[pack * VEC + c];
+#pragma unroll
+                for (int i = 0; i < MODES_H; ++i) {
+                    values[i] = fmaf(columns[i][c], weight, values[i]);
+                }
+            }
+            float sum = scatterSums<kCount>(values, lane);
+#pragma unroll
+            for (int distance = kWarpSize / kCount / 2; distance > 0; distance /= 2) {
+                sum += __shfl_xor_sync(kWholeWarp, sum, distance);
+            }
+            const int i = lane / (kWarpSize / kCount);
+            if (lane % (kWarpSize / kCount) == 0 && i < op.modes_h) {
+                sums[i * op.modes_w + j] += sum;
+            }
+        }
+    }
+}
+
+// Fills shared.tokens with the band's share of basis_h^T x basis_w, and shared.staged with the band where STAGE.
+template <typename T, int VEC, int MODES_H, Format FORMAT, bool STAGE>
+__device__ __forceinline__ void analyse(const Work& work, const Tile& tile, const Shared& shared) {
+    const int tokens = work.op.modes_h * work.op.modes_w * kPlaneChannels<FORMAT>;
+    for (int i = threadIdx.x; i < kWarps * roundUp(tokens, 4); i += kThreads) {
+        shared.sums[i] = 0.0f;
+    }
+    loadBases<kRowStride<MODES_H>>(work, tile, shared);
+    __syncthreads();
+    const T* x = static_cast<const T*>(work.op.x) + tile.offset;
+    T* staged = static_cast<T*>(shared.staged);
+    for (int first = 0; first < tile.packs; first += tile.packs_at_once) {
+        const int pack = first + tile.pack;
+        const bool is_held = holds<FORMAT>(tile, pack);
+        const int element = elementOf<VEC, FORMAT>(tile, work.op.width, pack);
+        float columns[MODES_H][VEC] = {};
+#pragma unroll 4
+        for (int row = is_held ? tile.row : tile.rows; row < tile.rows; row += tile.rows_at_once) {
+            const Pack<T, VEC> values = loadPack<VEC>(x + static_cast<std::size_t>(row) * tile.row_stride + element);
+            if constexpr (STAGE) {
+                storePack(staged + (row * tile.packs + pack) * VEC, values);
+            }
+#pragma unroll
+            for (int i = 0; i < MODES_H; ++i) {
+                const float weight = shared.basis_h[row * kRowStride<MODES_H> + i];
+#pragma unroll
+                for (int c = 0; c < VEC; ++c) {
+                    columns[i][c] = fmaf(weight, toFloat(values.values[c]), columns[i][c]);
+                }
+            }
+        }
+        addTokens<VEC, MODES_H, FORMAT>(columns, work, shared, pack < tile.packs ? pack : 0);
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < tokens; i += kThreads) {
+        float sum = 0.0f;
+        for (int warp = 0; warp < kWarps; ++warp) {
+            sum += shared.sums[warp * roundUp(tokens, 4) + i];
+        }
+        shared.tokens[i] = sum;
+    }
+}
+
+// Turns shared.tokens into shared.changes, gain (t Cg) - t Cb for each channel, in units of y.
+template <Format FORMAT>
+__device__ __forceinline__ void mix(const Work& work, const Tile& tile, const Shared& shared) {
+    constexpr int kChannels = kPlaneChannels<FORMAT>;
+    const SpectralMaskParams& op = work.op;
+    const int modes = op.modes_h * op.modes_w;
+    const float unit = work.x_scale * work.inverse_y_scale;
+    for (int i = threadIdx.x; i < modes * kChannels; i += kThreads) {
+        const int mode = i / kChannels;
+        const int channel = i - mode * kChannels;
+        float by_gain = 0.0f;
+        float base = 0.0f;
+        for (int k = 0; k < modes; ++k) {
+            const float token = shared.tokens[k * kChannels + channel];
+            by_gain = fmaf(token, op.coupling_gain[k * modes + mode], by_gain);
+            base = fmaf(token, op.coupling_base[k * modes + mode], base);
+        }
+        const float gain = channel < tile.channels ? op.gain[tile.first_channel + channel] : 0.0f;
+        shared.changes[i] = (gain * by_gain - base) * unit;
+    }
+}
+
+// Writes the band of y from x, in shared memory where STAGED, and shared.changes.
+template <typename T, int VEC, int MODES_H, Format FORMAT, bool STAGED>
+__device__ __forceinline__ void synthesise(const Work& work, const Tile& tile, const Shared& shared) {
+    constexpr int kChannels = kPlaneChannels<FORMAT>;
+    const SpectralMaskParams& op = work.op;
+    const T* x = static_cast<const T*>(op.x) + tile.offset;
+    T* y = static_cast<T*>(op.y) + tile.offset;
+    const T* staged = static_cast<const T*>(shared.staged);
+    for (int first = 0; first < tile.packs; first += tile.packs_at_once) {
+        const int pack = first + tile.pack;
+        if (!holds<FORMAT>(tile, pack)) {
+            continue;
+        }
+        const int element = elementOf<VEC, FORMAT>(tile, op.width, pack);
+        const int group = FORMAT == Format::kHwc8 ? pack % kGroups * kGroupChannels : 0;
+        const int column = FORMAT == Format::kHwc8 ? pack / kGroups : pack * VEC;
+        float rest[VEC];
+#pragma unroll
+        for (int c = 0; c < VEC; ++c) {
+            const int channel = FORMAT == Format::kHwc8 ? min(group + c, tile.channels - 1) : 0;
+            rest[c] = (1.0f - op.gain[tile.first_channel + channel]) * work.x_scale * work.inverse_y_scale;
+        }
+        float columns[MODES_H][VEC] = {};
+        for (int j = 0; j < op.modes_w; ++j) {
+#pragma unroll
+            for (int i = 0; i < MODES_H; ++i) {
+#pragma unroll
+                for (int c = 0; c < VEC; ++c) {
+                    const int across = FORMAT == Format::kHwc8 ? 0 : c;
+                    const float change =
+                        i < op.modes_h ? shared.changes[(i * op.modes_w + j) * kChannels + group + c - across] : 0.0f;
+                    const float weight = shared.basis_w[j * op.width + column + across];
+                    columns[i][c] = fmaf(change, weight, columns[i][c]);
+                }
+            }
+        }
+#pragma unroll 4
+        for (int row = tile.row; row < tile.rows; row += tile.rows_at_once) {
+            const std::size_t at = static_cast<std::size_t>(row) * tile.row_stride + element;
+            const Pack<T, VEC> values =
+                STAGED ? loadPack<VEC>(staged + (row * tile.packs + pack) * VEC) : loadPack<VEC>(x + at);
+            Pack<T, VEC> results;
+            float sums[VEC];
+#pragma unroll
+            for (int c = 0; c < VEC; ++c) {
+                sums[c] = rest[c] * toFloat(values.values[c]);
+            }
+#pragma unroll
+            for (int i = 0; i < MODES_H; ++i) {
+                const float weight = shared.basis_h[row * kRowStride<MODES_H> + i];
+#pragma unroll
+                for (int c = 0; c < VEC; ++c) {
+                    sums[c] = fmaf(weight, columns[i][c], sums[c]);
+                }
+            }
+#pragma unroll
+            for (int c = 0; c < VEC; ++c) {
+                const bool is_padding = FORMAT == Format::kHwc8 && group + c >= tile.channels;
+                results.values[c] = fromFloat<T>(is_padding ? 0.0f : sums[c]);
+            }
+            storePack(y + at, results);
+        }
+    }
+}
+
+// Blocks that a multiprocessor's registers must have room for: several keep its memory busy while one computes.
+template <int MODES_H, Format FORMAT>
+constexpr int kBlocksAtOnce = MODES_H > 5               ? 1
+                              : FORMAT == Format::kHwc8 ? 2
+                                                        : 3;
+
+template <typename T, int VEC, int MODES_H, Format FORMAT, Pass PASS>
+__global__ void __launch_bounds__(kThreads, kBlocksAtOnce<MODES_H, FORMAT>) spectralMaskKernel(const Work work) {
+    const Shared shared = sharedOf(sharedLayout(work, kRowStride<MODES_H>, kPlaneChannels<FORMAT>));
+    const Tile tile = tileOf<VEC, FORMAT>(work);
+    const int tokens = work.op.modes_h * work.op.modes_w * kPlaneChannels<FORMAT>;
+    const std::size_t plane = work.first_plane + blockIdx.x;
+    if constexpr (PASS == Pass::kApply) {
+        loadBases<kRowStride<MODES_H>>(work, tile, shared);
+        for (int i = threadIdx.x; i < tokens; i += kThreads) {
+            float sum = 0.0f;
+            for (unsigned band = 0; band < gridDim.y; ++band) {
+                sum += work.partial[(plane * gridDim.y + band) * tokens + i];
+            }
+            shared.tokens[i] = sum;
+        }
+    } else {
+        analyse<T, VEC, MODES_H, FORMAT, PASS == Pass::kWhole>(work, tile, shared);
+    }
+    if constexpr (PASS == Pass::kTokens) {
+        for (int i = threadIdx.x; i < tokens; i += kThreads) {  // each thread reads what it wrote
+            work.partial[(plane * gridDim.y + blockIdx.y) * tokens + i] = shared.tokens[i];
+        }
+    } else {
+        __syncthreads();
+        mix<FORMAT>(work, tile, shared);
+        __syncthreads();
+        synthesise<T, VEC, MODES_H, FORMAT, PASS == Pass::kWhole>(work, tile, shared);
+    }
+}
+
+}  // namespace spectral_mask
+}  // namespace edgefsa
