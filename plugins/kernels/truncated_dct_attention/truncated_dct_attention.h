@@ -17,16 +17,16 @@ namespace edgefsa {
 
 enum class AttentionMode : std::int32_t { kDotProduct, kLinSoftmax };
 
-constexpr int kMaxBasisRows = 32;      // largest kh and kw
+constexpr int kMaxBasisRows = 32;         // largest kh and kw
 constexpr int kMaxLinSoftmaxPasses = 16;  // largest recurrence in mode kLinSoftmax
 
 struct TruncatedDctAttentionParams {
     const void* x;  // [batch, channels, height, width]
     void* y;        // shape, type and format of x; may not overlap x
     DataType type;
-    Format format;   // kHwc8 only with kHalf
-    float x_scale;   // kInt8: real value = x_scale * stored value; otherwise not read
-    float y_scale;   // kInt8: stored value = real value / y_scale, rounded and saturated; otherwise not read
+    Format format;  // kHwc8 only with kHalf
+    float x_scale;  // kInt8: real value = x_scale * stored value; otherwise not read
+    float y_scale;  // kInt8: stored value = real value / y_scale, rounded and saturated; otherwise not read
     int batch;
     int channels;
     int height;

@@ -1,0 +1,37 @@
+// Step 3, mode kDotProduct.
+
+#include "checks.h"
+#include "inverse_dct.cuh"
+
+namespace edgefsa {
+
+cudaError_t launchInverseDct(const InverseDctParams& p, void* /*workspace*/, cudaStream_t stream) noexcept {
+    if (!isLaunchable(p)) {
+        return cudaErrorInvalidValue;
+    }
+    InverseArguments a = {};
+    a.x = p.x;
+    a.y = p.y;
+    a.changes = p.change;
+    a.basis_h = p.basis_h;
+    a.basis_w = p.basis_w;
+    a.shift = p.shift;
+    a.batch = p.batch;
+    a.channels = p.channels;
+    a.height = p.height;
+    a.width = p.width;
+    a.kh = p.kh;
+    a.kw = p.kw;
+    a.token_stride = tokenStride(p.kh, p.kw);
+    a.passes = 1;
+    a.shift_gain = p.shift_gain;
+    a.x_scale = p.x_scale;
+    a.y_gain = p.type == DataType::kInt8 ? 1.0f / p.y_scale : 1.0f;
+    return launchInverse(a, p.type, p.format, stream);
+}
+
+cudaError_t launchInverse(const InverseArguments& a, DataType type, Format format, cudaStream_t stream) noexcept {
+    return format == Format::kHwc8 ? launchInverseHwc(a, stream) : launchInverseLinear(a, type, stream);
+}
+
+}  // namespace edgefsa

@@ -1,0 +1,209 @@
+// What the forms of the inverse DCT share: y = x + left^T right on a tile, with left [kw, rows], right [kw, columns]
+// in shared memory. In linear planes rows are image rows, columns pixels; in channels-last ones, pixels and channels.
+#pragma once
+
+#include "../common.cuh"
+#include "truncated_dct_attention.h"
+
+namespace edgefsa {
+
+constexpr int kInverseThreads = 256;
+constexpr int kInverseBlocks = 1024;       // wanted: several for each multiprocessor of a large GPU
+constexpr int kInverseSumFloats = 6144;    // of basis_h^T change per block
+constexpr int kInverseBasisFloats = 4096;  // of basis_w per block: with the sums, 40 KB of shared memory
+
+struct InverseArguments {
+    const void* x;
+    void* y;
+    const float* changes;  // [passes, batch, channels, token_stride]
+    const float* gains;    // e and v of mode kLinSoftmax [passes, batch, height, width], else nullptr; the mean m is
+    const float* masses;   // then the element of `changes` that follows the tokens
+    const float* basis_h;
+    const float* basis_w;
+    const float* shift;
+    int batch;
+    int channels;
+    int height;
+    int width;
+    int kh;
+    int kw;
+    int token_stride;
+    int passes;
+    int rows_per_block;  // image rows
+    int tile_columns;    // pixels of a row
+    int tile_channels;   // in format kHwc8
+    float shift_gain;
+    float x_scale;
+    float y_gain;
+};
+
+// These choose rows_per_block, tile_columns and tile_channels themselves.
+cudaError_t launchInverse(const InverseArguments& arguments, DataType type, Format format,
+                          cudaStream_t stream) noexcept;
+cudaError_t launchInverseLinear(InverseArguments arguments, DataType type, cudaStream_t stream) noexcept;
+cudaError_t launchInverseHwc(InverseArguments arguments, cudaStream_t stream) noexcept;
+
+// A tile of x and y, and where its update comes from. A step is the distance from one element to the next, 0 where all
+// share one.
+template <typename T>
+struct Tile {
+    const T* x;
+    T* y;
+    std::size_t row_stride;
+    int rows;
+    int columns;
+    int stored_columns;  // from `columns` on y is 0
+    const float* left;
+    const float* right;
+    int left_stride;
+    int right_stride;
+    int left_pass_step;
+    int right_pass_step;
+    const float* shift;
+    int shift_step;
+    // Mode kLinSoftmax only.
+    const float* gains;
+    const float* masses;
+    std::size_t map_pass_step;
+    int map_row_step;
+    int map_column_step;
+    const float* means;
+    std::size_t mean_pass_step;
+    int mean_step;
+};
+
+// sum[j][row][h] = basis_h[:, first_row + row]^T change[:, j] of one plane.
+__device__ __forceinline__ float inverseSum(const InverseArguments& a, const float* change, int j, int row) {
+    float sum = 0.0f;
+#pragma unroll 8
+    for (int i = 0; i < a.kh; ++i) {
+        sum += change[i * a.kw + j] * a.basis_h[static_cast<std::size_t>(i) * a.height + row];
+    }
+    return sum;
+}
+
+// Puts columns [first, first + tile_columns) of basis_w into staged [kw, tile_columns]; 0 beyond its edge.
+__device__ inline void stageColumns(const InverseArguments& a, int first, float* staged) {
+    for (int index = static_cast<int>(threadIdx.x); index < a.kw * a.tile_columns; index += kInverseThreads) {
+        const int j = index / a.tile_columns, column = first + index % a.tile_columns;
+        staged[index] = column < a.width ? a.basis_w[static_cast<std::size_t>(j) * a.width + column] : 0.0f;
+    }
+}
+
+template <int COUNT>
+__device__ __forceinline__ void loadShared(const float* address, float (&values)[COUNT]) {
+    constexpr int kRun = COUNT < 4 ? COUNT : 4;
+#pragma unroll
+    for (int run = 0; run < COUNT / kRun; ++run) {
+        const Pack<float, kRun> pack = loadPack<kRun>(address + run * kRun);
+#pragma unroll
+        for (int e = 0; e < kRun; ++e) {
+            values[run * kRun + e] = pack.values[e];
+        }
+    }
+}
+
+// sums = left^T right of the thread's rows and columns.
+template <int ROWS, int COLUMNS>
+__device__ __forceinline__ void multiplyShared(const float* left, const float* right, int left_stride, int right_stride,
+                                               int depth, float (&sums)[ROWS][COLUMNS]) {
+#pragma unroll
+    for (int i = 0; i < ROWS * COLUMNS; ++i) {
+        sums[i / COLUMNS][i % COLUMNS] = 0.0f;
+    }
+#pragma unroll 2
+    for (int j = 0; j < depth; ++j) {
+        float l[ROWS], r[COLUMNS];
+        loadShared<ROWS>(left + j * left_stride, l);
+        loadShared<COLUMNS>(right + j * right_stride, r);
+#pragma unroll
+        for (int i = 0; i < ROWS * COLUMNS; ++i) {
+            sums[i / COLUMNS][i % COLUMNS] += l[i / COLUMNS] * r[i % COLUMNS];
+        }
+    }
+}
+
+// sums = the sum over passes of e idct(U) + m v.
+template <typename T, int ROWS, int COLUMNS>
+__device__ __forceinline__ void sumPasses(const InverseArguments& a, const Tile<T>& tile, int row, int column,
+                                          float (&sums)[ROWS][COLUMNS]) {
+#pragma unroll
+    for (int i = 0; i < ROWS * COLUMNS; ++i) {
+        sums[i / COLUMNS][i % COLUMNS] = 0.0f;
+    }
+    for (int pass = 0; pass < a.passes; ++pass) {
+        float back[ROWS][COLUMNS];
+        multiplyShared<ROWS, COLUMNS>(tile.left + pass * tile.left_pass_step + row,
+                                      tile.right + pass * tile.right_pass_step + column, tile.left_stride,
+                                      tile.right_stride, a.kw, back);
+        const float* gains = tile.gains + pass * tile.map_pass_step;
+        const float* masses = tile.masses + pass * tile.map_pass_step;
+        const float* means = tile.means + pass * tile.mean_pass_step;
+#pragma unroll
+        for (int i = 0; i < ROWS * COLUMNS; ++i) {
+            // Beyond the edges the last element stands in; nothing of it is stored.
+            const int at_row = min(row + i / COLUMNS, tile.rows - 1), at = min(column + i % COLUMNS, tile.columns - 1);
+            const int pixel = at_row * tile.map_row_step + at * tile.map_column_step;
+            sums[i / COLUMNS][i % COLUMNS] += back[i / COLUMNS][i % COLUMNS] * gains[pixel] +
+                                              means[static_cast<std::size_t>(at) * tile.mean_step] * masses[pixel];
+        }
+    }
+}
+
+// y = x + update + shift for one row of the thread's; beyond `columns` 0.
+template <typename T, int COLUMNS, int RUN>
+__device__ __forceinline__ void addRow(const InverseArguments& a, const Tile<T>& tile, int row, int column,
+                                       const Pack<T, RUN> (&x)[COLUMNS / RUN], const float (&update)[COLUMNS]) {
+#pragma unroll
+    for (int run = 0; run < COLUMNS / RUN; ++run) {
+        const int at = column + run * RUN;
+        if (at >= tile.stored_columns) {
+            return;
+        }
+        Pack<T, RUN> y;
+#pragma unroll
+        for (int e = 0; e < RUN; ++e) {
+            const float shift = a.shift_gain * tile.shift[min(at + e, tile.columns - 1) * tile.shift_step];
+            float value = toFloat(x[run].values[e]);
+            if constexpr (sizeof(T) == 1) {
+                value = (value * a.x_scale + update[run * RUN + e] + shift) * a.y_gain;
+            } else {
+                value += update[run * RUN + e] + shift;
+            }
+            y.values[e] = fromFloat<T>(at + e < tile.columns ? value : 0.0f);
+        }
+        storePack<RUN>(tile.y + row * tile.row_stride + at, y);
+    }
+}
+
+// The whole tile by the whole block, each thread ROWS x COLUMNS at a time, moved in runs of RUN.
+template <typename T, int ROWS, int COLUMNS, int RUN, bool WEIGHTED>
+__device__ __forceinline__ void updateTile(const InverseArguments& a, const Tile<T>& tile) {
+    const int across = ceilDiv(tile.stored_columns, COLUMNS), down = ceilDiv(tile.rows, ROWS);
+    for (int index = static_cast<int>(threadIdx.x); index < across * down; index += kInverseThreads) {
+        const int row = index / across * ROWS, column = index % across * COLUMNS;
+        Pack<T, RUN> x[ROWS][COLUMNS / RUN] = {};
+#pragma unroll
+        for (int i = 0; i < ROWS * (COLUMNS / RUN); ++i) {
+            const int at_row = row + i / (COLUMNS / RUN), at = column + i % (COLUMNS / RUN) * RUN;
+            if (at_row < tile.rows && at < tile.stored_columns) {
+                x[i / (COLUMNS / RUN)][i % (COLUMNS / RUN)] = loadPack<RUN>(tile.x + at_row * tile.row_stride + at);
+            }
+        }
+        float update[ROWS][COLUMNS];
+        if constexpr (WEIGHTED) {
+            sumPasses<T, ROWS, COLUMNS>(a, tile, row, column, update);
+        } else {
+            multiplyShared<ROWS, COLUMNS>(tile.left + row, tile.right + column, tile.left_stride, tile.right_stride,
+                                          a.kw, update);
+        }
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i) {
+            if (row + i < tile.rows) {
+                addRow<T, COLUMNS, RUN>(a, tile, row + i, column, x[i], update[i]);
+            }
+        }
+    }
+}
+
+}  // namespace edgefsa

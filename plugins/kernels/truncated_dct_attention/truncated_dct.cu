@@ -1,0 +1,88 @@
+// Step 1: chooses the form and how many blocks share a plane, and adds up what those blocks found.
+
+#include <algorithm>
+
+#include "checks.h"
+#include "truncated_dct.cuh"
+
+namespace edgefsa {
+namespace {
+
+constexpr int kWantedBlocks = 512;  // fills a large GPU with blocks of 8 warps
+constexpr int kLeastRows = 64;      // per block: fewer would not pay for staging the basis
+constexpr int kRowMultiple = 16;
+constexpr int kSumThreads = 256;
+
+// out [planes, token_stride] = the sum over splits, in their order.
+__global__ void __launch_bounds__(kSumThreads)
+    sumSplitsKernel(const float* sums, float* out, int planes, int splits, int token_stride) {
+    const std::size_t index = static_cast<std::size_t>(blockIdx.x) * kSumThreads + threadIdx.x;
+    if (index >= static_cast<std::size_t>(planes) * token_stride) {
+        return;
+    }
+    const std::size_t plane = index / token_stride, token = index % token_stride;
+    float sum = 0.0f;
+#pragma unroll 4
+    for (int split = 0; split < splits; ++split) {
+        sum += sums[(plane * splits + split) * token_stride + token];
+    }
+    out[index] = sum;
+}
+
+}  // namespace
+
+DctPlan dctPlan(const TruncatedDctParams& p) noexcept {
+    const int padded_kw = p.kw <= 8 ? 8 : p.kw <= 16 ? 16 : 32;
+    if (p.format == Format::kHwc8) {
+        const int rows =
+            std::max(1, std::min({p.height, kDctWarps, kDctSumFloats / kDctChannels / sumStride(padded_kw)}));
+        return {rows, ceilDiv(p.height, rows)};
+    }
+    const int most_rows = kDctSumFloats / sumStride(padded_kw) / kRowMultiple * kRowMultiple;
+    const int planes = p.batch * p.channels;
+    const int wanted = std::min(ceilDiv(kWantedBlocks, planes), ceilDiv(p.height, kLeastRows));
+    const int splits = std::max(ceilDiv(p.height, most_rows), wanted);
+    const int rows = roundUp(ceilDiv(p.height, splits), kRowMultiple);
+    return {rows, ceilDiv(p.height, rows)};
+}
+
+std::size_t truncatedDctWorkspaceBytes(const TruncatedDctParams& p) noexcept {
+    if (!isServed(p)) {
+        return 0;
+    }
+    const std::size_t splits = static_cast<std::size_t>(dctPlan(p).splits);
+    return splits == 1 ? 0 : sizeof(float) * splits * p.batch * p.channels * tokenStride(p.kh, p.kw);
+}
+
+cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, cudaStream_t stream) noexcept {
+    if (!isLaunchable(p)) {
+        return cudaErrorInvalidValue;
+    }
+    const DctPlan plan = dctPlan(p);
+    float* sums = plan.splits == 1 ? p.coefficients : static_cast<float*>(workspace);
+    const int stride = tokenStride(p.kh, p.kw), planes = p.batch * p.channels;
+    const DctArguments a = {p.x,
+                            sums,
+                            p.basis_h,
+                            p.basis_w,
+                            p.channels,
+                            p.height,
+                            p.width,
+                            p.kh,
+                            p.kw,
+                            stride,
+                            plan.rows_per_block,
+                            plan.splits,
+                            p.type == DataType::kInt8 ? p.x_scale : 1.0f};
+    const cudaError_t status = p.format == Format::kHwc8    ? launchDctHwc(a, p.batch, stream)
+                               : p.type == DataType::kFloat ? launchDctFloats(a, planes, stream)
+                                                            : launchDctHalves(a, p.type, planes, stream);
+    if (status != cudaSuccess || plan.splits == 1) {
+        return status;
+    }
+    const std::size_t blocks = ceilDiv(static_cast<std::size_t>(planes) * stride, std::size_t{kSumThreads});
+    return launchKernel(sumSplitsKernel, dim3(static_cast<unsigned>(blocks)), dim3(kSumThreads), 0, stream, sums,
+                        p.coefficients, planes, plan.splits, stride);
+}
+
+}  // namespace edgefsa
