@@ -61,7 +61,7 @@ class TrainingRun:
         self.forward = processes.shared(self.model, compute.device, all_used=settings.auxiliary > 0)
         self.optimizer = optimizer_for(self.model, settings)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
-        self.loss = loss_for(settings, data, compute.device)
+        self.loss = loss_for(settings, data, compute.device, say)
         self.step, self.seconds = 0, 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=compute.device)
         self.history: list[Row] = []
@@ -189,11 +189,12 @@ def network(settings: TrainSettings, data: TrainingData, say: Say) -> nn.Module:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def loss_for(settings: TrainSettings, data: TrainingData, device: torch.device) -> SegmentationLoss:
+def loss_for(settings: TrainSettings, data: TrainingData, device: torch.device, say: Say) -> SegmentationLoss:
     """Make the loss that the settings ask for; class weights are counted on the training labels."""
     classes, power = data.class_set.num_classes, settings.class_weight_power
     weights = np.ones(classes, np.float32)
     if power and settings.loss == "cross-entropy":
+        say("note: counting how often each class occurs")
         weights = median_frequency_weights(data.train, data.shares, classes, power=power)
     return SegmentationLoss(
         torch.from_numpy(weights).to(device),
