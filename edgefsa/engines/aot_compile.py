@@ -45,18 +45,14 @@ _PTX_OF_CAPABILITY = {
     "12.1": (8, 8),
 }
 _VERSION = re.compile(r"^\.version (\d+)\.(\d+)$", re.MULTILINE)
-# NVRTC has no standard headers; the kernels need these names of them.
-_STANDARD_HEADERS = {
-    "cstdint": "namespace std { using ::int8_t; using ::int32_t; using ::int64_t; using ::uint8_t; using ::uint32_t;\n"
-    "using ::uint64_t; using ::uintptr_t; }",
+# NVRTC has no headers of the host; the kernels need these names of them. It knows cudaError_t and cudaStream_t.
+_HOST_HEADERS = {
+    "cstdint": "typedef signed char int8_t; typedef unsigned char uint8_t; typedef int int32_t;\n"
+    "typedef unsigned uint32_t; typedef unsigned long uintptr_t;\n"
+    "namespace std { using ::int8_t; using ::uint8_t; using ::int32_t; using ::uint32_t; using ::uintptr_t; }",
     "cstddef": "namespace std { using ::size_t; }",
     "cuda_runtime_api.h": "",
-    "cuda_runtime.h": "",
 }
-_INTEGERS = (
-    "typedef signed char int8_t; typedef unsigned char uint8_t; typedef int int32_t; typedef unsigned uint32_t;\n"
-    "typedef long long int64_t; typedef unsigned long long uint64_t; typedef unsigned long uintptr_t;\n"
-)
 
 
 def ptx_version_for(cuda: tuple[int, int]) -> tuple[int, int]:
@@ -106,7 +102,7 @@ def ptx_from_source(
     ]
     options += [f"--include-path={folder}" for folder in [*include_dirs, *_cuda_include_dirs()]]
     options += [f"--define-macro={key}={value}" for key, value in (defines or {}).items()]
-    ptx = _compile(nvrtc, _INTEGERS + source, name, options)
+    ptx = _compile(nvrtc, source, name, options)
     return ptx if cuda is None else ptx_for_cuda(ptx, capability, cuda)
 
 
@@ -125,8 +121,8 @@ def _nvrtc() -> Any:
 
 
 def _compile(nvrtc: Any, source: str, name: str, options: Sequence[str]) -> str:
-    headers = [text.encode() for text in _STANDARD_HEADERS.values()]
-    names = [header.encode() for header in _STANDARD_HEADERS]
+    headers = [text.encode() for text in _HOST_HEADERS.values()]
+    names = [header.encode() for header in _HOST_HEADERS]
     status, program = nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), len(headers), headers, names)
     _check(nvrtc, status, name)
     try:

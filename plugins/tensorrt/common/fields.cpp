@@ -97,9 +97,7 @@ void FieldList::add(const char* name, const std::string& value) {
     fields_.emplace_back(name, value.c_str(), PluginFieldType::kCHAR, static_cast<std::int32_t>(value.size()) + 1);
 }
 
-void FieldList::announce(const char* name, PluginFieldType type) {
-    fields_.emplace_back(name, nullptr, type, 1);
-}
+void FieldList::announce(const char* name, PluginFieldType type) { fields_.emplace_back(name, nullptr, type, 1); }
 
 const nvinfer1::PluginFieldCollection* FieldList::collection() noexcept {
     collection_.nbFields = static_cast<std::int32_t>(fields_.size());

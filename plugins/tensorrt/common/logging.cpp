@@ -23,9 +23,7 @@ nvinfer1::ILogger* findLogger() {
 
 }  // namespace
 
-void setLoggerFinder(nvinfer1::ILoggerFinder* finder) noexcept {
-    loggerFinder.store(finder);
-}
+void setLoggerFinder(nvinfer1::ILoggerFinder* finder) noexcept { loggerFinder.store(finder); }
 
 void logError(const char* name, const char* message) noexcept {
     char text[1024];

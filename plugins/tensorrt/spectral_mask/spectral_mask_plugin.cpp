@@ -1,5 +1,7 @@
 #include "spectral_mask/spectral_mask_plugin.h"
 
+#include <stdexcept>
+
 #include "common/logging.h"
 
 namespace edgefsa {
@@ -38,10 +40,15 @@ void SpectralMaskPlugin::check(const Tensors& tensors) const {
     requireRank("basis_h", tensors.inputs[kBasisH], 2);
     requireRank("basis_w", tensors.inputs[kBasisW], 2);
     const SpectralMaskParams p = paramsOf(tensors);
-    const int tokens = p.mh * p.mw;
+    if (p.modes_h > kMaxMaskModesH || p.modes_w > kMaxMaskModesW) {
+        throw std::invalid_argument("it takes at most " + std::to_string(kMaxMaskModesH) + " x " +
+                                    std::to_string(kMaxMaskModesW) + " modes, not " + std::to_string(p.modes_h) +
+                                    " x " + std::to_string(p.modes_w) + "; use a smaller radius");
+    }
+    const int tokens = p.modes_h * p.modes_w;
     requireShape("gain", tensors.inputs[kGain], {p.channels});
-    requireShape("basis_h", tensors.inputs[kBasisH], {p.height, p.mh});
-    requireShape("basis_w", tensors.inputs[kBasisW], {p.width, p.mw});
+    requireShape("basis_h", tensors.inputs[kBasisH], {p.height, p.modes_h});
+    requireShape("basis_w", tensors.inputs[kBasisW], {p.width, p.modes_w});
     requireShape("coupling_gain", tensors.inputs[kCouplingGain], {tokens, tokens});
     requireShape("coupling_base", tensors.inputs[kCouplingBase], {tokens, tokens});
     requireShape("y", tensors.output, {p.batch, p.channels, p.height, p.width});
@@ -83,8 +90,8 @@ SpectralMaskParams SpectralMaskPlugin::paramsOf(const Tensors& tensors) const {
     params.channels = extent(x.dims, 1);
     params.height = extent(x.dims, 2);
     params.width = extent(x.dims, 3);
-    params.mh = extent(tensors.inputs[kBasisH].dims, 1);
-    params.mw = extent(tensors.inputs[kBasisW].dims, 1);
+    params.modes_h = extent(tensors.inputs[kBasisH].dims, 1);
+    params.modes_w = extent(tensors.inputs[kBasisW].dims, 1);
     return params;
 }
 

@@ -63,6 +63,11 @@ bool UpsampleArgmaxPlugin::supports(std::int32_t position, const nvinfer1::Dynam
 
 void UpsampleArgmaxPlugin::check(const Tensors& tensors) const {
     requireRank("logits", tensors.inputs[kLogits], 4);
+    const int classes = extent(tensors.inputs[kLogits].dims, 1);
+    if (classes > kMaxClasses) {
+        throw std::invalid_argument("it takes at most " + std::to_string(kMaxClasses) + " classes, not " +
+                                    std::to_string(classes));
+    }
     requireShape("the output", tensors.output, {extent(tensors.inputs[kLogits].dims, 0), height_, width_});
 }
 
@@ -71,8 +76,8 @@ std::size_t UpsampleArgmaxPlugin::workspaceBytes(const Tensors&) const { return 
 cudaError_t UpsampleArgmaxPlugin::launch(const Tensors& tensors, const Addresses& addresses,
                                          cudaStream_t stream) const {
     UpsampleArgmaxParams params = paramsOf(tensors);
-    params.x = addresses.inputs[kLogits];
-    params.y = addresses.output;
+    params.logits = addresses.inputs[kLogits];
+    params.mask = addresses.output;
     return launchUpsampleArgmax(params, addresses.workspace, stream);
 }
 
@@ -89,6 +94,7 @@ UpsampleArgmaxParams UpsampleArgmaxPlugin::paramsOf(const Tensors& tensors) cons
     UpsampleArgmaxParams params{};
     params.type = kernelType(logits.type);
     params.format = kernelFormat(logits.format);
+    params.index_type = IndexType::kInt32;
     params.batch = extent(logits.dims, 0);
     params.classes = extent(logits.dims, 1);
     params.low_height = extent(logits.dims, 2);

@@ -1,0 +1,71 @@
+"""Timing on a GPU with a cold cache, contestants in turn, and what the machine was. Needs PyTorch with CUDA."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+WARMUP = 3
+COPY_BYTES = 1 << 30
+
+
+def cold_medians_ms(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Time each call once a round, in turn, and give the medians in ms.
+
+    Before each the L2 cache is overwritten; the GPU is still busy with that while the call is launched, so what the
+    CPU takes for one launch is not in the time.
+    """
+    device = torch.cuda.current_device()
+    cache = int(torch.cuda.get_device_properties(device).L2_cache_size)
+    scrub = torch.empty(max(4 * cache, 128 << 20), dtype=torch.uint8, device="cuda")
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for index in range(WARMUP + rounds):
+        for name, call in calls.items():
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            scrub.zero_()
+            start.record()
+            call()
+            end.record()
+            end.synchronize()
+            if index >= WARMUP:
+                times[name].append(start.elapsed_time(end))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def copy_bandwidth(rounds: int) -> float:
+    """Measure how many bytes a second a large copy moves, those read and those written added up."""
+    free, _ = torch.cuda.mem_get_info()
+    source = torch.empty(min(COPY_BYTES, free // 8), dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    time_ms = cold_medians_ms({"copy": lambda: target.copy_(source)}, rounds)["copy"]
+    return 2 * source.numel() / (time_ms * 1e-3)
+
+
+def gpu_description() -> dict[str, Any]:
+    """Describe the GPU, its clocks now and the software; clocks are null where nvidia-smi does not tell them."""
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "name": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory_bytes": properties.total_memory,
+        "l2_bytes": properties.L2_cache_size,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        **_clocks(),
+    }
+
+
+def _clocks() -> dict[str, str | None]:
+    fields = ("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem")
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader", "-i", "0"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return dict.fromkeys(fields)
+    values = [value.strip() for value in done.stdout.split("\n")[0].split(",")]
+    return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else dict.fromkeys(fields)

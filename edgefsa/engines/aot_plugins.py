@@ -1,0 +1,97 @@
+"""Plugins whose kernel lies in the engine itself: no library at run time. TensorRT 10.9 and later.
+
+`tensorrt.plugin` calls them quick-deployable plugins with an ahead-of-time implementation: functions in Python tell
+shapes and types, and while the engine is built they hand over PTX. They serve SpectralMask and UpsampleArgmax, which
+one kernel computes. The network needs NetworkDefinitionCreationFlag.PREFER_AOT_PYTHON_PLUGINS, and the graph
+`plugin_nodes.plugin_graph(model, OPERATORS, namespace=NAMESPACE)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgefsa.engines.aot_kernels import AotKernel, Target, spectral_mask_kernel, upsample_argmax_kernel
+from edgefsa.errors import PluginError
+
+NAMESPACE = "edgefsa"
+OPERATORS = ("SpectralMask", "UpsampleArgmax")
+_MASK_INPUTS = ("x", "gain", "basis_h", "basis_w", "coupling_gain", "coupling_base")
+
+
+def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] | None = None) -> None:
+    """Register the plugins with the module `tensorrt`; engines built afterwards are for GPUs of `capability` ("8.7").
+
+    `cuda` is the release of the driver that will load them, the compiler's own where it is None. Once a process: the
+    kernels are compiled while an engine is built. Raises PluginError where this TensorRT has no such plugins.
+    """
+    if not hasattr(tensorrt, "QuickPluginCreationRequest"):
+        raise PluginError(
+            f"TensorRT {tensorrt.__version__} takes no kernels into an engine; use 10.9 or newer, or the plugin library"
+        )
+    plugin = importlib.import_module(f"{tensorrt.__name__}.plugin")
+    target = Target(capability, cuda)
+    mask, upsample = _spectral_mask(plugin, tensorrt, target), _upsample_argmax(plugin, tensorrt, target)
+    _register(plugin, "SpectralMask", *mask, inputs=_MASK_INPUTS, attributes={})
+    _register(plugin, "UpsampleArgmax", *upsample, inputs=("logits",), attributes={"height": int, "width": int})
+
+
+def _register(
+    plugin: Any,
+    name: str,
+    describe: Callable[..., Any],
+    implement: Callable[..., Any],
+    *,
+    inputs: tuple[str, ...],
+    attributes: Mapping[str, type],
+) -> None:
+    # TensorRT reads the annotations as types, and here they would be texts.
+    tensors = dict.fromkeys(inputs, plugin.TensorDesc)
+    describe.__annotations__ = {**tensors, **attributes, "return": plugin.TensorDesc}
+    given = {**tensors, **attributes, "outputs": tuple[plugin.TensorDesc], "tactic": int}
+    result = tuple[str, str, plugin.KernelLaunchParams, plugin.SymExprs]
+    implement.__annotations__ = {**given, "return": result}
+    identity = f"{NAMESPACE}::{name}"
+    plugin.register(identity)(describe)
+    plugin.aot_impl(identity)(implement)
+
+
+def _spectral_mask(plugin: Any, tensorrt: Any, target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def describe(x, gain, basis_h, basis_w, coupling_gain, coupling_base):  # type: ignore[no-untyped-def]
+        return x.like()
+
+    def implement(x, gain, basis_h, basis_w, coupling_gain, coupling_base, outputs, tactic):  # type: ignore[no-untyped-def]
+        modes = (int(basis_h.shape[1]), int(basis_w.shape[1]))
+        kernel = spectral_mask_kernel(list(x.shape), modes, _dtype(tensorrt, x), target)
+        return _launch(plugin, kernel, x)
+
+    return describe, implement
+
+
+def _upsample_argmax(plugin: Any, tensorrt: Any, target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def describe(logits, height, width):  # type: ignore[no-untyped-def]
+        return plugin.from_shape_expr((logits.shape_expr[0], height, width), dtype=tensorrt.int32)
+
+    def implement(logits, height, width, outputs, tactic):  # type: ignore[no-untyped-def]
+        kernel = upsample_argmax_kernel(list(logits.shape), (height, width), _dtype(tensorrt, logits), target)
+        return _launch(plugin, kernel, logits)
+
+    return describe, implement
+
+
+def _dtype(tensorrt: Any, tensor: Any) -> str:
+    for name in ("float32", "float16"):
+        if tensor.dtype == getattr(tensorrt, name):
+            return name
+    raise PluginError(f"the kernels take float32 and float16, not {tensor.dtype}; build for another precision")
+
+
+def _launch(plugin: Any, kernel: AotKernel, first: Any) -> tuple[str, str, Any, Any]:
+    """Only the batch may be unknown while the engine is built; it is the kernel's one number."""
+    batch = first.shape_expr[0]
+    params = plugin.KernelLaunchParams()
+    params.grid_x = batch * kernel.blocks_per_sample
+    params.block_x = kernel.threads
+    params.shared_mem = kernel.shared_bytes
+    return kernel.name, kernel.ptx, params, plugin.SymIntExprs.from_tuple([plugin.SymInt32(batch)])

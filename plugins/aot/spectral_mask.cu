@@ -1,0 +1,59 @@
+// SpectralMask as one kernel on plain pointers, for an engine that carries its PTX. NVRTC compiles it for one shape and
+// type, which edgefsa/engines/aot_kernels.py defines as AOT_TYPE, AOT_CHANNELS, AOT_HEIGHT, AOT_WIDTH, AOT_MH and AOT_MW
+// (modes), with the choices that the launcher makes elsewhere: AOT_VEC, AOT_MODES_H and AOT_STAGED.
+#include "kernels/spectral_mask/spectral_mask.cuh"
+
+namespace edgefsa {
+namespace spectral_mask {
+
+constexpr Format kFormat = Format::kLinear;
+
+// Everything but the addresses.
+__host__ __device__ constexpr Work workOfShape(int batch) {
+    Work work = {};
+    work.op.batch = batch;
+    work.op.channels = AOT_CHANNELS;
+    work.op.height = AOT_HEIGHT;
+    work.op.width = AOT_WIDTH;
+    work.op.modes_h = AOT_MH;
+    work.op.modes_w = AOT_MW;
+    work.planes_per_sample = AOT_CHANNELS;
+    work.rows_per_band = AOT_HEIGHT;
+    work.staged_bytes = AOT_STAGED ? AOT_HEIGHT * AOT_WIDTH * static_cast<int>(sizeof(AOT_TYPE)) : 0;
+    work.x_scale = 1.0f;
+    work.inverse_y_scale = 1.0f;
+    return work;
+}
+
+}  // namespace spectral_mask
+}  // namespace edgefsa
+
+// Read from the PTX: what a launch has to ask for.
+extern "C" __device__ const int sharedBytes =
+    edgefsa::spectral_mask::sharedLayout(edgefsa::spectral_mask::workOfShape(1),
+                                         edgefsa::spectral_mask::kRowStride<AOT_MODES_H>, 1)
+        .end;
+extern "C" __device__ const int blockThreads = edgefsa::spectral_mask::kThreads;
+extern "C" __device__ const int blocksPerSample = AOT_CHANNELS;
+
+// One block for each plane of x. Where the plane is not AOT_STAGED, it is read twice.
+extern "C" __global__ void __launch_bounds__(edgefsa::spectral_mask::kThreads)
+    edgefsaSpectralMask(const AOT_TYPE* x, const float* gain, const float* basis_h, const float* basis_w,
+                        const float* coupling_gain, const float* coupling_base, int batch, AOT_TYPE* y) {
+    using namespace edgefsa::spectral_mask;
+    Work work = workOfShape(batch);
+    work.op.x = x;
+    work.op.y = y;
+    work.op.gain = gain;
+    work.op.basis_h = basis_h;
+    work.op.basis_w = basis_w;
+    work.op.coupling_gain = coupling_gain;
+    work.op.coupling_base = coupling_base;
+    const Shared shared = sharedOf(sharedLayout(work, kRowStride<AOT_MODES_H>, 1));
+    const Tile tile = tileOf<AOT_VEC, kFormat>(work);
+    analyse<AOT_TYPE, AOT_VEC, AOT_MODES_H, kFormat, AOT_STAGED>(work, tile, shared);
+    __syncthreads();
+    mix<kFormat>(work, tile, shared);
+    __syncthreads();
+    synthesise<AOT_TYPE, AOT_VEC, AOT_MODES_H, kFormat, AOT_STAGED>(work, tile, shared);
+}

@@ -1,0 +1,27 @@
+// The launchers under C names, for ctypes: benchmarks and the tests on a GPU call the kernels without TensorRT.
+#include "kernels/frame_preparation/frame_preparation.h"
+#include "kernels/spectral_mask/spectral_mask.h"
+#include "kernels/truncated_dct_attention/truncated_dct_attention.h"
+#include "kernels/upsample_argmax/upsample_argmax.h"
+
+#define EDGEFSA_EXPORT extern "C" __attribute__((visibility("default")))
+
+#define EDGEFSA_LAUNCHER(Name)                                                                   \
+    EDGEFSA_EXPORT int edgefsa##Name##ParamsBytes() { return sizeof(edgefsa::Name##Params); }    \
+    EDGEFSA_EXPORT int edgefsaLaunch##Name(const edgefsa::Name##Params* params, void* workspace, \
+                                           cudaStream_t stream) {                                \
+        return static_cast<int>(edgefsa::launch##Name(*params, workspace, stream));              \
+    }
+#define EDGEFSA_LAUNCHER_WITH_WORKSPACE(Name, workspaceBytes)                                       \
+    EDGEFSA_LAUNCHER(Name)                                                                          \
+    EDGEFSA_EXPORT std::size_t edgefsa##Name##WorkspaceBytes(const edgefsa::Name##Params* params) { \
+        return edgefsa::workspaceBytes(*params);                                                    \
+    }
+
+EDGEFSA_LAUNCHER_WITH_WORKSPACE(TruncatedDctAttention, truncatedDctAttentionWorkspaceBytes)
+EDGEFSA_LAUNCHER_WITH_WORKSPACE(TruncatedDct, truncatedDctWorkspaceBytes)
+EDGEFSA_LAUNCHER_WITH_WORKSPACE(CoefficientAttention, coefficientAttentionWorkspaceBytes)
+EDGEFSA_LAUNCHER(InverseDct)
+EDGEFSA_LAUNCHER_WITH_WORKSPACE(SpectralMask, spectralMaskWorkspaceBytes)
+EDGEFSA_LAUNCHER(UpsampleArgmax)
+EDGEFSA_LAUNCHER(FramePreparation)

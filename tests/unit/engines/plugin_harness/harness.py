@@ -1,0 +1,240 @@
+"""The plugin classes compiled for the host with emulated kernels, driven as TensorRT drives them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.kernels.emulation.build import EMULATION, FLAGS, KERNEL_FLAGS, PLUGINS, build_emulator, compiler
+
+Array = npt.NDArray[Any]
+
+# Values of nvinfer1::DataType, TensorFormat and PluginFieldType.
+FLOAT, HALF, INT8, INT32, UINT8 = 0, 1, 2, 3, 5
+LINEAR, HWC8, CHW32 = 0, 4, 5
+FIELD_FLOAT32, FIELD_INT32, FIELD_CHAR = 1, 5, 6
+OPERATORS = ("truncated_dct_attention", "spectral_mask", "upsample_argmax")
+
+
+def include_dirs() -> list[Path]:
+    """List the folders of TensorRT's headers on this machine: TENSORRT_INCLUDE_DIR (several with colons), or system."""
+    given = os.environ.get("TENSORRT_INCLUDE_DIR", "")
+    places = [Path(item) for item in given.split(os.pathsep) if item]
+    places = places or [Path("/usr/include"), *sorted(Path("/usr/include").glob("*-linux-gnu"))]
+    return [place for place in places if (place / "NvInferRuntime.h").is_file()]
+
+
+def plugin_sources() -> list[Path]:
+    """List the C++ files of the plugin classes and their registration."""
+    folders = [PLUGINS / "tensorrt" / name for name in ("common", *OPERATORS)]
+    return [path for folder in folders for path in sorted(folder.glob("*.cpp"))]
+
+
+def build_harness(include_dir: Path, folder: Path) -> Path:
+    """Compile harness, plugins, kernels and emulator into one library."""
+    includes = ["-I", PLUGINS / "tensorrt", "-I", PLUGINS, "-I", PLUGINS / "kernels", "-I", EMULATION / "include"]
+    # The emulated runtime has no events, and TensorRT's headers name their type.
+    tensorrt = [*includes, "-isystem", include_dir, "-DcudaEvent_t=void*"]
+    sources = [
+        *plugin_sources(),
+        PLUGINS / "tensorrt" / "registration" / "creators.cpp",
+        Path(__file__).with_suffix(".cpp"),
+    ]
+    objects = build_emulator(folder)
+    for source in sources:
+        objects.append(_compile(source, folder, [*FLAGS, *tensorrt]))
+    for name in OPERATORS:
+        for source in sorted((PLUGINS / "kernels" / name).glob("*.cu")):
+            objects.append(_compile(source, folder, [*FLAGS, *KERNEL_FLAGS, *includes, "-x", "c++"]))
+    library = folder / "harness.so"
+    _run(["-shared", "-Wl,-Bsymbolic", *objects, "-o", library])
+    return library
+
+
+def _compile(source: Path, folder: Path, flags: Sequence[str | Path]) -> Path:
+    result = folder / f"{source.parent.name}-{source.stem}.o"
+    _run([*flags, "-c", source, "-o", result])
+    return result
+
+
+def _run(arguments: Sequence[str | Path]) -> None:
+    command = [compiler() or "g++", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as TensorRT describes it; a negative dimension is an unknown one."""
+
+    dims: tuple[int, ...]
+    type: int = FLOAT
+    format: int = LINEAR
+    scale: float = -1.0
+
+
+class _Description(ctypes.Structure):
+    _fields_ = (
+        ("rank", ctypes.c_int32),
+        ("type", ctypes.c_int32),
+        ("format", ctypes.c_int32),
+        ("scale", ctypes.c_float),
+        ("dims", ctypes.c_int64 * 8),
+    )
+
+
+def _describe(tensors: Sequence[Tensor]) -> Any:
+    items = []
+    for tensor in tensors:
+        dims = (ctypes.c_int64 * 8)(*tensor.dims)
+        items.append(_Description(len(tensor.dims), tensor.type, tensor.format, tensor.scale, dims))
+    return (_Description * len(items))(*items)
+
+
+@dataclass(frozen=True)
+class CreatorFacts:
+    """What a creator says of itself; fields as {name: PluginFieldType}."""
+
+    name: str
+    version: str
+    namespace: str
+    fields: dict[str, int] = field(hash=False)
+
+
+class Harness:
+    """The library of `build_harness`."""
+
+    def __init__(self, library: Path) -> None:
+        self.c = ctypes.CDLL(str(library))
+        for name in ("Log", "CreatorName", "CreatorVersion", "CreatorNamespace", "FieldName", "Name", "TimingCacheId"):
+            getattr(self.c, f"harness{name}").restype = ctypes.c_char_p
+        for name in ("Create", "Clone", "Attach", "RoundTrip"):
+            getattr(self.c, f"harness{name}").restype = ctypes.c_void_p
+        self.c.harnessWorkspaceBytes.restype = ctypes.c_size_t
+        self.c.emulationAllocate.restype = ctypes.c_void_p
+        self.c.emulationError.restype = ctypes.c_char_p
+        self.c.harnessStart()
+
+    def log(self) -> str:
+        """Give the errors that were logged since the last call."""
+        return str(self.c.harnessLog().decode())
+
+    def creators(self) -> list[CreatorFacts]:
+        """List what getCreators gives."""
+        found = []
+        while (name := self.c.harnessCreatorName(len(found))) is not None:
+            index = len(found)
+            fields = {
+                self.c.harnessFieldName(index, item).decode(): self.c.harnessFieldType(index, item)
+                for item in range(self.c.harnessFieldCount(index))
+            }
+            version, namespace = self.c.harnessCreatorVersion(index), self.c.harnessCreatorNamespace(index)
+            found.append(CreatorFacts(name.decode(), version.decode(), namespace.decode(), fields))
+        return found
+
+    def create(self, name: str, attributes: Mapping[str, int | float | str]) -> Plugin | None:
+        """Create a plugin from attributes as the ONNX parser hands them over."""
+        names, types, data, lengths = [], [], [], []
+        for key, value in attributes.items():
+            kind, array = _field(value)
+            names.append(key.encode())
+            types.append(kind)
+            data.append(array)
+            lengths.append(array.size)
+        count = len(names)
+        pointers = (ctypes.c_void_p * count)(*(array.ctypes.data for array in data))
+        kinds, sizes = (ctypes.c_int * count)(*types), (ctypes.c_int * count)(*lengths)
+        texts = (ctypes.c_char_p * count)(*names)
+        return self._plugin(self.c.harnessCreate(name.encode(), count, texts, kinds, pointers, sizes))
+
+    def _plugin(self, address: int | None) -> Plugin | None:
+        return None if address is None else Plugin(self, ctypes.c_void_p(address))
+
+
+def _field(value: int | float | str) -> tuple[int, Array]:
+    if isinstance(value, str):
+        return FIELD_CHAR, np.frombuffer(value.encode() + b"\0", np.uint8).copy()
+    if isinstance(value, float):
+        return FIELD_FLOAT32, np.array([value], np.float32)
+    return FIELD_INT32, np.array([value], np.int32)
+
+
+class Plugin:
+    """One plugin object; the methods are those of its three capabilities, `tensors` the inputs and the output."""
+
+    def __init__(self, harness: Harness, address: ctypes.c_void_p) -> None:
+        self.harness, self.c, self.address = harness, harness.c, address
+
+    def name(self) -> str:
+        return str(self.c.harnessName(self.address).decode())
+
+    def timing_cache_id(self) -> str:
+        return str(self.c.harnessTimingCacheId(self.address).decode())
+
+    def clone(self) -> Plugin:
+        return Plugin(self.harness, ctypes.c_void_p(self.c.harnessClone(self.address)))
+
+    def attach(self) -> Plugin:
+        return Plugin(self.harness, ctypes.c_void_p(self.c.harnessAttach(self.address)))
+
+    def round_trip(self) -> Plugin:
+        """Give the plugin that an engine would hold after it was saved and loaded."""
+        return Plugin(self.harness, ctypes.c_void_p(self.c.harnessRoundTrip(self.address)))
+
+    def destroy(self) -> None:
+        self.c.harnessDestroy(self.address)
+
+    def output_type(self, types: Sequence[int]) -> int:
+        return int(self.c.harnessOutputType(self.address, (ctypes.c_int * len(types))(*types), len(types)))
+
+    def output_shape(self, inputs: Sequence[Tensor]) -> tuple[int, ...] | None:
+        dims = (ctypes.c_int64 * 8)()
+        rank = self.c.harnessOutputShape(self.address, _describe(inputs), len(inputs), dims)
+        return None if rank < 0 else tuple(dims[:rank])
+
+    def supports(self, position: int, tensors: Sequence[Tensor]) -> bool:
+        return bool(self.c.harnessSupports(self.address, position, _describe(tensors), len(tensors) - 1))
+
+    def configure(self, tensors: Sequence[Tensor]) -> int:
+        return int(self.c.harnessConfigure(self.address, _describe(tensors), len(tensors) - 1))
+
+    def shape_change(self, tensors: Sequence[Tensor]) -> int:
+        return int(self.c.harnessShapeChange(self.address, _describe(tensors), len(tensors) - 1))
+
+    def workspace_bytes(self, tensors: Sequence[Tensor]) -> int:
+        return int(self.c.harnessWorkspaceBytes(self.address, _describe(tensors), len(tensors) - 1))
+
+    def enqueue(self, tensors: Sequence[Tensor], arrays: Sequence[Array], output: Array) -> int:
+        """Run on `arrays`, in memory whose every access the emulator checks; fills `output`."""
+        self.c.emulationReset()
+        self.c.emulationSetDevice(227 << 10, 4, 90)
+        self.c.emulationSetOrder(0, 0)
+        addresses = []
+        for array in arrays:
+            addresses.append(self._allocate(array.nbytes))
+            ctypes.memmove(addresses[-1], np.ascontiguousarray(array).ctypes.data, array.nbytes)
+            self.c.emulationMakeReadOnly(ctypes.c_void_p(addresses[-1]))
+        size = self.workspace_bytes(tensors)
+        workspace = self._allocate(size) if size else None
+        result = self._allocate(output.nbytes)
+        pointers = (ctypes.c_void_p * len(addresses))(*addresses)
+        status = self.c.harnessEnqueue(
+            self.address, _describe(tensors), len(arrays), pointers, ctypes.c_void_p(result), ctypes.c_void_p(workspace)
+        )
+        error = self.c.emulationError().decode()
+        assert not error, error
+        ctypes.memmove(output.ctypes.data, result, output.nbytes)
+        self.c.emulationReset()
+        return int(status)
+
+    def _allocate(self, size: int) -> int:
+        return int(self.c.emulationAllocate(b"buffer", ctypes.c_size_t(size), 0))
