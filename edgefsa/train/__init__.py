@@ -7,7 +7,9 @@
       schedule, losses    optimiser and rate; pixel and region losses
       record              weights.safetensors and weights.json
 
-Another way of training (quantisation-aware, say) takes hold through `train(settings, hooks=Hooks(prepare, finish,
+    qat.train_quantised   the same for INT8: the engine's roundings are in the network, and ranges.json comes out too
+
+Another way of training (as that one) takes hold through `train(settings, hooks=Hooks(prepare, finish,
 record))`, see hooks: `prepare` turns the network, which has its initial weights, into the module that is trained;
 `finish` turns the averaged one into the module whose tensors are written; `record` goes beside the weights, and a
 run resumes only under the same.
@@ -25,10 +27,11 @@ _HOME = {
     "TrainResult": "recipe",
     "TrainSettings": "settings",
     "train": "recipe",
+    "train_quantised": "qat",
     "evaluate_model": "evaluate",
     "write_weights": "checkpoint",
 }
-__all__ = ["Hooks", "TrainResult", "TrainSettings", "evaluate_model", "train", "write_weights"]
+__all__ = ["Hooks", "TrainResult", "TrainSettings", "evaluate_model", "train", "train_quantised", "write_weights"]
 
 
 def __getattr__(name: str) -> Any:
