@@ -29,17 +29,19 @@ __device__ __forceinline__ void multiplyAccumulate(float (&d)[4], const unsigned
     // The same by shuffles, which states the layout for compilers that have no such instruction.
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
     const unsigned words_b[2] = {b0, b1};
-    for (int k = 0; k < 16; ++k) {
-        const int holder = k % 8 / 2, word = k / 8, shift = k % 2 * 16;
-        float rows[2], columns[2];
+    const auto half_of = [](unsigned pair, int e) {
+        return __half2float(__ushort_as_half(static_cast<unsigned short>(pair >> (16 * e) & 0xffffu)));
+    };
+    for (int pair = 0; pair < 8; ++pair) {
+        const int holder = pair % 4, word = pair / 4;
+        unsigned rows[2], columns[2];
         for (int e = 0; e < 2; ++e) {
-            const unsigned row = __shfl_sync(kWholeWarp, a[2 * word + e], lane / 4 * 4 + holder);
-            const unsigned column = __shfl_sync(kWholeWarp, words_b[word], (lane % 4 * 2 + e) * 4 + holder);
-            rows[e] = __half2float(__ushort_as_half(static_cast<unsigned short>(row >> shift & 0xffffu)));
-            columns[e] = __half2float(__ushort_as_half(static_cast<unsigned short>(column >> shift & 0xffffu)));
+            rows[e] = __shfl_sync(kWholeWarp, a[2 * word + e], lane / 4 * 4 + holder);
+            columns[e] = __shfl_sync(kWholeWarp, words_b[word], (lane % 4 * 2 + e) * 4 + holder);
         }
         for (int e = 0; e < 4; ++e) {
-            d[e] += rows[e / 2] * columns[e % 2];
+            d[e] += half_of(rows[e / 2], 0) * half_of(columns[e % 2], 0);
+            d[e] += half_of(rows[e / 2], 1) * half_of(columns[e % 2], 1);
         }
     }
 #endif

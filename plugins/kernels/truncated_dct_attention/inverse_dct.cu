@@ -1,14 +1,11 @@
-// Step 3, mode kDotProduct.
+// Step 3: y = x + update + shift, in whichever format.
 
 #include "checks.h"
 #include "inverse_dct.cuh"
 
 namespace edgefsa {
 
-cudaError_t launchInverseDct(const InverseDctParams& p, void* /*workspace*/, cudaStream_t stream) noexcept {
-    if (!isLaunchable(p)) {
-        return cudaErrorInvalidValue;
-    }
+InverseArguments inverseArguments(const InverseDctParams& p) noexcept {
     InverseArguments a = {};
     a.x = p.x;
     a.y = p.y;
@@ -27,11 +24,15 @@ cudaError_t launchInverseDct(const InverseDctParams& p, void* /*workspace*/, cud
     a.shift_gain = p.shift_gain;
     a.x_scale = p.x_scale;
     a.y_gain = p.type == DataType::kInt8 ? 1.0f / p.y_scale : 1.0f;
-    return launchInverse(a, p.type, p.format, stream);
+    return a;
 }
 
 cudaError_t launchInverse(const InverseArguments& a, DataType type, Format format, cudaStream_t stream) noexcept {
     return format == Format::kHwc8 ? launchInverseHwc(a, stream) : launchInverseLinear(a, type, stream);
+}
+
+cudaError_t launchInverseDct(const InverseDctParams& p, void* /*workspace*/, cudaStream_t stream) noexcept {
+    return isLaunchable(p) ? launchInverse(inverseArguments(p), p.type, p.format, stream) : cudaErrorInvalidValue;
 }
 
 }  // namespace edgefsa

@@ -37,42 +37,44 @@ struct InverseArguments {
     float y_gain;
 };
 
+// One pass, gains and masses nullptr; the tiling is left to the launchers.
+InverseArguments inverseArguments(const InverseDctParams& params) noexcept;
+
 // These choose rows_per_block, tile_columns and tile_channels themselves.
 cudaError_t launchInverse(const InverseArguments& arguments, DataType type, Format format,
                           cudaStream_t stream) noexcept;
 cudaError_t launchInverseLinear(InverseArguments arguments, DataType type, cudaStream_t stream) noexcept;
 cudaError_t launchInverseHwc(InverseArguments arguments, cudaStream_t stream) noexcept;
 
-// A tile of x and y, and where its update comes from. A step is the distance from one element to the next, 0 where all
-// share one.
-template <typename T>
+// A tile of x and y, and where its update comes from. Columns are pixels of one channel, or channels of one pixel
+// (then rows are pixels) where CHANNELS_LAST.
+template <typename T, bool CHANNELS_LAST>
 struct Tile {
+    static constexpr bool kChannelsLast = CHANNELS_LAST;
+    using Element = T;
+
     const T* x;
     T* y;
     std::size_t row_stride;
     int rows;
     int columns;
     int stored_columns;  // from `columns` on y is 0
-    const float* left;
+    const float* left;   // [passes, kw, left_stride]; a pass may be left_pass_step = 0 after the one before
     const float* right;
     int left_stride;
     int right_stride;
     int left_pass_step;
     int right_pass_step;
-    const float* shift;
-    int shift_step;
-    // Mode kLinSoftmax only.
+    const float* shift;  // of the first channel
+    // Mode kLinSoftmax only: of the first pixel, and of the first channel.
     const float* gains;
     const float* masses;
     std::size_t map_pass_step;
-    int map_row_step;
-    int map_column_step;
     const float* means;
     std::size_t mean_pass_step;
-    int mean_step;
 };
 
-// sum[j][row][h] = basis_h[:, first_row + row]^T change[:, j] of one plane.
+// basis_h[:, row]^T change[:, j] of one plane.
 __device__ __forceinline__ float inverseSum(const InverseArguments& a, const float* change, int j, int row) {
     float sum = 0.0f;
 #pragma unroll 8
@@ -123,37 +125,52 @@ __device__ __forceinline__ void multiplyShared(const float* left, const float* r
     }
 }
 
+// What the thread's columns have of their channels: one value if they are pixels. Beyond the edge the last stands in.
+template <typename SomeTile, int COLUMNS>
+__device__ __forceinline__ void loadOfChannels(const SomeTile& tile, const float* values, int step, int column,
+                                               float (&out)[COLUMNS]) {
+#pragma unroll
+    for (int e = 0; e < COLUMNS; ++e) {
+        if constexpr (SomeTile::kChannelsLast) {
+            out[e] = values[static_cast<std::size_t>(min(column + e, tile.columns - 1)) * step];
+        } else {
+            out[e] = values[0];
+        }
+    }
+}
+
 // sums = the sum over passes of e idct(U) + m v.
-template <typename T, int ROWS, int COLUMNS>
-__device__ __forceinline__ void sumPasses(const InverseArguments& a, const Tile<T>& tile, int row, int column,
+template <typename SomeTile, int ROWS, int COLUMNS>
+__device__ __forceinline__ void sumPasses(const InverseArguments& a, const SomeTile& tile, int row, int column,
                                           float (&sums)[ROWS][COLUMNS]) {
 #pragma unroll
     for (int i = 0; i < ROWS * COLUMNS; ++i) {
         sums[i / COLUMNS][i % COLUMNS] = 0.0f;
     }
     for (int pass = 0; pass < a.passes; ++pass) {
-        float back[ROWS][COLUMNS];
+        float back[ROWS][COLUMNS], means[COLUMNS];
         multiplyShared<ROWS, COLUMNS>(tile.left + pass * tile.left_pass_step + row,
                                       tile.right + pass * tile.right_pass_step + column, tile.left_stride,
                                       tile.right_stride, a.kw, back);
+        loadOfChannels(tile, tile.means + pass * tile.mean_pass_step, a.token_stride, column, means);
         const float* gains = tile.gains + pass * tile.map_pass_step;
         const float* masses = tile.masses + pass * tile.map_pass_step;
-        const float* means = tile.means + pass * tile.mean_pass_step;
 #pragma unroll
         for (int i = 0; i < ROWS * COLUMNS; ++i) {
-            // Beyond the edges the last element stands in; nothing of it is stored.
-            const int at_row = min(row + i / COLUMNS, tile.rows - 1), at = min(column + i % COLUMNS, tile.columns - 1);
-            const int pixel = at_row * tile.map_row_step + at * tile.map_column_step;
-            sums[i / COLUMNS][i % COLUMNS] += back[i / COLUMNS][i % COLUMNS] * gains[pixel] +
-                                              means[static_cast<std::size_t>(at) * tile.mean_step] * masses[pixel];
+            const int at_row = min(row + i / COLUMNS, tile.rows - 1);
+            const int at = min(column + i % COLUMNS, tile.columns - 1);
+            const int pixel = SomeTile::kChannelsLast ? at_row : at_row * a.width + at;
+            sums[i / COLUMNS][i % COLUMNS] +=
+                back[i / COLUMNS][i % COLUMNS] * gains[pixel] + means[i % COLUMNS] * masses[pixel];
         }
     }
 }
 
 // y = x + update + shift for one row of the thread's; beyond `columns` 0.
-template <typename T, int COLUMNS, int RUN>
-__device__ __forceinline__ void addRow(const InverseArguments& a, const Tile<T>& tile, int row, int column,
-                                       const Pack<T, RUN> (&x)[COLUMNS / RUN], const float (&update)[COLUMNS]) {
+template <typename SomeTile, typename T, int COLUMNS, int RUN>
+__device__ __forceinline__ void addRow(const InverseArguments& a, const SomeTile& tile, int row, int column,
+                                       const Pack<T, RUN> (&x)[COLUMNS / RUN], const float (&update)[COLUMNS],
+                                       const float (&shift)[COLUMNS]) {
 #pragma unroll
     for (int run = 0; run < COLUMNS / RUN; ++run) {
         const int at = column + run * RUN;
@@ -163,12 +180,12 @@ __device__ __forceinline__ void addRow(const InverseArguments& a, const Tile<T>&
         Pack<T, RUN> y;
 #pragma unroll
         for (int e = 0; e < RUN; ++e) {
-            const float shift = a.shift_gain * tile.shift[min(at + e, tile.columns - 1) * tile.shift_step];
+            const float added = update[run * RUN + e] + a.shift_gain * shift[run * RUN + e];
             float value = toFloat(x[run].values[e]);
             if constexpr (sizeof(T) == 1) {
-                value = (value * a.x_scale + update[run * RUN + e] + shift) * a.y_gain;
+                value = (value * a.x_scale + added) * a.y_gain;
             } else {
-                value += update[run * RUN + e] + shift;
+                value += added;
             }
             y.values[e] = fromFloat<T>(at + e < tile.columns ? value : 0.0f);
         }
@@ -177,8 +194,9 @@ __device__ __forceinline__ void addRow(const InverseArguments& a, const Tile<T>&
 }
 
 // The whole tile by the whole block, each thread ROWS x COLUMNS at a time, moved in runs of RUN.
-template <typename T, int ROWS, int COLUMNS, int RUN, bool WEIGHTED>
-__device__ __forceinline__ void updateTile(const InverseArguments& a, const Tile<T>& tile) {
+template <int ROWS, int COLUMNS, int RUN, bool WEIGHTED, typename SomeTile>
+__device__ __forceinline__ void updateTile(const InverseArguments& a, const SomeTile& tile) {
+    using T = typename SomeTile::Element;
     const int across = ceilDiv(tile.stored_columns, COLUMNS), down = ceilDiv(tile.rows, ROWS);
     for (int index = static_cast<int>(threadIdx.x); index < across * down; index += kInverseThreads) {
         const int row = index / across * ROWS, column = index % across * COLUMNS;
@@ -190,9 +208,10 @@ __device__ __forceinline__ void updateTile(const InverseArguments& a, const Tile
                 x[i / (COLUMNS / RUN)][i % (COLUMNS / RUN)] = loadPack<RUN>(tile.x + at_row * tile.row_stride + at);
             }
         }
-        float update[ROWS][COLUMNS];
+        float update[ROWS][COLUMNS], shift[COLUMNS];
+        loadOfChannels(tile, tile.shift, 1, column, shift);
         if constexpr (WEIGHTED) {
-            sumPasses<T, ROWS, COLUMNS>(a, tile, row, column, update);
+            sumPasses<SomeTile, ROWS, COLUMNS>(a, tile, row, column, update);
         } else {
             multiplyShared<ROWS, COLUMNS>(tile.left + row, tile.right + column, tile.left_stride, tile.right_stride,
                                           a.kw, update);
@@ -200,7 +219,7 @@ __device__ __forceinline__ void updateTile(const InverseArguments& a, const Tile
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
             if (row + i < tile.rows) {
-                addRow<T, COLUMNS, RUN>(a, tile, row + i, column, x[i], update[i]);
+                addRow<SomeTile, T, COLUMNS, RUN>(a, tile, row + i, column, x[i], update[i], shift);
             }
         }
     }

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kInverseThreads, 2) inverseHwcKernel(const Inv
     const int first_column = static_cast<int>(blockIdx.z) % pixel_tiles * a.tile_columns;
     const int first_channel = static_cast<int>(blockIdx.x) * a.tile_channels;
     const std::size_t planes = static_cast<std::size_t>(a.batch) * a.channels;
-    Tile<__half> tile = {};
+    Tile<__half, true> tile = {};
     tile.row_stride = static_cast<std::size_t>(stored);
     tile.rows = min(a.tile_columns, a.width - first_column);
     tile.columns = min(a.tile_channels, a.channels - first_channel);
@@ -49,12 +49,9 @@ __global__ void __launch_bounds__(kInverseThreads, 2) inverseHwcKernel(const Inv
     tile.right_stride = a.tile_channels;
     tile.right_pass_step = a.kw * a.tile_channels;
     tile.shift = a.shift + first_channel;
-    tile.shift_step = 1;
     tile.map_pass_step = static_cast<std::size_t>(a.batch) * a.height * a.width;
-    tile.map_row_step = 1;
     tile.means = a.changes + (sample * a.channels + first_channel) * a.token_stride + a.kh * a.kw;
     tile.mean_pass_step = planes * a.token_stride;
-    tile.mean_step = a.token_stride;
     stageColumns(a, first_column, basis);
     const int first_row = static_cast<int>(blockIdx.y) * a.rows_per_block;
     for (int row = first_row; row < min(first_row + a.rows_per_block, a.height); ++row) {
@@ -68,7 +65,7 @@ __global__ void __launch_bounds__(kInverseThreads, 2) inverseHwcKernel(const Inv
             tile.gains = a.gains + pixel;
             tile.masses = a.masses + pixel;
         }
-        updateTile<__half, WEIGHTED ? 2 : 4, kColumns, kColumns, WEIGHTED>(a, tile);
+        updateTile<WEIGHTED ? 2 : 4, kColumns, kColumns, WEIGHTED>(a, tile);
     }
 }
 

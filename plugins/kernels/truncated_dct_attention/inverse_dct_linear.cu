@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED ? 1 : 2) inverseLine
     const std::size_t size = static_cast<std::size_t>(a.height) * a.width;
     const std::size_t pixel = static_cast<std::size_t>(first_row) * a.width + first_column,
                       start = plane * size + pixel;
-    Tile<T> tile = {};
+    Tile<T, false> tile = {};
     tile.x = static_cast<const T*>(a.x) + start;
     tile.y = static_cast<T*>(a.y) + start;
     tile.row_stride = static_cast<std::size_t>(a.width);
@@ -51,12 +51,10 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED ? 1 : 2) inverseLine
         tile.gains = a.gains + map;
         tile.masses = a.masses + map;
         tile.map_pass_step = size * a.batch;
-        tile.map_row_step = a.width;
-        tile.map_column_step = 1;
         tile.means = a.changes + plane * a.token_stride + a.kh * a.kw;
         tile.mean_pass_step = planes * a.token_stride;
     }
-    updateTile<T, kRows, kColumns, RUN, WEIGHTED>(a, tile);
+    updateTile<kRows, kColumns, RUN, WEIGHTED>(a, tile);
 }
 
 template <typename T, int RUN>

@@ -39,29 +39,38 @@ Steps stepsOf(const TruncatedDctAttentionParams& p, Arena& arena) noexcept {
     return steps;
 }
 
-InverseArguments inverseOf(const TruncatedDctAttentionParams& p, const LinSoftmaxParams& updates) noexcept {
-    const bool is_dot_product = p.mode == AttentionMode::kDotProduct;
-    InverseArguments a = {};
-    a.x = p.x;
-    a.y = p.y;
-    a.changes = updates.changes;
-    a.gains = is_dot_product ? nullptr : updates.gains;
-    a.masses = is_dot_product ? nullptr : updates.masses;
-    a.basis_h = p.basis_h;
-    a.basis_w = p.basis_w;
-    a.shift = p.shift;
-    a.batch = p.batch;
-    a.channels = p.channels;
-    a.height = p.height;
-    a.width = p.width;
-    a.kh = p.kh;
-    a.kw = p.kw;
-    a.token_stride = tokenStride(p.kh, p.kw);
-    a.passes = is_dot_product ? 1 : p.recurrence;
-    a.shift_gain = static_cast<float>(p.recurrence);
-    a.x_scale = p.x_scale;
-    a.y_gain = p.type == DataType::kInt8 ? 1.0f / p.y_scale : 1.0f;
-    return a;
+InverseDctParams inverseOf(const TruncatedDctAttentionParams& p, const float* changes) noexcept {
+    return {p.x,
+            p.y,
+            changes,
+            p.type,
+            p.format,
+            p.x_scale,
+            p.y_scale,
+            p.batch,
+            p.channels,
+            p.height,
+            p.width,
+            p.kh,
+            p.kw,
+            p.basis_h,
+            p.basis_w,
+            p.shift,
+            static_cast<float>(p.recurrence)};
+}
+
+cudaError_t launchDotProduct(const TruncatedDctAttentionParams& p, const Steps& steps, cudaStream_t stream) noexcept {
+    const cudaError_t status = launchCoefficientAttention(steps.dot_product, steps.scratch, stream);
+    return status == cudaSuccess ? launchInverseDct(inverseOf(p, steps.dot_product.change), nullptr, stream) : status;
+}
+
+cudaError_t launchWithSoftmax(const TruncatedDctAttentionParams& p, const Steps& steps, cudaStream_t stream) noexcept {
+    const cudaError_t status = launchLinSoftmax(steps.lin_softmax, steps.scratch, stream);
+    InverseArguments inverse = inverseArguments(inverseOf(p, steps.lin_softmax.changes));
+    inverse.gains = steps.lin_softmax.gains;
+    inverse.masses = steps.lin_softmax.masses;
+    inverse.passes = p.recurrence;
+    return status == cudaSuccess ? launchInverse(inverse, p.type, p.format, stream) : status;
 }
 
 }  // namespace
@@ -81,16 +90,12 @@ cudaError_t launchTruncatedDctAttention(const TruncatedDctAttentionParams& p, vo
     }
     Arena arena(workspace);
     const Steps steps = stepsOf(p, arena);
-    cudaError_t status = launchTruncatedDct(steps.forward, steps.scratch, stream);
-    if (status == cudaSuccess) {
-        status = p.mode == AttentionMode::kDotProduct
-                     ? launchCoefficientAttention(steps.dot_product, steps.scratch, stream)
-                     : launchLinSoftmax(steps.lin_softmax, steps.scratch, stream);
-    }
+    const cudaError_t status = launchTruncatedDct(steps.forward, steps.scratch, stream);
     if (status != cudaSuccess) {
         return status;
     }
-    return launchInverse(inverseOf(p, steps.lin_softmax), p.type, p.format, stream);
+    return p.mode == AttentionMode::kDotProduct ? launchDotProduct(p, steps, stream)
+                                                : launchWithSoftmax(p, steps, stream);
 }
 
 }  // namespace edgefsa

@@ -1,0 +1,152 @@
+"""TruncatedDctAttention's kernels on the host against the formula in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.kernels.conftest import Emulate
+from tests.kernels.tensors import FLOAT, HALF, HWC8, INT8, LINEAR, relative_l2
+from tests.kernels.truncated_dct_attention import (
+    ATTENTION,
+    DOT_PRODUCT,
+    LINSOFTMAX,
+    TOLERANCE,
+    Case,
+    attributes_of,
+    formula,
+    run_attention,
+    settings_of,
+    tensors_of,
+)
+
+KINDS = [(FLOAT, LINEAR), (HALF, LINEAR), (HALF, HWC8)]
+DOT_PRODUCT_CASES = [
+    Case((1, 3, 16, 32), (8, 8)),
+    Case((3, 1, 5, 7), (5, 5), (2, 1)),
+    Case((1, 19, 13, 12), (8, 5), (2, 19), largest=1e4),
+    Case((1, 65, 3, 9), (1, 1), (17, 33)),
+    Case((1, 2, 17, 24), (5, 16), recurrence=3),
+    Case((1, 1, 1, 31), (1, 8), recurrence=2),
+    Case((1, 1, 29, 1), (16, 1)),
+    Case((1, 1, 34, 36), (32, 17), (1, 1)),
+]
+LINSOFTMAX_CASES = [
+    Case((1, 3, 8, 16), (8, 8), recurrence=2),
+    Case((3, 1, 5, 7), (5, 5), (2, 1), recurrence=3),
+    Case((1, 19, 11, 12), (3, 5), (2, 19), largest=1e4),
+    Case((1, 9, 7, 9), (1, 1), (65, 3)),
+    Case((1, 2, 9, 18), (2, 17), (2, 2), recurrence=2),
+]
+
+
+def check(emulate: Emulate, case: Case, kind: int, form: int, mode: int) -> None:
+    tensors = tensors_of(case, kind)
+    scale = 1 / (case.shape[2] * case.shape[3])
+    y = run_attention(emulate(ATTENTION), tensors, kind, form, mode=mode, recurrence=case.recurrence, scale=scale)
+    expected = formula(tensors, mode, case.recurrence, scale)
+    assert relative_l2(y, expected) < TOLERANCE[kind]
+    # The residual alone would pass a loose tolerance: the change itself must be right too.
+    change = expected - tensors["x"]
+    assert np.linalg.norm(change) > 0.05 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS)
+@pytest.mark.parametrize("case", DOT_PRODUCT_CASES, ids=str)
+def test_dot_products(emulate: Emulate, case: Case, kind: int, form: int) -> None:
+    check(emulate, case, kind, form, DOT_PRODUCT)
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS)
+@pytest.mark.parametrize("case", LINSOFTMAX_CASES, ids=str)
+def test_linear_softmax(emulate: Emulate, case: Case, kind: int, form: int) -> None:
+    check(emulate, case, kind, form, LINSOFTMAX)
+
+
+@pytest.mark.parametrize(("mode", "launches"), [(DOT_PRODUCT, 5), (LINSOFTMAX, 11)])
+def test_one_pass_takes_few_launches(emulate: Emulate, mode: int, launches: int) -> None:
+    operator = emulate(ATTENTION)
+    run_attention(operator, tensors_of(Case((1, 2, 8, 16), (4, 4))), mode=mode)
+    assert operator.launches == launches
+
+
+@pytest.mark.parametrize("mode", ["dot_product", "linsoftmax"])
+def test_what_a_model_computes(emulate: Emulate, mode: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from edgefsa.models import FrequencySelfAttention
+
+    torch.manual_seed(0)
+    layer = FrequencySelfAttention(16, k=(0, 4, 0, 6), mode=mode, recurrence=2).eval()
+    with torch.no_grad():
+        layer.gain.fill_(0.7)
+        x = torch.randn(2, 16, 9, 14)
+        expected = layer(x).numpy()
+    node = layer.operator(9, 14)
+    tensors = {name: value.detach().numpy().astype(np.float32) for name, value in node.tensors.items()}
+    scale = float(node.attributes["scale"])
+    inputs = {"x": x.numpy(), **tensors}
+    y = run_attention(emulate(ATTENTION), inputs, mode=int(mode == "linsoftmax"), recurrence=2, scale=scale)
+    assert relative_l2(y, expected) < 1e-5
+
+
+@pytest.mark.parametrize("mode", [DOT_PRODUCT, LINSOFTMAX])
+@pytest.mark.parametrize("shape", [(2, 3, 9, 16), (1, 2, 7, 12), (1, 3, 5, 11)], ids=str)
+def test_int8_rounds_the_formula(emulate: Emulate, shape: tuple[int, int, int, int], mode: int) -> None:
+    tensors = tensors_of(Case(shape, (5, 5), largest=80), INT8)
+    x_scale, y_scale = 0.03, 0.025
+    real = {**tensors, "x": x_scale * tensors["x"]}
+    scale = 1 / (shape[2] * shape[3])
+    y = run_attention(emulate(ATTENTION), tensors, INT8, mode=mode, scale=scale, x_scale=x_scale, y_scale=y_scale)
+    expected = formula(real, mode, 1, scale) / y_scale
+    assert np.abs(expected).max() > 128, "nothing is saturated"
+    assert np.abs(np.clip(expected, -128, 127) - y).max() < 0.5 + 1e-2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("kind", "form"), KINDS)
+def test_a_value_that_is_not_finite_spoils_its_own_sample_only(
+    emulate: Emulate, value: float, kind: int, form: int
+) -> None:
+    tensors = tensors_of(Case((2, 9, 6, 8), (3, 4)), kind)
+    tensors["x"][1, 2, 3, 4] = value
+    with np.errstate(invalid="ignore"):
+        expected = formula(tensors, DOT_PRODUCT, 1, 1 / 48)
+    y = run_attention(emulate(ATTENTION), tensors, kind, form)
+    assert np.isnan(expected[1]).all()
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+    assert relative_l2(y[0], expected[0]) < TOLERANCE[kind]
+
+
+def test_halves_overflow_to_infinity(emulate: Emulate) -> None:
+    tensors = tensors_of(Case((1, 2, 8, 16), (2, 2), largest=4e4), HALF)
+    tensors["shift"][:] = 6e4
+    expected = formula(tensors, DOT_PRODUCT, 1, 1 / 128)
+    with np.errstate(over="ignore"):
+        expected = expected.astype(np.float16)
+    assert np.isinf(expected).any()
+    np.testing.assert_array_equal(np.isinf(run_attention(emulate(ATTENTION), tensors, HALF)), np.isinf(expected))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kh": 33},
+        {"kw": 0},
+        {"batch": 0},
+        {"height": -1},
+        {"height": 65536},
+        {"query_channels": 0},
+        {"recurrence": 0},
+        {"mode": LINSOFTMAX, "recurrence": 17},
+        {"type": FLOAT, "format": HWC8},
+        {"type": INT8, "y_scale": 0.0},
+        {"type": 3},
+    ],
+    ids=str,
+)
+def test_parameters_that_it_cannot_serve_are_refused(emulate: Emulate, change: dict[str, Any]) -> None:
+    tensors = tensors_of(Case((1, 1, 4, 8), (2, 2)))
+    settings = settings_of(tensors, FLOAT, LINEAR) | attributes_of(tensors) | change
+    assert emulate(ATTENTION).status(tensors, {"y": ((32,), np.float32)}, settings) == 1
