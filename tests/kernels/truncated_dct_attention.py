@@ -131,7 +131,8 @@ def _linear_softmax(query: Array, key: Array, value: Array, scale: float) -> Arr
     query, key = (part / (np.linalg.norm(part, axis=1, keepdims=True) + 1e-12) for part in (query, key))
     weighed = (value @ key.swapaxes(1, 2)) @ query + value.sum(2, keepdims=True)
     mass = key.sum(2, keepdims=True).swapaxes(1, 2) @ query
-    return weighed / (1 / scale + mass)
+    update: Array = weighed / (1 / scale + mass)
+    return update
 
 
 def settings_of(tensors: dict[str, Array], kind: int, form: int) -> dict[str, Any]:

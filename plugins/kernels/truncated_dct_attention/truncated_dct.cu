@@ -31,27 +31,40 @@ __global__ void __launch_bounds__(kSumThreads)
 
 }  // namespace
 
+namespace {
+
+int paddedKw(int kw) noexcept { return kw <= 8 ? 8 : kw <= 16 ? 16 : 32; }
+
+// Rows whose sums a block can hold.
+int mostRows(const TruncatedDctParams& p) noexcept {
+    const int sums = kDctSumFloats / sumStride(paddedKw(p.kw));
+    return p.format == Format::kHwc8 ? std::min(kDctWarps, sums / kDctChannels) : sums / kRowMultiple * kRowMultiple;
+}
+
+}  // namespace
+
 DctPlan dctPlan(const TruncatedDctParams& p) noexcept {
-    const int padded_kw = p.kw <= 8 ? 8 : p.kw <= 16 ? 16 : 32;
     if (p.format == Format::kHwc8) {
-        const int rows =
-            std::max(1, std::min({p.height, kDctWarps, kDctSumFloats / kDctChannels / sumStride(padded_kw)}));
+        const int rows = std::min(p.height, mostRows(p));
         return {rows, ceilDiv(p.height, rows)};
     }
-    const int most_rows = kDctSumFloats / sumStride(padded_kw) / kRowMultiple * kRowMultiple;
-    const int planes = p.batch * p.channels;
-    const int wanted = std::min(ceilDiv(kWantedBlocks, planes), ceilDiv(p.height, kLeastRows));
-    const int splits = std::max(ceilDiv(p.height, most_rows), wanted);
+    const int wanted = std::min(ceilDiv(kWantedBlocks, p.batch * p.channels), ceilDiv(p.height, kLeastRows));
+    const int splits = std::max(ceilDiv(p.height, mostRows(p)), wanted);
     const int rows = roundUp(ceilDiv(p.height, splits), kRowMultiple);
     return {rows, ceilDiv(p.height, rows)};
 }
 
+// No less than any smaller batch or map takes, though fewer planes are split into more parts.
 std::size_t truncatedDctWorkspaceBytes(const TruncatedDctParams& p) noexcept {
     if (!isServed(p)) {
         return 0;
     }
-    const std::size_t splits = static_cast<std::size_t>(dctPlan(p).splits);
-    return splits == 1 ? 0 : sizeof(float) * splits * p.batch * p.channels * tokenStride(p.kh, p.kw);
+    const std::size_t planes = static_cast<std::size_t>(p.batch) * p.channels;
+    std::size_t parts = planes * ceilDiv(p.height, mostRows(p));
+    if (p.format == Format::kLinear) {
+        parts = std::max(parts, std::min(kWantedBlocks + planes, planes * ceilDiv(p.height, kLeastRows)));
+    }
+    return sizeof(float) * parts * tokenStride(p.kh, p.kw);
 }
 
 cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, cudaStream_t stream) noexcept {

@@ -3,8 +3,8 @@
 //
 // Pointers are device pointers. x and y have the given type and format; everything else is float32, row-major and
 // contiguous. No launcher allocates, synchronises or copies, so a CUDA graph can capture each; parameters that a
-// launcher cannot serve give cudaErrorInvalidValue before anything is launched. The workspace must be 16-byte aligned
-// and needs no initial value.
+// launcher cannot serve give cudaErrorInvalidValue before anything is launched. The workspace must be 16-byte aligned,
+// needs no initial value, and serves smaller batches, heights and widths too.
 #pragma once
 
 #include <cuda_runtime_api.h>
