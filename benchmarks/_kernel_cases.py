@@ -47,7 +47,12 @@ def cases(kernels: Kernels, size: Size) -> dict[str, Case]:
     """Give every kernel at one size; the tensors live as long as the cases."""
     torch.manual_seed(0)
     x = torch.randn(size.shape, dtype=torch.float16, device=DEVICE)
-    return {**_attention_cases(kernels, size, x), **_mask_case(kernels, size, x), **_upsample_case(kernels, size)}
+    return {
+        **_attention_cases(kernels, size, x),
+        **_mask_case(kernels, size, x),
+        **_upsample_case(kernels, size),
+        **_frame_case(kernels, size),
+    }
 
 
 def _launcher(kernels: Kernels, name: str, workspace: bool = True, **values: object) -> Run:
@@ -166,7 +171,8 @@ def _upsample_case(kernels: Kernels, size: Size) -> dict[str, Case]:
     large = (UPSAMPLING * size.height, UPSAMPLING * size.width)
     y = torch.empty(size.batch, *large, dtype=torch.int32, device=DEVICE)
     run = _launcher(
-        kernels, "UpsampleArgmax", False, logits=logits, mask=y, index_type=INDEX_INT32, type=HALF, format=LINEAR, batch=size.batch, classes=CLASSES,
+        kernels, "UpsampleArgmax", False, x=logits, y=y, index_type=INDEX_INT32, type=HALF, format=LINEAR,
+        batch=size.batch, classes=CLASSES,
         low_height=size.height, low_width=size.width, height=large[0], width=large[1],
     )  # fmt: skip
 
@@ -177,3 +183,23 @@ def _upsample_case(kernels: Kernels, size: Size) -> dict[str, Case]:
         return F.interpolate(logits, large, mode="bilinear").argmax(1)
 
     return {"upsample + argmax": Case(run, lambda: y, indices, logits, {"interpolate and argmax": form})}
+
+
+def _frame_case(kernels: Kernels, size: Size) -> dict[str, Case]:
+    large = (UPSAMPLING * size.height, UPSAMPLING * size.width)
+    frames = torch.randint(0, 256, (size.batch, *large, 3), dtype=torch.uint8, device=DEVICE)
+    image = torch.empty(size.batch, 3, *large, dtype=torch.float16, device=DEVICE)
+    mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
+    run = _launcher(
+        kernels, "FramePreparation", False, frames=frames, image=image, type=HALF, format=LINEAR, batch=size.batch,
+        frame_height=large[0], frame_width=large[1], height=large[0], width=large[1], mean_rgb=mean, std_rgb=std,
+    )  # fmt: skip
+    offset, scale = (torch.tensor(values, device=DEVICE).view(3, 1, 1) for values in (mean, std))
+
+    def normalised() -> Tensor:
+        return (frames.flip(3).permute(0, 3, 1, 2).float() - offset) / scale
+
+    def form() -> Tensor:
+        return normalised().half()
+
+    return {"frame preparation": Case(run, lambda: image, normalised, frames, {"eager PyTorch": form})}

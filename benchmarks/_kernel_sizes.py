@@ -51,5 +51,6 @@ def bytes_moved(size: Size) -> dict[str, int]:
         "inverse DCT": 2 * size.map_bytes,
         "spectral mask": 2 * size.map_bytes,
         "upsample + argmax": pixels * (CLASSES * HALF_BYTES + UPSAMPLING**2 * INDEX_BYTES),
+        "frame preparation": pixels * UPSAMPLING**2 * 3 * (1 + HALF_BYTES),
         "attention block": 3 * size.map_bytes,
     }

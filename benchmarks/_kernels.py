@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY_NAME = "libedgefsa_kernels.so"
 FLOAT, HALF, INT8 = 0, 1, 2
 LINEAR, HWC8 = 0, 1
-INDEX_UINT8, INDEX_INT32 = 0, 1
+INDEX_INT32, INDEX_UINT8 = 0, 1
 
 _STRUCT = re.compile(r"struct (\w+Params) \{(.*?)\n\};", re.DOTALL)
 _FIELD = re.compile(

@@ -17,6 +17,8 @@ _SPILLS = re.compile(
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill"
 )
 _USED = re.compile(r"Used (?P<registers>\d+) registers(?:.*?(?P<shared>\d+) bytes smem)?")
+# A return type, the project's namespace, the types of enums in template arguments, the list of parameters.
+_NOISE = re.compile(r"^void |\([^()]*\)$|\(edgefsa::[\w:]+\)|edgefsa::")
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ def kernels_in(log: str) -> list[Kernel]:
     return list(found.values())
 
 
-def plain_name(mangled: str) -> str:
-    """Give a kernel's C++ name without its parameters, where c++filt is installed."""
+def plain_names(mangled: list[str]) -> dict[str, str]:
+    """Give the kernels' C++ names without their parameters, where c++filt is installed."""
     if shutil.which("c++filt") is None:
-        return mangled
-    text = subprocess.run(["c++filt", mangled], capture_output=True, text=True, check=False).stdout.strip()
-    return text.split("(")[0].removeprefix("void ").replace("edgefsa::", "") or mangled
+        return {name: name for name in mangled}
+    done = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True)
+    names = [_NOISE.sub("", line) for line in done.stdout.splitlines()]
+    return dict(zip(mangled, names, strict=True))
 
 
 def main(paths: list[str]) -> int:
@@ -60,7 +63,7 @@ def main(paths: list[str]) -> int:
     if not kernels:
         print(f"no kernel is in {' '.join(paths) or 'the logs, of which none was given'}; build from scratch first")
         return 1
-    names = {kernel.name: plain_name(kernel.name) for kernel in kernels}
+    names = plain_names([kernel.name for kernel in kernels])
     for kernel in sorted(kernels, key=lambda item: (names[item.name], item.architecture)):
         spilled = f"  SPILLS {kernel.spills} bytes" if kernel.spills else ""
         print(

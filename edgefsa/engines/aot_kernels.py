@@ -18,12 +18,16 @@ _FACT = re.compile(r"\.global \.align 4 \.u32 (\w+) = (\d+);")
 
 @dataclass(frozen=True)
 class AotKernel:
-    """A kernel on the addresses of the inputs, then the batch (int32), then the output."""
+    """A kernel on the addresses of the inputs, then the batch (int32), then the output.
+
+    `grid` is for one sample; with more of them its axis `batch_axis` grows. `block` counts threads.
+    """
 
     name: str
     ptx: str
-    blocks_per_sample: int
-    threads: int
+    grid: tuple[int, int, int]
+    batch_axis: int
+    block: tuple[int, int]
     shared_bytes: int
 
 
@@ -76,6 +80,8 @@ def _compile(source: str, name: str, dtype: str, numbers: dict[str, int], target
     ptx = ptx_from_source(
         text, f"{source}.cu", target.capability, cuda=target.cuda, include_dirs=[folder], defines=defines
     )
-    facts = {key: int(value) for key, value in _FACT.findall(ptx)}
+    found = {key: int(value) for key, value in _FACT.findall(ptx)}
     # A zero has no initialiser in PTX.
-    return AotKernel(name, ptx, facts["blocksPerSample"], facts["blockThreads"], facts.get("sharedBytes", 0))
+    grid = (found["gridX"], found["gridY"], found["gridZ"])
+    block = (found["blockX"], found["blockY"])
+    return AotKernel(name, ptx, grid, found.get("batchAxis", 0), block, found.get("sharedBytes", 0))

@@ -91,7 +91,8 @@ def _launch(plugin: Any, kernel: AotKernel, first: Any) -> tuple[str, str, Any, 
     """Only the batch may be unknown while the engine is built; it is the kernel's one number."""
     batch = first.shape_expr[0]
     params = plugin.KernelLaunchParams()
-    params.grid_x = batch * kernel.blocks_per_sample
-    params.block_x = kernel.threads
+    grid = [batch * size if axis == kernel.batch_axis else size for axis, size in enumerate(kernel.grid)]
+    params.grid_x, params.grid_y, params.grid_z = grid
+    params.block_x, params.block_y = kernel.block
     params.shared_mem = kernel.shared_bytes
     return kernel.name, kernel.ptx, params, plugin.SymIntExprs.from_tuple([plugin.SymInt32(batch)])

@@ -1,6 +1,6 @@
 // SpectralMask as one kernel on plain pointers, for an engine that carries its PTX. NVRTC compiles it for one shape and
-// type, which edgefsa/engines/aot_kernels.py defines as AOT_TYPE, AOT_CHANNELS, AOT_HEIGHT, AOT_WIDTH, AOT_MH and AOT_MW
-// (modes), with the choices that the launcher makes elsewhere: AOT_VEC, AOT_MODES_H and AOT_STAGED.
+// type, which edgefsa/engines/aot_kernels.py defines as AOT_TYPE, AOT_CHANNELS, AOT_HEIGHT, AOT_WIDTH, AOT_MH and
+// AOT_MW (modes), with the choices that the launcher makes elsewhere: AOT_VEC, AOT_MODES_H and AOT_STAGED.
 #include "kernels/spectral_mask/spectral_mask.cuh"
 
 namespace edgefsa {
@@ -28,13 +28,17 @@ __host__ __device__ constexpr Work workOfShape(int batch) {
 }  // namespace spectral_mask
 }  // namespace edgefsa
 
-// Read from the PTX: what a launch has to ask for.
+// Read from the PTX: how to launch it for one sample, and the axis of the grid that counts samples.
+extern "C" __device__ const int gridX = AOT_CHANNELS;
+extern "C" __device__ const int gridY = 1;
+extern "C" __device__ const int gridZ = 1;
+extern "C" __device__ const int batchAxis = 0;
+extern "C" __device__ const int blockX = edgefsa::spectral_mask::kThreads;
+extern "C" __device__ const int blockY = 1;
 extern "C" __device__ const int sharedBytes =
     edgefsa::spectral_mask::sharedLayout(edgefsa::spectral_mask::workOfShape(1),
                                          edgefsa::spectral_mask::kRowStride<AOT_MODES_H>, 1)
         .end;
-extern "C" __device__ const int blockThreads = edgefsa::spectral_mask::kThreads;
-extern "C" __device__ const int blocksPerSample = AOT_CHANNELS;
 
 // One block for each plane of x. Where the plane is not AOT_STAGED, it is read twice.
 extern "C" __global__ void __launch_bounds__(edgefsa::spectral_mask::kThreads)

@@ -29,6 +29,7 @@ __device__ __forceinline__ T* dynamicShared() {
     return reinterpret_cast<T*>(dynamic_shared_memory);
 }
 
+#ifndef __CUDACC_RTC__  // NVRTC compiles kernels alone
 // kernel<<<grid, block, shared_bytes, stream>>>(arguments...) as a call, which a host's compiler can read too.
 template <typename... Parameters, typename... Arguments>
 cudaError_t launchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
@@ -53,6 +54,7 @@ cudaError_t allowSharedBytes(Kernel* kernel, std::size_t bytes) noexcept {
     }
     return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
 }
+#endif
 
 // COUNT neighbouring elements, moved in one access; its address must be a multiple of its size.
 template <typename T, int COUNT>
@@ -73,6 +75,19 @@ __device__ __forceinline__ void storePack(T* address, const Pack<T, COUNT>& pack
 // Whether every run of `count` elements that starts at a multiple of `count` in every row can be moved in one access.
 inline bool rowsAreAligned(const void* address, std::size_t bytes_per_element, int row_length, int count) noexcept {
     return row_length % count == 0 && reinterpret_cast<std::uintptr_t>(address) % (bytes_per_element * count) == 0;
+}
+
+// Asks the L2 cache for the first of the bytes that a block is going to read, so that they are on their way while it
+// prepares. All of its threads call this; 16 KB for each of the blocks at work are what a memory has in flight.
+__device__ __forceinline__ void prefetchForBlock([[maybe_unused]] const void* start,
+                                                 [[maybe_unused]] std::size_t bytes) {
+#ifdef __CUDA_ARCH__
+    constexpr std::size_t kLine = 128, kMostBytes = 16 << 10;
+    for (std::size_t offset = threadIdx.x * kLine; offset < bytes && offset < kMostBytes;
+         offset += blockDim.x * kLine) {
+        asm volatile("prefetch.L2 [%0];" ::"l"(static_cast<const char*>(start) + offset));
+    }
+#endif
 }
 
 __device__ __forceinline__ float toFloat(float value) { return value; }

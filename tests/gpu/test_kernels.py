@@ -128,7 +128,8 @@ def launch_upsampling(
     torch: Any, kernels: Any, logits: Any, y: Any, shape: tuple[int, ...], size: tuple[int, int], kind: int, layout: int
 ) -> None:
     launch(
-        torch, kernels, "UpsampleArgmax", workspace=False, logits=logits, mask=y, index_type=1, type=kind, format=layout, batch=shape[0],
+        torch, kernels, "UpsampleArgmax", workspace=False, x=logits, y=y, index_type=0, type=kind, format=layout,
+        batch=shape[0],
         classes=shape[1], low_height=shape[2], low_width=shape[3], height=size[0], width=size[1],
     )  # fmt: skip
 

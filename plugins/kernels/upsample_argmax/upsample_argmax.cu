@@ -1,13 +1,9 @@
-// Chooses UpsampleArgmax's kernel: by cells where they are 2 to 16 pixels high and wide, else by pixels.
+// Chooses UpsampleArgmax's kernel by the types and the division of the work.
 #include "upsample_argmax.cuh"
 
 namespace edgefsa {
 namespace upsample_argmax {
 namespace {
-
-constexpr int kMaxGridSide = 65535;
-constexpr int kMinCellSide = 2;
-constexpr int kMaxCellSide = 16;
 
 bool isServed(const UpsampleArgmaxParams& params) noexcept {
     const bool has_shape = params.batch > 0 && params.batch <= kMaxGridSide && params.low_height > 0 &&
@@ -17,39 +13,16 @@ bool isServed(const UpsampleArgmaxParams& params) noexcept {
     return has_shape && has_classes && (is_float || params.type == DataType::kHalf);
 }
 
-bool isWithin(int size, int low_size) noexcept {
-    const long long pixels = size;
-    return pixels >= static_cast<long long>(kMinCellSide) * low_size &&
-           pixels <= static_cast<long long>(kMaxCellSide) * low_size;
-}
-
-// Pixels that `count` neighbouring cells cover at most; the first cell of a row is half a cell longer.
-int pixelsOf(int count, int size, int low_size) noexcept {
-    return static_cast<int>(ceilDiv((count + 1LL) * size, static_cast<long long>(low_size))) + 1;
-}
-
-// Fewer rows of cells where these are tall, so that the pixels fit into 48 KB.
-int cellRowsOf(const UpsampleArgmaxParams& params) noexcept {
-    const int side = max(ceilDiv(params.height, params.low_height), ceilDiv(params.width, params.low_width));
-    return side <= kMaxCellSide / 4 ? 4 : side <= kMaxCellSide / 2 ? 2 : 1;
-}
-
 template <typename T, typename Index, Format FORMAT>
 cudaError_t launchKind(Work work, cudaStream_t stream) noexcept {
-    const UpsampleArgmaxParams& op = work.op;
-    const int cell_rows = cellRowsOf(op);
-    const bool by_cells = isWithin(op.height, op.low_height) && isWithin(op.width, op.low_width) &&
-                          ceilDiv(op.low_height, cell_rows) <= kMaxGridSide;
-    if (by_cells) {
-        work.row_bytes = roundUp(pixelsOf(kCellsWide, op.width, op.low_width) + 15, 16);
-        const int shared_bytes = work.row_bytes * pixelsOf(cell_rows, op.height, op.low_height);
-        const dim3 grid(ceilDiv(op.low_width, kCellsWide), ceilDiv(op.low_height, cell_rows), op.batch);
-        return launchKernel(upsampleArgmaxCells<T, Index, FORMAT>, grid, dim3(kCellsWide, cell_rows), shared_bytes,
-                            stream, work);
+    const Division division = divisionOf(work.op);
+    work.row_bytes = division.row_bytes;
+    const dim3 grid(division.grid_x, division.grid_y, division.grid_z);
+    const dim3 block(division.block_x, division.block_y);
+    if (division.by_cells) {
+        return launchKernel(upsampleArgmaxCells<T, Index, FORMAT>, grid, block, division.shared_bytes, stream, work);
     }
-    const std::size_t pixels = static_cast<std::size_t>(op.height) * op.width;
-    const dim3 grid(static_cast<unsigned>(ceilDiv(pixels, std::size_t{kPixelThreads})), op.batch);
-    return launchKernel(upsampleArgmaxPixels<T, Index, FORMAT>, grid, kPixelThreads, 0, stream, work);
+    return launchKernel(upsampleArgmaxPixels<T, Index, FORMAT>, grid, block, 0, stream, work);
 }
 
 template <typename T, Format FORMAT>

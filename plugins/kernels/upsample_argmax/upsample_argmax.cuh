@@ -14,7 +14,6 @@ namespace upsample_argmax {
 
 constexpr int kCellsWide = 32;  // cells in a row of a block
 constexpr int kMaxCellThreads = 128;
-constexpr int kBlocksAtOnce = 5;  // that registers must have room for, so that many logits are under way
 constexpr int kPixelThreads = 256;
 constexpr int kSide = 4;  // pixels that are mixed at once, down and across
 
@@ -24,6 +23,57 @@ struct Work {
     float ratio_w;
     int row_bytes;  // of a row of pixels in shared memory
 };
+
+constexpr int kMaxGridSide = 65535;
+constexpr int kMinCellSide = 2;
+constexpr int kMaxCellSide = 16;
+
+// How a launch divides the work: by cells where they are 2 to 16 pixels high and wide, else by pixels.
+struct Division {
+    bool by_cells;
+    int row_bytes;
+    int shared_bytes;
+    int grid_x, grid_y, grid_z;
+    int block_x, block_y;
+};
+
+__host__ __device__ constexpr bool isWithin(long long size, long long low_size) {
+    return size >= kMinCellSide * low_size && size <= kMaxCellSide * low_size;
+}
+
+// Pixels that `count` neighbouring cells cover at most; the first cell of a row is half a cell longer.
+__host__ __device__ constexpr int pixelsOf(long long count, long long size, long long low_size) {
+    return static_cast<int>(ceilDiv((count + 1) * size, low_size)) + 1;
+}
+
+// Fewer rows of cells where these are tall, so that the pixels fit into 48 KB.
+__host__ __device__ constexpr int cellRowsOf(int height_side, int width_side) {
+    const int side = height_side > width_side ? height_side : width_side;
+    return side <= kMaxCellSide / 4 ? 4 : side <= kMaxCellSide / 2 ? 2 : 1;
+}
+
+__host__ __device__ constexpr Division divisionOf(const UpsampleArgmaxParams& op) {
+    const int cell_rows = cellRowsOf(ceilDiv(op.height, op.low_height), ceilDiv(op.width, op.low_width));
+    Division division = {};
+    division.by_cells = isWithin(op.height, op.low_height) && isWithin(op.width, op.low_width) &&
+                        ceilDiv(op.low_height, cell_rows) <= kMaxGridSide;
+    if (division.by_cells) {
+        division.row_bytes = roundUp(pixelsOf(kCellsWide, op.width, op.low_width) + 15, 16);
+        division.shared_bytes = division.row_bytes * pixelsOf(cell_rows, op.height, op.low_height);
+        division.grid_x = ceilDiv(op.low_width, kCellsWide);
+        division.grid_y = ceilDiv(op.low_height, cell_rows);
+        division.grid_z = op.batch;
+        division.block_x = kCellsWide;
+        division.block_y = cell_rows;
+    } else {
+        division.grid_x = static_cast<int>(ceilDiv(static_cast<long long>(op.height) * op.width, 0LL + kPixelThreads));
+        division.grid_y = op.batch;
+        division.grid_z = 1;
+        division.block_x = kPixelThreads;
+        division.block_y = 1;
+    }
+    return division;
+}
 
 // Where a pixel lies among the logits, as PyTorch places it with align_corners=False.
 __device__ __forceinline__ float positionOf(int pixel, float ratio) {
@@ -241,7 +291,7 @@ struct MaskTile {
 
 // Block [kCellsWide, rows of cells], a thread for each cell; blockIdx.z counts samples.
 template <typename T, typename Index, Format FORMAT>
-__global__ void __launch_bounds__(kMaxCellThreads, kBlocksAtOnce) upsampleArgmaxCells(const Work work) {
+__device__ __forceinline__ void computeCells(const Work& work) {
     const UpsampleArgmaxParams& op = work.op;
     const int cell_left = static_cast<int>(blockIdx.x) * kCellsWide;
     const int cell_top = static_cast<int>(blockIdx.y * blockDim.y);
@@ -291,7 +341,7 @@ __global__ void __launch_bounds__(kMaxCellThreads, kBlocksAtOnce) upsampleArgmax
 
 // A thread for each pixel, whatever the sizes; blockIdx.y counts samples. Equal sizes leave nothing to mix.
 template <typename T, typename Index, Format FORMAT>
-__global__ void __launch_bounds__(kPixelThreads) upsampleArgmaxPixels(const Work work) {
+__device__ __forceinline__ void computePixels(const Work& work) {
     const UpsampleArgmaxParams& op = work.op;
     const std::size_t pixels = static_cast<std::size_t>(op.height) * op.width;
     const std::size_t pixel = static_cast<std::size_t>(blockIdx.x) * kPixelThreads + threadIdx.x;
@@ -324,6 +374,16 @@ __global__ void __launch_bounds__(kPixelThreads) upsampleArgmaxPixels(const Work
         }
     }
     static_cast<Index*>(op.y)[blockIdx.y * pixels + pixel] = static_cast<Index>(index);
+}
+
+template <typename T, typename Index, Format FORMAT>
+__global__ void __launch_bounds__(kMaxCellThreads) upsampleArgmaxCells(const Work work) {
+    computeCells<T, Index, FORMAT>(work);
+}
+
+template <typename T, typename Index, Format FORMAT>
+__global__ void __launch_bounds__(kPixelThreads) upsampleArgmaxPixels(const Work work) {
+    computePixels<T, Index, FORMAT>(work);
 }
 
 }  // namespace upsample_argmax

@@ -76,8 +76,8 @@ std::size_t UpsampleArgmaxPlugin::workspaceBytes(const Tensors&) const { return 
 cudaError_t UpsampleArgmaxPlugin::launch(const Tensors& tensors, const Addresses& addresses,
                                          cudaStream_t stream) const {
     UpsampleArgmaxParams params = paramsOf(tensors);
-    params.logits = addresses.inputs[kLogits];
-    params.mask = addresses.output;
+    params.x = addresses.inputs[kLogits];
+    params.y = addresses.output;
     return launchUpsampleArgmax(params, addresses.workspace, stream);
 }
 

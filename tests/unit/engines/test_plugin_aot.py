@@ -90,7 +90,10 @@ def test_the_kernels_are_for_the_gpu_and_the_cuda(
     architecture = f"sm_{capability.replace('.', '')}"
     for kernel in (mask, upsample):
         assert f"\n.version {version}\n.target {architecture}\n" in kernel.ptx
-        assert 0 < kernel.threads <= 1024 and kernel.blocks_per_sample > 0 and kernel.shared_bytes <= MAX_SHARED_BYTES
+        assert kernel.shared_bytes <= MAX_SHARED_BYTES
+    assert (mask.grid, mask.batch_axis, mask.block) == ((6, 1, 1), 0, (256, 1))
+    # 32 x 4 cells a block, and a sample for each block in z.
+    assert (upsample.grid, upsample.batch_axis, upsample.block) == ((1, 2, 1), 2, (32, 4))
     assemble(tmp_path, architecture, mask, upsample)
 
 
@@ -194,7 +197,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def compile_kernel(*arguments: Any) -> AotKernel:
         asked.append(arguments)
-        return AotKernel("kernel", "ptx", 64, 256, 1000)
+        return AotKernel("kernel", "ptx", (64, 3, 1), 0, (32, 4), 1000)
 
     monkeypatch.setattr(aot_plugins, "spectral_mask_kernel", compile_kernel)
     monkeypatch.setattr(aot_plugins, "upsample_argmax_kernel", compile_kernel)
@@ -210,7 +213,8 @@ def test_the_mask_is_described_and_launched(tensorrt: Any, compiled: list[tuple[
     assert (described.shape, described.dtype) == (shapes[0], "f16")
     name, ptx, launch, extra = tensorrt.plugin.implemented["edgefsa::SpectralMask"](*inputs, (described,), None)
     assert (name, ptx) == ("kernel", "ptx")
-    assert (launch.grid_x, launch.block_x, launch.shared_mem) == (("batch", 64), 256, 1000)
+    assert (launch.grid_x, launch.grid_y, launch.grid_z) == (("batch", 64), 3, 1)
+    assert (launch.block_x, launch.block_y, launch.shared_mem) == (32, 4, 1000)
     assert [item.value for item in extra] == [batch]
     assert compiled == [([batch, 64, 32, 48], (5, 3), "float16", Target("8.7", (12, 6)))]
 

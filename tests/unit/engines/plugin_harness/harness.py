@@ -52,7 +52,8 @@ def build_harness(include_dir: Path, folder: Path) -> Path:
     for source in sources:
         objects.append(_compile(source, folder, [*FLAGS, *tensorrt]))
     for name in OPERATORS:
-        for source in sorted((PLUGINS / "kernels" / name).glob("*.cu")):
+        kernels = PLUGINS / "kernels" / name
+        for source in sorted([*kernels.glob("*.cu"), *kernels.glob("*.cpp")]):
             objects.append(_compile(source, folder, [*FLAGS, *KERNEL_FLAGS, *includes, "-x", "c++"]))
     library = folder / "harness.so"
     _run(["-shared", "-Wl,-Bsymbolic", *objects, "-o", library])

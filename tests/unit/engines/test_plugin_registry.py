@@ -1,0 +1,123 @@
+"""A real TensorRT registry and ONNX parser with the plugin library: those of TensorRT for RTX, which need no GPU.
+
+TensorRT for RTX has no plugin layers, so nothing is built. Each test has its own process: what is registered stays.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from edgefsa.engines.plugin_library import PLUGINS
+from tests.kernels.emulation.build import compiler
+from tests.unit.engines.plugin_harness.harness import build_harness, include_dirs
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugins with emulated kernels, as a library that TensorRT can load."""
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX's Python package")
+    if not include_dirs():
+        pytest.skip("needs TensorRT's public headers; set TENSORRT_INCLUDE_DIR to their folder")
+    if compiler() is None:
+        pytest.skip("needs g++ to compile the plugins for the host; there is none on the PATH")
+    return build_harness(include_dirs()[-1], tmp_path_factory.mktemp("registry"))
+
+
+def in_new_process(code: str, library: Path) -> dict[str, object]:
+    text = f"import json, tensorrt_rtx as tensorrt\nLIBRARY = {str(library)!r}\n{textwrap.dedent(code)}"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stdout + done.stderr
+    return dict(json.loads(lines[-1]))
+
+
+def test_the_registry_takes_the_library_and_lists_its_creators(library: Path) -> None:
+    found = in_new_process(
+        """
+        from types import SimpleNamespace
+        from edgefsa.engines.plugin_library import check_plugins, load_library, PLUGINS
+        load_library(tensorrt, SimpleNamespace(path=LIBRARY))
+        load_library(tensorrt, SimpleNamespace(path=LIBRARY))
+        check_plugins(tensorrt, PLUGINS)
+        creators = {item.name: item for item in tensorrt.get_plugin_registry().all_creators}
+        fields = {name: {f.name: f.type.name for f in creators[name].field_names} for name in PLUGINS}
+        print(json.dumps({"fields": fields, "versions": {name: creators[name].plugin_version for name in PLUGINS}}))
+        """,
+        library,
+    )
+    scales = {"x_scale": "FLOAT32", "y_scale": "FLOAT32"}
+    assert found["versions"] == PLUGINS
+    assert found["fields"] == {
+        "TruncatedDctAttention": {"mode": "CHAR", "recurrence": "INT32", "scale": "FLOAT32", **scales},
+        "SpectralMask": scales,
+        "UpsampleArgmax": {"height": "INT32", "width": "INT32"},
+    }
+
+
+def test_a_plugin_is_made_and_a_wrong_one_is_refused(library: Path) -> None:
+    found = in_new_process(
+        """
+        import numpy
+        registry = tensorrt.get_plugin_registry()
+        registry.load_library(LIBRARY)
+        creator = {item.name: item for item in registry.all_creators}["UpsampleArgmax"]
+        def make(**sizes):
+            kind = tensorrt.PluginFieldType.INT32
+            fields = [tensorrt.PluginField(n, numpy.array([size], numpy.int32), kind) for n, size in sizes.items()]
+            collection = tensorrt.PluginFieldCollection(fields)
+            return creator.create_plugin("node", collection, tensorrt.TensorRTPhase.BUILD) is not None
+        print(json.dumps({"right": make(height=4, width=6), "wrong": make(height=4)}))
+        """,
+        library,
+    )
+    assert found == {"right": True, "wrong": False}
+
+
+def test_a_library_is_not_registered_twice(library: Path) -> None:
+    found = in_new_process(
+        """
+        registry = tensorrt.get_plugin_registry()
+        first, second = (registry.load_library(LIBRARY) is not None for _ in range(2))
+        print(json.dumps({"first": first, "second": second}))
+        """,
+        library,
+    )
+    assert found == {"first": True, "second": False}
+
+
+PARSE = """
+import sys
+from edgefsa.engines.plugin_nodes import plugin_graph
+from tests.unit.engines.test_plugin_nodes import mask, model_of
+from onnx import TensorProto
+
+class Logger(tensorrt.ILogger):
+    def __init__(self):
+        tensorrt.ILogger.__init__(self)
+    def log(self, severity, text):
+        if "lugin" in text:
+            print(json.dumps({"said": text}), flush=True)
+
+tensorrt.get_plugin_registry().load_library(LIBRARY)
+logger = Logger()
+network = tensorrt.Builder(logger).create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+graph = plugin_graph(model_of([mask("x", "y")], [("y", TensorProto.FLOAT)], x=TensorProto.FLOAT))
+tensorrt.OnnxParser(network, logger).parse(graph.SerializeToString())
+"""
+
+
+def test_the_parser_makes_the_plugin_from_the_exported_node(library: Path) -> None:
+    # The layer that comes next is what TensorRT for RTX lacks: there the process ends.
+    text = f"import json, tensorrt_rtx as tensorrt\nLIBRARY = {str(library)!r}\n{PARSE}"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT)
+    said = [json.loads(line)["said"] for line in done.stdout.splitlines() if line.startswith('{"said"')]
+    assert "Successfully created plugin: SpectralMask" in said, done.stdout + done.stderr
+    assert not [line for line in said if "not found in plugin node" in line]
