@@ -22,6 +22,11 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED ? 1 : 2) inverseLine
     const int first_row = static_cast<int>(blockIdx.y) * a.rows_per_block;
     const int first_column = static_cast<int>(blockIdx.z) * a.tile_columns;
     const int rows = min(a.rows_per_block, a.height - first_row);
+    const int columns = min(a.tile_columns, a.width - first_column);
+    const std::size_t size = static_cast<std::size_t>(a.height) * a.width;
+    const std::size_t pixel = static_cast<std::size_t>(first_row) * a.width + first_column;
+    const T* x = static_cast<const T*>(a.x) + plane * size + pixel;
+    prefetchForBlock(x, sizeof(T) * (static_cast<std::size_t>(rows - 1) * a.width + columns));
     stageColumns(a, first_column, basis);
     for (int index = static_cast<int>(threadIdx.x); index < a.passes * a.kw * a.rows_per_block;
          index += kInverseThreads) {
@@ -31,15 +36,12 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED ? 1 : 2) inverseLine
         sums[index] = row < rows ? inverseSum(a, change, j, first_row + row) : 0.0f;
     }
     __syncthreads();
-    const std::size_t size = static_cast<std::size_t>(a.height) * a.width;
-    const std::size_t pixel = static_cast<std::size_t>(first_row) * a.width + first_column,
-                      start = plane * size + pixel;
     Tile<T, false> tile = {};
-    tile.x = static_cast<const T*>(a.x) + start;
-    tile.y = static_cast<T*>(a.y) + start;
+    tile.x = x;
+    tile.y = static_cast<T*>(a.y) + plane * size + pixel;
     tile.row_stride = static_cast<std::size_t>(a.width);
     tile.rows = rows;
-    tile.columns = tile.stored_columns = min(a.tile_columns, a.width - first_column);
+    tile.columns = tile.stored_columns = columns;
     tile.left = sums;
     tile.left_stride = a.rows_per_block;
     tile.left_pass_step = a.kw * a.rows_per_block;

@@ -8,8 +8,11 @@ namespace edgefsa {
 namespace {
 
 constexpr int kLoaded = 4;  // columns that a lane loads at once
-constexpr int kSums = 64;   // that a lane holds: rows of x by rows of basis_w
 constexpr int kSpan = kLoaded * kWarpSize;
+
+// Rows of x that a warp takes at once: its lanes hold a sum for each, and for each row of basis_w.
+template <int PADDED>
+constexpr int kRows = PADDED <= 16 ? 4 : 2;
 
 // Puts columns [first, first + columns) of basis_w into staged [PADDED, columns]; 0 beyond its edges.
 template <int PADDED>
@@ -36,50 +39,50 @@ __device__ __forceinline__ void loadColumns(const float* row, int column, int wi
     }
 }
 
-// sums[row, j] += the lane's columns of the warp's rows, of the staged columns only.
+// sums[row, j] += the lane's columns of the warp's rows, of the staged columns only. A row below the block's last is
+// read in its place, and its sums are not kept.
 template <int PADDED, int RUN>
-__device__ __forceinline__ void accumulateRows(float (&sums)[kSums], const float* const (&rows)[kSums / PADDED],
-                                               int width, int first, int columns, const float* staged) {
+__device__ __forceinline__ void accumulateRows(float (&sums)[kRows<PADDED> * PADDED], const float* plane, int first_row,
+                                               int last_row, int width, int first, int columns, const float* staged) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
     for (int column = lane * kLoaded; column < columns; column += kSpan) {
-        float x[kSums / PADDED][kLoaded];
+        float x[kRows<PADDED>][kLoaded];
 #pragma unroll
-        for (int row = 0; row < kSums / PADDED; ++row) {
-            loadColumns<RUN>(rows[row], first + column, width, x[row]);
+        for (int row = 0; row < kRows<PADDED>; ++row) {
+            const float* start = plane + static_cast<std::size_t>(min(first_row + row, last_row)) * width;
+            loadColumns<RUN>(start, first + column, width, x[row]);
         }
 #pragma unroll
         for (int j = 0; j < PADDED; ++j) {
             const Pack<float, kLoaded> basis = loadPack<kLoaded>(staged + j * columns + column);
 #pragma unroll
-            for (int row = 0; row < kSums / PADDED; ++row) {
-#pragma unroll
-                for (int e = 0; e < kLoaded; ++e) {
-                    sums[row * PADDED + j] += x[row][e] * basis.values[e];
-                }
+            for (int i = 0; i < kRows<PADDED> * kLoaded; ++i) {
+                sums[i / kLoaded * PADDED + j] += x[i / kLoaded][i % kLoaded] * basis.values[i % kLoaded];
             }
         }
     }
 }
 
-// Adds up each of the 64 values over the warp; lane l is left with values 2 l and 2 l + 1, in front.
-template <int DISTANCE = kWarpSize / 2>
-__device__ __forceinline__ void sumAcrossWarp(float (&values)[kSums]) {
+// Adds up each value over the warp; lane l is left with COUNT / 32 of them in front, from l COUNT / 32 on.
+template <int COUNT, int DISTANCE = kWarpSize / 2>
+__device__ __forceinline__ void sumAcrossWarp(float (&values)[COUNT]) {
+    constexpr int kKept = COUNT / kWarpSize * DISTANCE;
     const bool upper = (threadIdx.x & DISTANCE) != 0;
 #pragma unroll
-    for (int i = 0; i < 2 * DISTANCE; ++i) {
-        const float kept = upper ? values[i + 2 * DISTANCE] : values[i];
-        const float given = upper ? values[i] : values[i + 2 * DISTANCE];
+    for (int i = 0; i < kKept; ++i) {
+        const float kept = upper ? values[i + kKept] : values[i];
+        const float given = upper ? values[i] : values[i + kKept];
         values[i] = kept + __shfl_xor_sync(kWholeWarp, given, DISTANCE);
     }
     if constexpr (DISTANCE > 1) {
-        sumAcrossWarp<DISTANCE / 2>(values);
+        sumAcrossWarp<COUNT, DISTANCE / 2>(values);
     }
 }
 
 // Block (plane, split).
 template <int PADDED, int RUN>
 __global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctFloatsKernel(const DctArguments a) {
-    constexpr int kRows = kSums / PADDED;
+    constexpr int kSums = kRows<PADDED> * PADDED;
     constexpr int kStagedColumns = kDctStagedBytes / (PADDED * static_cast<int>(sizeof(float)));
     float* staged = dynamicShared<float>();
     const int padded_width = roundUp(a.width, kSpan);
@@ -89,14 +92,9 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctFlo
     const int rows = min(a.rows_per_block, a.height - first_row);
     const float* plane =
         static_cast<const float*>(a.x) + (static_cast<std::size_t>(blockIdx.x) * a.height + first_row) * a.width;
-    for (int first = 0; first < rows; first += kDctWarps * kRows) {
-        const int warp_first = first + warp * kRows;
-        const float* row_starts[kRows];
-#pragma unroll
-        for (int row = 0; row < kRows; ++row) {
-            // A row below the block's last is read in its place, and its sums are not kept.
-            row_starts[row] = plane + static_cast<std::size_t>(min(warp_first + row, rows - 1)) * a.width;
-        }
+    prefetchForBlock(plane, sizeof(float) * rows * a.width);
+    for (int first = 0; first < rows; first += kDctWarps * kRows<PADDED>) {
+        const int warp_first = first + warp * kRows<PADDED>;
         float sums[kSums] = {};
         for (int column = 0; column < padded_width; column += kStagedColumns) {
             const int columns = min(kStagedColumns, padded_width - column);
@@ -106,7 +104,7 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctFlo
                 __syncthreads();
             }
             if (warp_first < rows) {
-                accumulateRows<PADDED, RUN>(sums, row_starts, a.width, column, columns, staged);
+                accumulateRows<PADDED, RUN>(sums, plane, warp_first, rows - 1, a.width, column, columns, staged);
             }
         }
         sumAcrossWarp(sums);

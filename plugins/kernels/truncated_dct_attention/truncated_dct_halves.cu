@@ -113,6 +113,7 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, 2) dctHalvesKernel(const
         static_cast<const T*>(a.x) + (static_cast<std::size_t>(blockIdx.x) * a.height + first_row) * a.width;
     const int warps = static_cast<int>(blockDim.x) / kWarpSize;
     const int warp = static_cast<int>(threadIdx.x) / kWarpSize, group = static_cast<int>(threadIdx.x) % kWarpSize / 4;
+    prefetchForBlock(plane, sizeof(T) * rows * a.width);
     for (int first = 0; first < rows; first += warps * kRows) {
         const int warp_first = first + warp * kRows;
         // Rows below the block's last are read in its place, and their sums are not kept.
