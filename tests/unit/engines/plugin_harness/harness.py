@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 # Values of nvinfer1::DataType, TensorFormat and PluginFieldType.
 FLOAT, HALF, INT8, INT32, UINT8 = 0, 1, 2, 3, 5
-LINEAR, HWC8, CHW32 = 0, 4, 5
+LINEAR, HWC8, CHW32 = 0, 2, 5
 FIELD_FLOAT32, FIELD_INT32, FIELD_CHAR = 1, 5, 6
 OPERATORS = ("truncated_dct_attention", "spectral_mask", "upsample_argmax")
 
