@@ -64,7 +64,8 @@ class BuildWithPlugins(build_py):
             configure = ["cmake", "-S", str(ROOT / "plugins"), "-B", build]
             if os.environ.get("TENSORRT_INCLUDE_DIR"):
                 configure.append(f"-DTENSORRT_INCLUDE_DIR={os.environ['TENSORRT_INCLUDE_DIR']}")
-            compiling = ["cmake", "--build", build, "--target", "edgefsa_plugins", "--parallel"]
+            compiling = ["cmake", "--build", build, "--target", "edgefsa_plugins"]
+            compiling += ["--parallel", str(os.cpu_count() or 1)]
             for command in (configure, compiling):
                 if subprocess.run(command, check=False).returncode != 0:
                     raise SystemExit(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -33,7 +34,7 @@ def build_kernels(capability: str, folder: Path | None = None) -> Path:
     folder = folder or ROOT / "build" / f"kernels-sm_{capability.replace('.', '')}"
     configure = ["cmake", "-S", str(sources_folder()), "-B", str(folder), "-DEDGEFSA_KERNELS_ONLY=ON"]
     configure.append(f"-DCMAKE_CUDA_ARCHITECTURES={capability.replace('.', '')}")
-    for command in (configure, ["cmake", "--build", str(folder), "--parallel"]):
+    for command in (configure, ["cmake", "--build", str(folder), "--parallel", str(os.cpu_count() or 1)]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BuildError(f"the kernels cannot be built: {' '.join((done.stdout + done.stderr).split())[-600:]}")
