@@ -50,7 +50,8 @@ def resized(frames: Array, size_hw: Size) -> Array:
 
 
 def formula(frames: Array, size_hw: Size) -> Array:
-    return ((resized(frames, size_hw)[..., ::-1] - MEAN_RGB) / STD_RGB).transpose(0, 3, 1, 2)
+    image = (resized(frames, size_hw)[..., ::-1] - MEAN_RGB) / STD_RGB
+    return np.asarray(image.transpose(0, 3, 1, 2))
 
 
 def settings_of(frames: Array, size_hw: Size, kind: int, form: int) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def weights(low: int, size: int) -> Array:
 
 def upsampled(logits: Array, size_hw: Size) -> Array:
     rows, columns = weights(logits.shape[2], size_hw[0]), weights(logits.shape[3], size_hw[1])
-    return np.einsum("Hh,nkhw,Ww->nkHW", rows, logits.astype(np.float64), columns, optimize=True)
+    return np.asarray(np.einsum("Hh,nkhw,Ww->nkHW", rows, logits.astype(np.float64), columns, optimize=True))
 
 
 def assert_largest(indices: Array, large: Array) -> None:

@@ -66,10 +66,10 @@ def build_operator(operator: Operator, emulator: Sequence[Path], folder: Path, p
     folder.mkdir(parents=True, exist_ok=True)
     binding = folder / "binding.cpp"
     binding.write_text(_binding(operator))
-    includes = ["-I", EMULATION / "include", "-I", plugins, "-I", plugins / "kernels"]
+    includes: list[str | Path] = ["-I", EMULATION / "include", "-I", plugins, "-I", plugins / "kernels"]
     sources = [plugins / "kernels" / operator.folder / source for source in operator.sources]
     library = folder / f"{operator.name}.so"
-    inputs = ["-x", "c++", *sources, binding, "-x", "none", *emulator]
+    inputs: list[str | Path] = ["-x", "c++", *sources, binding, "-x", "none", *emulator]
     _run([*FLAGS, *KERNEL_FLAGS, *includes, "-shared", "-Wl,-Bsymbolic", *inputs, "-o", library])
     return library
 

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::array<int, 5> kSignals = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE};
 std::array<struct sigaction, kSignals.size()> others;
-stack_t otherStack;
+stack_t other_stack;
 
 const void* codeAddress(const ucontext_t* context) {
 #if defined(__x86_64__)
@@ -46,7 +46,7 @@ FaultCatcher::FaultCatcher() {
     stack_t stack = {};
     stack.ss_sp = memory.data();
     stack.ss_size = memory.size();
-    sigaltstack(&stack, &otherStack);
+    sigaltstack(&stack, &other_stack);
     struct sigaction action = {};
     action.sa_sigaction = handle;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // the handler is left by a jump
@@ -59,7 +59,7 @@ FaultCatcher::~FaultCatcher() {
     for (std::size_t i = 0; i < kSignals.size(); ++i) {
         sigaction(kSignals[i], &others[i], nullptr);
     }
-    sigaltstack(&otherStack, nullptr);
+    sigaltstack(&other_stack, nullptr);
 }
 
 }  // namespace emulation

@@ -4,10 +4,10 @@ namespace emulation {
 
 jmp_buf Fiber::scheduler_;
 
-void Fiber::prepare(char* stack, std::size_t stackBytes, void (*body)()) {
+void Fiber::prepare(char* stack, std::size_t stack_bytes, void (*body)()) {
     getcontext(&start_);
     start_.uc_stack.ss_sp = stack;
-    start_.uc_stack.ss_size = stackBytes;
+    start_.uc_stack.ss_size = stack_bytes;
     start_.uc_link = nullptr;
     makecontext(&start_, body, 0);
     started_ = false;

@@ -11,7 +11,7 @@ namespace emulation {
 class Fiber {
   public:
     // Gives the fiber its stack, and the function that it runs at its first resume and never returns from.
-    void prepare(char* stack, std::size_t stackBytes, void (*body)());
+    void prepare(char* stack, std::size_t stack_bytes, void (*body)());
     // Runs the fiber until it suspends. Called by the scheduler only.
     void resume();
     // Hands control back to the scheduler. Called on the fiber that runs only.

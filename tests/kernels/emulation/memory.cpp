@@ -18,7 +18,7 @@ struct Buffer {
     unsigned char* data;
     std::size_t bytes;
     unsigned char* pages;
-    std::size_t pageBytes;
+    std::size_t page_bytes;
 };
 
 std::vector<Buffer> buffers;
@@ -26,17 +26,17 @@ std::vector<Buffer> buffers;
 std::size_t roundUp(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
 
 Buffer reserve(const std::string& name, std::size_t bytes, Placement placement) {
-    const std::size_t pageBytes = std::max(roundUp(bytes, kPage), kPage);
+    const std::size_t page_bytes = std::max(roundUp(bytes, kPage), kPage);
     void* zone =
-        mmap(nullptr, pageBytes + 2 * kGuardBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        mmap(nullptr, page_bytes + 2 * kGuardBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (zone == MAP_FAILED) {
         return {name, nullptr, 0, nullptr, 0};
     }
     auto* pages = static_cast<unsigned char*>(zone) + kGuardBytes;
-    mprotect(pages, pageBytes, PROT_READ | PROT_WRITE);
-    std::memset(pages, kPoison, pageBytes);
-    auto* data = placement == Placement::kAgainstStart ? pages : pages + pageBytes - roundUp(bytes, kAlignment);
-    return {name, data, bytes, pages, pageBytes};
+    mprotect(pages, page_bytes, PROT_READ | PROT_WRITE);
+    std::memset(pages, kPoison, page_bytes);
+    auto* data = placement == Placement::kAgainstStart ? pages : pages + page_bytes - roundUp(bytes, kAlignment);
+    return {name, data, bytes, pages, page_bytes};
 }
 
 bool isPoison(const unsigned char* begin, const unsigned char* end) {
@@ -69,14 +69,14 @@ void* allocate(const std::string& name, std::size_t bytes, Placement placement) 
 void makeReadOnly(void* data) {
     for (const Buffer& buffer : buffers) {
         if (buffer.data == data) {
-            mprotect(buffer.pages, buffer.pageBytes, PROT_READ);
+            mprotect(buffer.pages, buffer.page_bytes, PROT_READ);
         }
     }
 }
 
 void freeAll() {
     for (const Buffer& buffer : buffers) {
-        munmap(buffer.pages - kGuardBytes, buffer.pageBytes + 2 * kGuardBytes);
+        munmap(buffer.pages - kGuardBytes, buffer.page_bytes + 2 * kGuardBytes);
     }
     buffers.clear();
 }
@@ -84,7 +84,7 @@ void freeAll() {
 std::string describe(const void* address) {
     const auto* byte = static_cast<const unsigned char*>(address);
     const auto isNear = [byte](const Buffer& buffer) {
-        return byte >= buffer.pages - kGuardBytes && byte < buffer.pages + buffer.pageBytes + kGuardBytes;
+        return byte >= buffer.pages - kGuardBytes && byte < buffer.pages + buffer.page_bytes + kGuardBytes;
     };
     if (isNear(sharedBuffer())) {
         return place(sharedBuffer(), byte);
@@ -96,7 +96,7 @@ std::string describe(const void* address) {
 std::string damage() {
     for (const Buffer& buffer : buffers) {
         const unsigned char* end = buffer.data + buffer.bytes;
-        if (!isPoison(buffer.pages, buffer.data) || !isPoison(end, buffer.pages + buffer.pageBytes)) {
+        if (!isPoison(buffer.pages, buffer.data) || !isPoison(end, buffer.pages + buffer.page_bytes)) {
             return "a write just before or past `" + buffer.name + "` (" + std::to_string(buffer.bytes) + " bytes)";
         }
     }
@@ -106,7 +106,7 @@ std::string damage() {
 void* freshSharedMemory(std::size_t bytes) {
     Buffer& buffer = sharedBuffer();
     buffer.bytes = bytes;
-    buffer.data = buffer.pages + buffer.pageBytes - roundUp(bytes, kAlignment);
+    buffer.data = buffer.pages + buffer.page_bytes - roundUp(bytes, kAlignment);
     std::memset(buffer.data, kPoison, roundUp(bytes, kAlignment));
     return buffer.data;
 }

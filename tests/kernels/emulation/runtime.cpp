@@ -19,14 +19,14 @@ constexpr unsigned int kMaxThreads = 1024;
 
 // What cudaDeviceGetAttribute tells; a test sets another device's by emulationSetDevice.
 struct Device {
-    int sharedBytesOptin = 227 << 10;
+    int shared_bytes_optin = 227 << 10;
     int multiprocessors = 4;
     int capability = 90;
-    int cacheBytes = 64 << 10;  // small, so that planes are worked on in several launches
+    int cache_bytes = 64 << 10;  // small, so that planes are worked on in several launches
 };
 
 Device device;
-std::map<const void*, int> sharedLimits;
+std::map<const void*, int> shared_limits;
 cudaError_t last = cudaSuccess;
 int launches = 0;
 
@@ -46,23 +46,23 @@ bool fits(dim3 grid, dim3 block) {
 
 }  // namespace
 
-cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t sharedBytes,
+cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
                    const std::function<void()>& thread) {
     if (!errorText().empty()) {
         return report(cudaErrorIllegalAddress);
     }
-    const auto limit = sharedLimits.find(kernel);
-    const int limitBytes = limit == sharedLimits.end() ? kDefaultSharedBytes : limit->second;
+    const auto limit = shared_limits.find(kernel);
+    const int limit_bytes = limit == shared_limits.end() ? kDefaultSharedBytes : limit->second;
     if (!fits(grid, block)) {
         return report(cudaErrorInvalidConfiguration);
     }
-    if (sharedBytes > static_cast<std::size_t>(limitBytes)) {
+    if (shared_bytes > static_cast<std::size_t>(limit_bytes)) {
         return report(cudaErrorInvalidValue);
     }
     ++launches;
     {
         const FaultCatcher catcher;
-        runGrid(grid, block, sharedBytes, thread);
+        runGrid(grid, block, shared_bytes, thread);
     }
     // As on a device, a failure shows at the next call that reports one.
     if (!errorText().empty()) {
@@ -72,10 +72,10 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared
 }
 
 cudaError_t setSharedLimit(const void* kernel, int bytes) {
-    if (bytes < 0 || bytes > device.sharedBytesOptin) {
+    if (bytes < 0 || bytes > device.shared_bytes_optin) {
         return report(cudaErrorInvalidValue);
     }
-    sharedLimits[kernel] = bytes;
+    shared_limits[kernel] = bytes;
     return cudaSuccess;
 }
 
@@ -102,9 +102,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     const std::map<cudaDeviceAttr, int> values = {
         {cudaDevAttrMaxThreadsPerBlock, static_cast<int>(emulation::kMaxThreads)},
         {cudaDevAttrMaxSharedMemoryPerBlock, emulation::kDefaultSharedBytes},
-        {cudaDevAttrMaxSharedMemoryPerBlockOptin, emulation::device.sharedBytesOptin},
-        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, emulation::device.sharedBytesOptin + 1024},
-        {cudaDevAttrL2CacheSize, emulation::device.cacheBytes},
+        {cudaDevAttrMaxSharedMemoryPerBlockOptin, emulation::device.shared_bytes_optin},
+        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, emulation::device.shared_bytes_optin + 1024},
+        {cudaDevAttrL2CacheSize, emulation::device.cache_bytes},
         {cudaDevAttrMultiProcessorCount, emulation::device.multiprocessors},
         {cudaDevAttrComputeCapabilityMajor, emulation::device.capability / 10},
         {cudaDevAttrComputeCapabilityMinor, emulation::device.capability % 10},
@@ -121,11 +121,11 @@ const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaSuccess ? "no error" : "an error of the emulated runtime";
 }
 
-void emulationSetDevice(int sharedBytesOptin, int multiprocessors, int capability) {
-    emulation::device.sharedBytesOptin = sharedBytesOptin;
+void emulationSetDevice(int shared_bytes_optin, int multiprocessors, int capability) {
+    emulation::device.shared_bytes_optin = shared_bytes_optin;
     emulation::device.multiprocessors = multiprocessors;
     emulation::device.capability = capability;
-    emulation::sharedLimits.clear();
+    emulation::shared_limits.clear();
 }
 
 void emulationSetOrder(int order, unsigned int seed) {

@@ -51,13 +51,13 @@ struct Thread {
 
 struct Scheduler {
     std::vector<std::unique_ptr<Thread>> threads;
-    std::size_t blockThreads = 0;
+    std::size_t block_threads = 0;
     std::size_t current = 0;
     const std::function<void()>* body = nullptr;
     Order order = Order::kForward;
     std::mt19937 random;
     std::string error;
-    const void* errorAddress = nullptr;
+    const void* error_address = nullptr;
 };
 
 Scheduler scheduler;
@@ -92,7 +92,7 @@ void prepareThreads(std::size_t count) {
         scheduler.threads.push_back(std::make_unique<Thread>());
         scheduler.threads.back()->fiber.prepare(stackOf(scheduler.threads.size() - 1), kStackBytes, runThreads);
     }
-    scheduler.blockThreads = count;
+    scheduler.block_threads = count;
 }
 
 std::vector<std::size_t> inOrder(std::size_t count) {
@@ -168,7 +168,7 @@ void runWarp(std::size_t first, std::size_t count) {
 
 std::size_t countOf(State state) {
     return static_cast<std::size_t>(std::count_if(
-        scheduler.threads.begin(), scheduler.threads.begin() + static_cast<std::ptrdiff_t>(scheduler.blockThreads),
+        scheduler.threads.begin(), scheduler.threads.begin() + static_cast<std::ptrdiff_t>(scheduler.block_threads),
         [state](const auto& thread) { return thread->state == state; }));
 }
 
@@ -176,17 +176,17 @@ std::size_t countOf(State state) {
 bool passBarrier() {
     const std::size_t waiting = countOf(State::kAtBlockBarrier);
     const std::size_t ended = countOf(State::kEnded);
-    if (ended == scheduler.blockThreads) {
+    if (ended == scheduler.block_threads) {
         return false;
     }
-    if (waiting != scheduler.blockThreads) {
+    if (waiting != scheduler.block_threads) {
         const std::size_t atWarp = countOf(State::kAtWarpBarrier);
-        setError("threads part at a barrier: of " + std::to_string(scheduler.blockThreads) + " threads of block " +
+        setError("threads part at a barrier: of " + std::to_string(scheduler.block_threads) + " threads of block " +
                  text(blockIdx) + ", " + std::to_string(waiting) + " wait at __syncthreads, " + std::to_string(atWarp) +
                  " at a warp operation, and " + std::to_string(ended) + " have ended");
         return false;
     }
-    for (std::size_t i = 0; i < scheduler.blockThreads; ++i) {
+    for (std::size_t i = 0; i < scheduler.block_threads; ++i) {
         scheduler.threads[i]->state = State::kReady;
     }
     return true;
@@ -210,20 +210,20 @@ int poisonOwn(dl_phdr_info* info, std::size_t, void* address) {
 }
 
 // Static shared memory is this library's thread-local storage (see cuda_runtime.h), which holds nothing else.
-void poisonSharedMemory(std::size_t dynamicBytes) {
+void poisonSharedMemory(std::size_t dynamic_bytes) {
     edgefsa::emulated_shared_memory = nullptr;  // a first access, which makes the storage
     dl_iterate_phdr(poisonOwn, &scheduler);
-    edgefsa::emulated_shared_memory = static_cast<uint4(*)[]>(freshSharedMemory(dynamicBytes));
+    edgefsa::emulated_shared_memory = static_cast<uint4(*)[]>(freshSharedMemory(dynamic_bytes));
 }
 
-void runBlock(std::size_t dynamicBytes) {
-    poisonSharedMemory(dynamicBytes);
-    for (std::size_t i = 0; i < scheduler.blockThreads; ++i) {
+void runBlock(std::size_t dynamic_bytes) {
+    poisonSharedMemory(dynamic_bytes);
+    for (std::size_t i = 0; i < scheduler.block_threads; ++i) {
         scheduler.threads[i]->state = State::kReady;
     }
     do {
-        for (const std::size_t warp : inOrder((scheduler.blockThreads + kWarp - 1) / kWarp)) {
-            runWarp(warp * kWarp, std::min(kWarp, scheduler.blockThreads - warp * kWarp));
+        for (const std::size_t warp : inOrder((scheduler.block_threads + kWarp - 1) / kWarp)) {
+            runWarp(warp * kWarp, std::min(kWarp, scheduler.block_threads - warp * kWarp));
             if (!scheduler.error.empty()) {
                 return;
             }
@@ -238,14 +238,14 @@ void setOrder(Order order, unsigned int seed) {
     scheduler.random.seed(seed);
 }
 
-void runGrid(dim3 grid, dim3 block, std::size_t sharedBytes, const std::function<void()>& thread) {
+void runGrid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& thread) {
     gridDim = grid;
     blockDim = block;
     scheduler.body = &thread;
     prepareThreads(std::size_t{block.x} * block.y * block.z);
     for (const std::size_t index : inOrder(std::size_t{grid.x} * grid.y * grid.z)) {
         blockIdx = unflatten(index, grid);
-        runBlock(sharedBytes);
+        runBlock(shared_bytes);
         if (!scheduler.error.empty()) {
             scheduler.threads.clear();  // some fibers stand in the middle of the kernel
             return;
@@ -253,21 +253,21 @@ void runGrid(dim3 grid, dim3 block, std::size_t sharedBytes, const std::function
     }
 }
 
-void setError(const std::string& what, const void* codeAddress) {
+void setError(const std::string& what, const void* code_address) {
     if (scheduler.error.empty()) {
         scheduler.error = what;
-        scheduler.errorAddress = codeAddress;
+        scheduler.error_address = code_address;
     }
 }
 
 void clearError() {
     scheduler.error.clear();
-    scheduler.errorAddress = nullptr;
+    scheduler.error_address = nullptr;
 }
 
 const std::string& errorText() { return scheduler.error; }
 
-const void* errorAddress() { return scheduler.errorAddress; }
+const void* errorAddress() { return scheduler.error_address; }
 
 std::string here() { return " by thread " + text(threadIdx) + " of block " + text(blockIdx); }
 

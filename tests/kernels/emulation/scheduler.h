@@ -13,10 +13,10 @@ enum class Order { kForward = 0, kReverse = 1, kShuffled = 2 };
 
 void setOrder(Order order, unsigned int seed);
 // Runs each thread of the grid; stops at the first error.
-void runGrid(dim3 grid, dim3 block, std::size_t sharedBytes, const std::function<void()>& thread);
+void runGrid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& thread);
 
 // Records what went wrong, of which the first is kept; on a fiber, follow it by Fiber::abandon().
-void setError(const std::string& what, const void* codeAddress = nullptr);
+void setError(const std::string& what, const void* code_address = nullptr);
 void clearError();
 const std::string& errorText();
 const void* errorAddress();

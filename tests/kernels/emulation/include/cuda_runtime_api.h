@@ -58,7 +58,7 @@ const char* cudaGetErrorString(cudaError_t error);
 }
 
 namespace emulation {
-cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t sharedBytes,
+cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
                    const std::function<void()>& thread);
 cudaError_t setSharedLimit(const void* kernel, int bytes);
 }  // namespace emulation
