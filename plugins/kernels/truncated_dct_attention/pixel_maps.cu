@@ -11,7 +11,7 @@ constexpr float kNormFloor = 1e-12f;
 
 // Block (256 pixels, image row, sample of queries, then of keys).
 template <int PADDED>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     inverseNormsKernel(const TruncatedDctAttentionParams p, const TokenBuffers t, float* inverse_norms) {
     __shared__ float sums[kNormChannels][PADDED];
     const int row = static_cast<int>(blockIdx.y), width = p.width;

@@ -101,7 +101,7 @@ __device__ __forceinline__ void storeSums(const float (&sums)[TILES][4], float* 
 
 // Block (plane, split); blockDim.x / 32 warps.
 template <typename T, int RUN, int TILES>
-__global__ void __launch_bounds__(kDctWarps* kWarpSize, 2) dctHalvesKernel(const DctArguments a) {
+__global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctHalvesKernel(const DctArguments a) {
     constexpr int kLoaded = 16 / static_cast<int>(sizeof(T));
     constexpr int kStagedSteps = kDctStagedBytes / (kFragmentBytes * TILES);
     Fragment* fragments = dynamicShared<Fragment>();
