@@ -148,7 +148,9 @@ bool isServed(const FramePreparationParams& params) noexcept {
                            params.frame_width > 0 && params.height > 0 && params.width > 0;
     const bool has_std = params.std_rgb[0] != 0.0f && params.std_rgb[1] != 0.0f && params.std_rgb[2] != 0.0f;
     const bool is_float = params.type == DataType::kFloat && params.format == Format::kLinear;
-    return has_shape && has_std && (is_float || params.type == DataType::kHalf);
+    const bool is_half = params.type == DataType::kHalf &&
+                         (params.format == Format::kLinear || rowsAreAligned(params.image, sizeof(__half), 8, 8));
+    return has_shape && has_std && (is_float || is_half);
 }
 
 cudaError_t launchRuns(void (*kernel)(Work), const Work& work, int pixels, cudaStream_t stream) noexcept {

@@ -12,7 +12,7 @@ struct FramePreparationParams {
     const void* frames;  // uint8 [batch, frame_height, frame_width, 3], BGR
     void* image;         // RGB [batch, 3, height, width] of the type and format; kHwc8 has 5 zeros behind each pixel
     DataType type;       // kFloat or kHalf
-    Format format;       // kHwc8 only with kHalf
+    Format format;       // kHwc8 only with kHalf, and 16-byte aligned
     int batch;
     int frame_height;
     int frame_width;

@@ -34,7 +34,10 @@ bool isServed(const SpectralMaskParams& params) noexcept {
                            params.modes_w <= kMaxMaskModesW;
     const bool has_format = params.format == Format::kLinear || params.type == DataType::kHalf;
     const bool has_scales = params.type != DataType::kInt8 || (params.x_scale > 0.0f && params.y_scale > 0.0f);
-    return has_shape && has_modes && has_format && has_scales;
+    const bool is_aligned =
+        params.format == Format::kLinear || (rowsAreAligned(params.x, 2, kGroupChannels, kGroupChannels) &&
+                                             rowsAreAligned(params.y, 2, kGroupChannels, kGroupChannels));
+    return has_shape && has_modes && has_format && has_scales && is_aligned;
 }
 
 int planeChannels(Format format) noexcept {

@@ -18,7 +18,7 @@ struct SpectralMaskParams {
     const void* x;  // [batch, channels, height, width]
     void* y;        // shape, type and format of x; may not overlap x
     DataType type;
-    Format format;  // kHwc8 only with kHalf
+    Format format;  // kHwc8 only with kHalf, and 16-byte aligned
     float x_scale;  // kInt8: real value = x_scale * stored value; otherwise not read
     float y_scale;  // kInt8: stored value = real value / y_scale, rounded and saturated; otherwise not read
     int batch;

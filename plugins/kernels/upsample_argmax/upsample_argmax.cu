@@ -10,7 +10,9 @@ bool isServed(const UpsampleArgmaxParams& params) noexcept {
                            params.low_width > 0 && params.height > 0 && params.width > 0;
     const bool has_classes = params.classes > 0 && params.classes <= kMaxClasses;
     const bool is_float = params.type == DataType::kFloat && params.format == Format::kLinear;
-    return has_shape && has_classes && (is_float || params.type == DataType::kHalf);
+    const bool is_half = params.type == DataType::kHalf &&
+                         (params.format == Format::kLinear || rowsAreAligned(params.x, sizeof(__half), 8, 8));
+    return has_shape && has_classes && (is_float || is_half);
 }
 
 template <typename T, typename Index, Format FORMAT>

@@ -16,7 +16,7 @@ struct UpsampleArgmaxParams {
     const void* x;         // logits [batch, classes, low_height, low_width]
     void* y;               // mask [batch, height, width] of index_type
     DataType type;         // of the logits, kFloat or kHalf
-    Format format;         // of the logits; kHwc8 only with kHalf
+    Format format;         // of the logits; kHwc8 only with kHalf, and 16-byte aligned
     IndexType index_type;  // of the mask
     int batch;
     int classes;
