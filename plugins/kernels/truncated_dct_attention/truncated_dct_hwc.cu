@@ -89,7 +89,7 @@ __device__ void contractChannels(const DctArguments& a, const float* sums, int s
 
 // Block (64 channels, split, sample); one warp per row of pixels.
 template <int TILES>
-__global__ void __launch_bounds__(kDctWarps* kWarpSize, 2) dctHwcKernel(const DctArguments a) {
+__global__ void __launch_bounds__(kDctWarps* kWarpSize, TILES == 4 ? 1 : 2) dctHwcKernel(const DctArguments a) {
     constexpr int kStagedSteps = kDctHwcStagedBytes / (kFragmentBytes * TILES);
     Fragment* fragments = dynamicShared<Fragment>();
     const int steps = ceilDiv(a.width, 4 * kLoadedPixels);
