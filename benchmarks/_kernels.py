@@ -81,7 +81,9 @@ class Kernels:
 def structures() -> dict[str, type[ctypes.Structure]]:
     """Give every structure of launch parameters that the kernels' headers define, by name."""
     found: dict[str, type[ctypes.Structure]] = {}
-    for header in sorted((sources_folder() / "kernels").glob("*/*.h")):
+    # A folder's other headers are its own affair.
+    headers = [folder / f"{folder.name}.h" for folder in sorted((sources_folder() / "kernels").iterdir())]
+    for header in (header for header in headers if header.is_file()):
         text = re.sub(r"//[^\n]*", "", header.read_text(encoding="utf-8"))
         constants = {name: int(value) for name, value in re.findall(r"constexpr int (\w+) = (\d+);", text)}
         for name, body in _STRUCT.findall(text):

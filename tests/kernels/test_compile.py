@@ -5,6 +5,7 @@ One architecture per run, another one each day of the year; `make plugins-all` c
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import importlib.util
 import os
@@ -120,3 +121,39 @@ def test_a_kernel_that_was_compiled_again_counts_once(tmp_path: Path, check_spil
 def test_a_log_without_kernels_fails(tmp_path: Path, check_spills: ModuleType) -> None:
     (tmp_path / "build.log").write_text("[100%] Built target edgefsa_kernels\n")
     assert check_spills.main([str(tmp_path / "build.log")]) == 1
+
+
+def test_the_parameters_that_python_reads_from_the_headers_lie_as_in_c(tmp_path: Path) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++; there is none on the PATH")
+    spec = importlib.util.spec_from_file_location("_kernels", ROOT / "benchmarks" / "_kernels.py")
+    assert spec and spec.loader
+    bindings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bindings)
+    structures = bindings.structures()
+    assert {"TruncatedDctAttentionParams", "SpectralMaskParams", "UpsampleArgmaxParams"} < set(structures)
+    lines = [f'#include "kernels/{path.parent.name}/{path.name}"' for path in (PLUGINS / "kernels").glob("*/*.h")]
+    lines += ["#include <cstddef>", "using namespace edgefsa;"]
+    for name, kind in structures.items():
+        lines.append(f"static_assert(sizeof({name}) == {ctypes.sizeof(kind)});")
+        lines += [
+            f"static_assert(offsetof({name}, {field}) == {getattr(kind, field).offset});" for field, _ in kind._fields_
+        ]
+    source = tmp_path / "layout.cpp"
+    source.write_text("\n".join(lines) + "\n")
+    includes = [f"-I{PLUGINS}", f"-I{PLUGINS / 'kernels'}", f"-I{ROOT / 'tests' / 'kernels' / 'emulation' / 'include'}"]
+    done = subprocess.run(["g++", *WARNINGS, *includes, str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_benchmark_tells_the_traffic_and_asks_for_a_gpu() -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "benchmarks" / "kernels.py"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+
+    table = run("--traffic").stdout
+    # 512 x 128 x 256 values of 2 bytes, read and written.
+    assert "inverse DCT        1 x 512 x 128 x 256      67.1" in table
+    refused = run()
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1 and "--traffic works without" in refused.stderr
