@@ -133,6 +133,15 @@ class Dataset(Sequence[Sample]):
         """The samples' names, without reading any."""
         return tuple(entry.name for entry in self._entries)
 
+    def shared_with(self, other: Dataset) -> tuple[str, ...]:
+        """Give the names of the samples that both have: the same name, and the same contents of its files.
+
+        Raises DataError where a file cannot be read.
+        """
+        others = {entry.name: entry for entry in other._entries}
+        pairs = [(entry, others[entry.name]) for entry in self._entries if entry.name in others]
+        return tuple(mine.name for mine, theirs in pairs if mine.identity() == theirs.identity())
+
     def fingerprint(self) -> str:
         """Give a SHA-256 (hex) over the classes and the names and contents of the files used.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,27 +22,30 @@ class TrainingData:
     class_set: ClassSet
 
     def fingerprints(self) -> dict[str, str]:
-        """Give a SHA-256 over the contents of each data set; DataError where a val set holds the training frames."""
+        """Give a SHA-256 over the contents of each data set."""
         train = {f"train {name}": item.fingerprint() for name, item in _named(self.train).items()}
-        val = {f"val {name}": item.fingerprint() for name, item in self.val.items()}
-        for name, value in val.items():
-            if value in train.values():
-                dataset = self.val[name.removeprefix("val ")]
+        return train | {f"val {name}": item.fingerprint() for name, item in self.val.items()}
+
+    def check_apart(self) -> None:
+        """Raise DataError where a val set holds a frame that is trained on."""
+        for val, train in itertools.product(self.val.values(), self.train):
+            if shared := val.shared_with(train):
                 raise DataError(
-                    f"{dataset.name} gives the same frames for training and for val; "
+                    f"{val.name} gives the same frames for training and for val ({len(shared)}, {shared[0]} first); "
                     "put them into train/ and val/ folders, or name others with --val-data"
                 )
-        return train | val
 
 
 def open_training_data(settings: TrainSettings) -> TrainingData:
-    """Open the data sets; InputError where their classes differ, DataError where one cannot be used."""
+    """Open the data sets; InputError where their classes differ, DataError where one cannot be used or is in both."""
     train = tuple(open_dataset(spec, "train") for spec in settings.data)
     val = _named([open_dataset(spec, "val", settings.val_limit) for spec in settings.val_data or settings.data[:1]])
     kinds = {(item.class_set.names, item.class_set.ignore_index): item.name for item in (*train, *val.values())}
     if len(kinds) > 1:
         raise InputError(f"{' and '.join(kinds.values())} have different classes; train on data sets of one class list")
-    return TrainingData(train, settings.shares or (1.0,) * len(train), val, train[0].class_set)
+    data = TrainingData(train, settings.shares or (1.0,) * len(train), val, train[0].class_set)
+    data.check_apart()
+    return data
 
 
 def _named(datasets: tuple[Dataset, ...] | list[Dataset]) -> dict[str, Dataset]:
