@@ -25,8 +25,8 @@ def evaluate_model(
 ) -> AccuracyReport:
     """Run `model` in eval mode over all frames of `dataset` and compare with the labels, at the label's size.
 
-    The IoU of a class that does not occur is None. A frame whose sides are no multiple of
-    `model.config.size_multiple` is resized to the nearest such size.
+    The IoU of a class that does not occur is None. A frame of a size that `model.config` does not take is resized to
+    the nearest that it does.
     """
     classes = dataset.class_set
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
@@ -45,14 +45,17 @@ def evaluate_model(
 def predict_mask(model: nn.Module, frame: Frame, *, bf16: bool = False) -> Mask:
     """Give the class indices uint8 [H, W] for one frame uint8 [H, W, 3] BGR; `model` is in eval mode."""
     config: Any = model.config
-    multiple = config.size_multiple
-    height, width = (max(1, round(side / multiple)) * multiple for side in frame.shape[:2])
+    height, width = (_side_taken(side, config.size_multiple, config.size_min) for side in frame.shape[:2])
     device = next(model.parameters()).device
     batch = torch.from_numpy(np.ascontiguousarray(resize_frame(frame, (height, width)))[None]).to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         logits = model(normalised(batch, config.mean_rgb, config.std_rgb)).float()
     logits = F.interpolate(logits, size=frame.shape[:2], mode="bilinear", align_corners=False)
     return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def _side_taken(side: int, multiple: int, smallest: int) -> int:
+    return multiple * max(round(side / multiple), -(-smallest // multiple))
 
 
 def normalised(frames: Tensor, mean_rgb: tuple[float, ...], std_rgb: tuple[float, ...]) -> Tensor:

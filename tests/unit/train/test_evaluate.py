@@ -10,19 +10,21 @@ import torch
 from torch import nn
 
 from edgefsa.data.readers import Sample
-from edgefsa.train.evaluate import evaluate_model, normalised
+from edgefsa.models import ModelConfig
+from edgefsa.train.evaluate import evaluate_model, normalised, predict_mask
 
 
 class BrighterIsOne(nn.Module):
     """Class 1 where the red channel is above its mean; logits at stride 1."""
 
-    config = SimpleNamespace(size_multiple=4, mean_rgb=(100.0, 0.0, 0.0), std_rgb=(50.0, 1.0, 1.0))
+    config = ModelConfig("brighter", "", 3, size_multiple=4, mean_rgb=(100.0, 0.0, 0.0), std_rgb=(50.0, 1.0, 1.0))
 
     def __init__(self):
         super().__init__()
         self.unit = nn.Parameter(torch.ones(()))
 
     def forward(self, x):
+        self.config.check_input(x)
         red = x[:, :1] * self.unit
         return torch.cat((-red, red, torch.full_like(red, -100)), 1)
 
@@ -45,9 +47,12 @@ def test_iou_and_pixel_accuracy_by_hand():
     assert model.training
 
 
-def test_odd_sizes_are_resized_for_the_network_only():
-    frame, label = np.zeros((7, 10, 3), np.uint8), np.zeros((7, 10), np.uint8)
-    assert evaluate_model(BrighterIsOne(), Data([Sample("a", frame, label)])).pixel_accuracy == 1
+@pytest.mark.parametrize("size_hw", [(7, 10), (3, 6), (13, 18), (8, 4)])
+def test_sizes_that_the_network_does_not_take_are_resized_for_it_only(size_hw):
+    frame = np.zeros((*size_hw, 3), np.uint8)
+    frame[:, size_hw[1] // 2 :, 2] = 200
+    mask = predict_mask(BrighterIsOne().eval(), frame)
+    assert np.array_equal(mask, frame[..., 2] // 200)
 
 
 def test_normalised_turns_bgr_bytes_into_rgb_planes():
