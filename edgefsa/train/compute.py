@@ -41,15 +41,15 @@ def choose_compute(device: str, precision: str, local_rank: int = 0) -> Compute:
     On a GPU the process takes the one numbered `local_rank`. Raises InputError where there is no such GPU, and for
     fp16 on a CPU.
     """
-    if device == "cuda" and local_rank >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return _on_cpu(precision)
+    found = torch.cuda.device_count()
+    if local_rank >= found:
         raise InputError(
             f"device cuda needs GPU {local_rank}, and PyTorch {torch.__version__} sees {found} here; "
             "use --device cpu, fewer processes, or a PyTorch with CUDA"
         )
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        return _on_gpu(precision, local_rank)
-    return _on_cpu(precision)
+    return _on_gpu(precision, local_rank)
 
 
 def _on_gpu(precision: str, index: int) -> Compute:

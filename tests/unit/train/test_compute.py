@@ -40,5 +40,6 @@ def test_a_gpu_trains_in_the_type_that_its_tensor_cores_take(monkeypatch, capabi
     monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
     found = choose_compute("auto", "auto", local_rank=1)
     assert (str(found.device), found.precision) == ("cuda:1", precision)
-    with pytest.raises(InputError, match=r"needs GPU 2, and PyTorch .* sees 2 here"):
-        choose_compute("cuda", "auto", local_rank=2)
+    for device in ("cuda", "auto"):
+        with pytest.raises(InputError, match=r"needs GPU 2, and PyTorch .* sees 2 here"):
+            choose_compute(device, "auto", local_rank=2)
