@@ -43,6 +43,15 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         (staging / path.name).replace(path)
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise OutputError where `atomic_file` could not write `path`, before the work whose result it is to hold.
+
+    The directory that `path` lies in is made where it is missing.
+    """
+    with _staging(Path(path)):
+        pass
+
+
 @contextlib.contextmanager
 def atomic_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary directory to fill; rename it to `path` on success, remove it otherwise.

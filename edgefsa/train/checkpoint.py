@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 from edgefsa.artifacts import atomic_file
 from edgefsa.errors import CheckpointError
 
-FORMAT = 2
+FORMAT = 3
+_REMEDY = "start anew in another folder"
 _COUNTER = "num_batches_tracked"
 _RUN_KEYS = {"format", "step", "seconds", "history", "accuracy", "curve"}
 _KEYS = _RUN_KEYS | {"model", "average", "optimizer", "scaler"}
@@ -57,11 +57,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{path} cannot be read as a training checkpoint ({reason}); start anew") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}); {_REMEDY}") from error
+    except Exception as error:  # bytes that are no checkpoint stop the unpickler in every way there is
+        raise CheckpointError(f"{path} cannot be read: it is damaged or no checkpoint; {_REMEDY}") from error
     if not isinstance(state, dict) or not _KEYS.issubset(state) or state["format"] != FORMAT:
-        raise CheckpointError(f"{path} is no training checkpoint of this version; start anew without resume")
+        raise CheckpointError(f"{path} is no training checkpoint of this version; {_REMEDY}")
     return state
 
 

@@ -120,7 +120,7 @@ def split_batch(batch_size: int, shares: Sequence[float]) -> list[int]:
 
     Raises InputError where a share is not positive or the batch is too small for each to give one.
     """
-    if not shares or min(shares) <= 0:
+    if not shares or not all(0 < share < math.inf for share in shares):
         raise InputError(f"shares of the data sets are positive numbers, not {list(shares)}")
     exact = np.asarray(shares, np.float64) / np.sum(shares) * batch_size
     counts = np.floor(exact).astype(int)

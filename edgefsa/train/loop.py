@@ -77,7 +77,14 @@ class TrainingRun:
         pinned = self.compute.device.type == "cuda"
         before = time.monotonic()
         for frames, labels in batch_loader(self.batches, self.step, self.steps, self.settings.workers, pinned=pinned):
-            self.train_step(frames, labels)
+            try:
+                self.train_step(frames, labels)
+            except torch.cuda.OutOfMemoryError as error:
+                height, width = self.settings.crop_hw
+                raise TrainingError(
+                    f"a batch of {len(frames)} views of {height}x{width} does not fit the memory of "
+                    f"{self.compute.device}; give a smaller --batch or --size"
+                ) from error
             now = time.monotonic()
             self.seconds, before = self.seconds + now - before, now
             if progress is not None:
@@ -112,11 +119,7 @@ class TrainingRun:
         """Evaluate the averaged weights where it is time, then write the checkpoint, the log and the curve."""
         loss = self.processes.mean(self.loss_sum / self.steps_per_epoch)
         self.loss_sum.zero_()
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss:g} in epoch {self.epoch}; train with a lower --lr, or in fp32 "
-                f"({self.checkpoint} keeps the epoch before, if there was one)"
-            )
+        self.check_finite(loss)
         if self.processes.first:
             rate = learning_rate(self.settings, self.step / self.steps)
             row: Row = {"epoch": self.epoch, "step": self.step, "loss": loss, "learning_rate": rate}
@@ -127,6 +130,17 @@ class TrainingRun:
             self.write_curve()
             self.say(_epoch_line(row, self.settings.epochs))
         self.processes.wait()
+
+    def check_finite(self, loss: float) -> None:
+        """Raise TrainingError where the epoch's loss or a weight is no number, which no checkpoint may keep."""
+        finite = all(bool(tensor.isfinite().all()) for tensor in self.average.tensors.values())
+        if math.isfinite(loss) and finite:
+            return
+        what = "a weight became infinite or NaN" if math.isfinite(loss) else f"the loss became {loss:g}"
+        raise TrainingError(
+            f"{what} in epoch {self.epoch}; train with a lower --lr, or in fp32 "
+            f"({self.checkpoint} keeps the epoch before, if there was one)"
+        )
 
     def evaluate(self) -> Row:
         """Evaluate the averaged weights on the val sets; gives what the log shows of it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from edgefsa.artifacts import sha256_of_file
+from edgefsa.artifacts import check_writable, sha256_of_file
 from edgefsa.errors import CheckpointError, OutputError
 from edgefsa.train.compute import Compute, choose_compute
 from edgefsa.train.data import TrainingData, open_training_data
@@ -74,6 +74,8 @@ def train(
         curve = _curve(settings, data, compute, processes, hooks)
         if run.checkpoint.exists():
             run.restore(curve)
+        if processes.first:
+            check_writable(run.checkpoint)
         say(f"training {settings.model} in {compute}" + (f", {processes.count} processes" * (processes.count > 1)))
         run.advance(curve, progress)
         if processes.first:

@@ -19,10 +19,12 @@ def learning_rate(settings: TrainSettings, progress: float) -> float:
 
 def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """Make AdamW, or SGD with momentum 0.9; weight decay on matrices and kernels, not on norms, biases and gains."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    # By name too: the attention's output bias is [1, C, 1].
+    decayed = {name for name, value in parameters.items() if value.ndim > 1 and not name.endswith("bias")}
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [parameters[name] for name in parameters if name in decayed], "weight_decay": settings.weight_decay},
+        {"params": [parameters[name] for name in parameters if name not in decayed], "weight_decay": 0.0},
     ]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)

@@ -26,6 +26,8 @@ _AT_LEAST = {
     1: ("epochs", "batch_size", "evaluate_every", "val_limit", "threads"),
     0: ("weight_decay", "region_weight", "auxiliary", "class_weight_power", "poly_power", "workers", "seed"),
 }
+_SEEDS = 2**32
+_ZOOMS = (0.1, 10.0)
 # These change where, how fast or how long a run is watched, not what it computes; the data is known by its contents.
 _WITHOUT_EFFECT = ("out_dir", "resume", "workers", "threads", "device", "precision", "data", "val_data")
 
@@ -95,8 +97,9 @@ def checked(settings: TrainSettings) -> TrainSettings:
     if settings.shares and len(settings.shares) != len(settings.data):
         raise InputError(f"{len(settings.shares)} shares for {len(settings.data)} data sets; give one share for each")
     low, high = settings.augmentation.scale
-    if not 0 < low <= high:
-        raise InputError(f"a scale from {low:g} to {high:g} cannot be drawn; give two rising numbers above 0")
+    if not _ZOOMS[0] <= low <= high <= _ZOOMS[1]:
+        bounds = f"from {_ZOOMS[0]:g} to {_ZOOMS[1]:g}"
+        raise InputError(f"a scale from {low:g} to {high:g} cannot be drawn; give two rising numbers {bounds}")
     rate, decay = OPTIMIZER_DEFAULTS[settings.optimizer]
     return replace(
         settings,
@@ -117,6 +120,7 @@ def _check_numbers(settings: TrainSettings) -> None:
     for low, names in _AT_LEAST.items():
         for name in names:
             _check(settings, name, partial(operator.le, low), f"{low} or more")
+    _check(settings, "seed", partial(operator.gt, _SEEDS), f"one below {_SEEDS}")
     for name in ("learning_rate", "clip_norm"):
         _check(settings, name, lambda value: value > 0, "a number above 0")
     for name in ("warmup", "average_decay"):

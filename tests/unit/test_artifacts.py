@@ -18,6 +18,7 @@ from edgefsa.artifacts import (
     Manifest,
     atomic_directory,
     atomic_file,
+    check_writable,
     sha256_of_bytes,
     sha256_of_file,
     write_json,
@@ -83,6 +84,16 @@ def test_nothing_is_left_when_the_writer_fails(tmp_path: Path, error: type[BaseE
         raise error
     assert names(tmp_path) == ["dir", "kept"]
     assert (tmp_path / "kept").read_text() == (tmp_path / "dir" / "a").read_text() == "old"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_there_is_anything_to_write(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "file")
+    assert names(tmp_path) == ["new"] and names(tmp_path / "new") == []
+    (tmp_path / "new" / "file").write_text("kept")
+    check_writable(tmp_path / "new" / "file")
+    assert (tmp_path / "new" / "file").read_text() == "kept" and names(tmp_path / "new") == ["file"]
+    with pytest.raises(OutputError, match=r"cannot write .*below: .*; give another path"):
+        check_writable(tmp_path / "new" / "file" / "below")
 
 
 def test_directory_replaces_only_when_told(tmp_path: Path) -> None:

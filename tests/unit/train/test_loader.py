@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import cv2
@@ -35,7 +36,10 @@ def test_split_batch(size, shares, expected):
     assert split_batch(size, shares) == expected
 
 
-@pytest.mark.parametrize(("size", "shares"), [(2, (0.9, 0.1)), (8, (1, 0)), (8, ())])
+@pytest.mark.parametrize(
+    ("size", "shares"),
+    [(2, (0.9, 0.1)), (8, (1, 0)), (8, (1, -1)), (8, ()), (8, (1, math.inf)), (8, (1, math.nan)), (1, (1, 1))],
+)
 def test_split_batch_refuses(size, shares):
     with pytest.raises(InputError):
         split_batch(size, shares)

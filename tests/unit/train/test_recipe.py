@@ -18,12 +18,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgefsa.errors import CheckpointError, InputError, OutputError, TrainingError
+from edgefsa.models import create_model
+from edgefsa.train import recipe
 from edgefsa.train.augment import Augmentation
 from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, write_checkpoint, write_weights
+from edgefsa.train.compute import Compute
 from edgefsa.train.hooks import Hooks
 from edgefsa.train.recipe import train
-from edgefsa.train.schedule import learning_rate
-from edgefsa.train.settings import TrainSettings
+from edgefsa.train.schedule import learning_rate, optimizer_for
+from edgefsa.train.settings import TrainSettings, checked
+from tests.unit.train.conftest import TinyNet
 
 
 def settings_for(data: str, out_dir: Path, **changes) -> TrainSettings:
@@ -178,6 +182,71 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tiny_mo
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
+def test_a_weight_that_is_no_number_stops_the_run_before_its_checkpoint(tiny_model, colour_data, tmp_path):
+    gradients = []
+
+    def spoil_the_last(gradient):
+        gradients.append(gradient)
+        return gradient * (float("inf") if len(gradients) == 4 else 1)
+
+    def prepare(model):
+        model.head.weight.register_hook(spoil_the_last)
+        return model
+
+    with pytest.raises(TrainingError, match="a weight became infinite or NaN in epoch 2; train with a lower"):
+        train(settings_for(colour_data, tmp_path / "run"), hooks=Hooks(prepare))
+    assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 2
+
+
+def test_too_little_memory_is_told_in_one_line(tiny_model, colour_data, tmp_path):
+    def prepare(model):
+        def full(*_):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory\nlong advice")
+
+        model.register_forward_pre_hook(full)
+        return model
+
+    with pytest.raises(TrainingError, match=r"^a batch of 4 views of 24x32 does not fit .* --batch or --size$"):
+        train(settings_for(colour_data, tmp_path / "run"), hooks=Hooks(prepare))
+
+
+@pytest.mark.parametrize("inside", ["", "below"])
+def test_a_folder_that_cannot_be_is_told_before_training(tiny_model, colour_data, tmp_path, inside):
+    (tmp_path / "file").touch()
+    steps = []
+    with pytest.raises(
+        OutputError, match=r"cannot write .*checkpoint\.pt: .*: (file exists|not a directory); give another"
+    ):
+        train(settings_for(colour_data, tmp_path / "file" / inside), progress=lambda *done: steps.append(done))
+    assert steps == []
+
+
+def test_loss_scaling_changes_neither_clipping_nor_rate(tiny_model, colour_data, tmp_path, monkeypatch):
+    """In fp16 the gradients are 65536 times as large until the optimiser takes them; clipping sees the true ones."""
+    changes = {"epochs": 2, "optimizer": "sgd", "learning_rate": 0.5, "clip_norm": 0.1}
+    plain = load_file(train(settings_for(colour_data, tmp_path / "fp32", **changes)).weights)
+    on_cpu = Compute(torch.device("cpu"), torch.float16, "for the test")
+    monkeypatch.setattr(recipe, "choose_compute", lambda *_: on_cpu)
+    result = train(settings_for(colour_data, tmp_path / "fp16", **changes))
+    scaled = load_file(result.weights)
+    torch.manual_seed(0)
+    moved = (plain["head.weight"].float() - TinyNet().head.weight).abs().max()
+    apart = (plain["head.weight"].float() - scaled["head.weight"].float()).abs().max()
+    assert apart < 0.02 * moved
+    assert read_checkpoint(result.checkpoint)["scaler"]["scale"] == 65536
+
+
+def test_weight_decay_is_on_kernels_and_matrices_only():
+    model = create_model("fsanet-edge")
+    names = {id(value): name for name, value in model.named_parameters()}
+    groups = optimizer_for(model, checked(TrainSettings("fsanet-edge", ("x",), Path()))).param_groups
+    decayed, others = ({names[id(value)] for value in group["params"]} for group in groups)
+    assert [group["weight_decay"] for group in groups] == [0.05, 0]
+    kernels = (torch.nn.Conv1d, torch.nn.Conv2d)
+    assert decayed == {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, kernels)}
+    assert decayed | others == set(names.values()) and {"attention.gamma", "attention.out_bias"} <= others
+
+
 def test_initial_weights_are_counted(tiny_model, colour_data, tmp_path):
     said = []
     first = train(settings_for(colour_data, tmp_path / "first", epochs=1))
@@ -242,9 +311,11 @@ def test_bad_checkpoints_are_refused(tiny_model, colour_data, tmp_path):
     again = settings_for(colour_data, tmp_path / "run", resume=True)
     with pytest.raises(CheckpointError, match="no training checkpoint"):
         train(again)
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        train(again)
+    whole = path.read_bytes()
+    for damaged in (b"", b"not a checkpoint", whole[:-100], bytes(range(256)) * 9):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read: .*; start anew in another folder$"):
+            train(again)
     torch.save({"step": Path("x")}, path)  # an object whose unpickling would run code
     with pytest.raises(CheckpointError, match="cannot be read"):
         train(again)
@@ -267,6 +338,11 @@ def test_weights_beyond_float16_are_refused(tmp_path):
         ({"loss": "mse"}, "the loss 'mse' is unknown"),
         ({"learning_rate": float("nan")}, "the learning rate is nan"),
         ({"augmentation": Augmentation(scale=(2.0, 0.5))}, "a scale from 2 to 0.5"),
+        ({"augmentation": Augmentation(scale=(0.5, float("inf")))}, "a scale from 0.5 to inf"),
+        ({"augmentation": Augmentation(scale=(1e-7, 1.0))}, "two rising numbers from 0.1 to 10"),
+        ({"seed": -1}, "the seed is -1; give 0 or more"),
+        ({"seed": 2**32}, "the seed is 4.29497e"),
+        ({"shares": (float("inf"),)}, "shares of the data sets are positive numbers"),
         ({"options": {"num_classes": 5}}, "num_classes=5 does not fit the data, which has 11 classes"),
         ({"device": "cuda"}, "device cuda needs GPU 0, and PyTorch .* sees 0 here"),
         ({"precision": "fp16"}, "fp16 training needs a CUDA GPU"),
