@@ -124,7 +124,7 @@ def _result(run: TrainingRun) -> TrainResult:
         steps=run.step,
         seconds=run.seconds,
         accuracy=run.accuracy,
-        notice=notice(run.data),
+        notice=notice(run.data, run.settings.initial_weights),
         weights=out_dir / WEIGHTS_NAME,
         record=out_dir / RECORD_NAME,
         checkpoint=run.checkpoint,

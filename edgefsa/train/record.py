@@ -42,7 +42,7 @@ def write_result(run: TrainingRun, model: nn.Module, curve: Mapping[str, Any], e
         "options": config.options,
         "classes": list(classes.names),
         "sha256": sha256_of_file(path),
-        "notice": notice(run.data),
+        "notice": notice(run.data, run.settings.initial_weights),
         "data": _data_facts(run.data, curve),
         "recipe": dict(curve),
         **extra,
@@ -57,10 +57,23 @@ def write_result(run: TrainingRun, model: nn.Module, curve: Mapping[str, Any], e
     return path
 
 
-def notice(data: TrainingData) -> str:
-    """Give the notices that the training data's licences ask for; empty where there are none."""
+def notice(data: TrainingData, initial_weights: Path | None) -> str:
+    """Give the notices that the training data's licences ask for, and those that the initial weights carry.
+
+    The latter stand in the record beside that file, where there is one. Empty where there are no notices.
+    """
+    inherited = _notice_beside(initial_weights) if initial_weights else ""
     kinds = dict.fromkeys(dataset.name.partition(":")[0] for dataset in data.train)
-    return " ".join(NOTICES[kind] for kind in kinds if kind in NOTICES)
+    own = [NOTICES[kind] for kind in kinds if kind in NOTICES]
+    return " ".join(text for text in (inherited, *(text for text in own if text not in inherited)) if text)
+
+
+def _notice_beside(weights: Path) -> str:
+    try:
+        record = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(record.get("notice", "")) if isinstance(record, dict) else ""
 
 
 def _data_facts(data: TrainingData, curve: Mapping[str, Any]) -> list[dict[str, Any]]:

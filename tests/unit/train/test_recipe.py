@@ -23,8 +23,10 @@ from edgefsa.train import recipe
 from edgefsa.train.augment import Augmentation
 from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, write_checkpoint, write_weights
 from edgefsa.train.compute import Compute
+from edgefsa.train.data import open_training_data
 from edgefsa.train.hooks import Hooks
 from edgefsa.train.recipe import train
+from edgefsa.train.record import NOTICES, notice
 from edgefsa.train.schedule import learning_rate, optimizer_for
 from edgefsa.train.settings import TrainSettings, checked
 from tests.unit.train.conftest import TinyNet
@@ -253,9 +255,25 @@ def test_initial_weights_are_counted(tiny_model, colour_data, tmp_path):
     settings = settings_for(colour_data, tmp_path / "next", epochs=1, initial_weights=first.weights)
     train(settings, say=said.append)
     assert f"9 of 9 tensors taken from {first.weights}" in said
+    assert NOTICES["camvid"] == first.notice
     save_file({"elsewhere": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"no tensor of .* fits this model"):
         train(settings_for(colour_data, tmp_path / "other", initial_weights=tmp_path / "other.safetensors"))
+
+
+def test_the_notice_of_initial_weights_goes_on_to_what_they_become(colour_data, tmp_path):
+    camvid = open_training_data(TrainSettings("tiny", (colour_data,), Path()))
+    synthetic = open_training_data(TrainSettings("tiny", ("synthetic",), Path()))
+    beside = tmp_path / "w.json"
+    assert notice(synthetic, None) == notice(synthetic, tmp_path / "w.safetensors") == ""
+    beside.write_text("no record")
+    assert notice(camvid, tmp_path / "w.safetensors") == NOTICES["camvid"]
+    both = f"{NOTICES['cityscapes']} {NOTICES['camvid']}"
+    beside.write_text(json.dumps({"notice": NOTICES["cityscapes"]}))
+    assert notice(synthetic, tmp_path / "w.safetensors") == NOTICES["cityscapes"]
+    assert notice(camvid, tmp_path / "w.safetensors") == both
+    beside.write_text(json.dumps({"notice": both}))
+    assert notice(camvid, tmp_path / "w.safetensors") == both
 
 
 def test_learning_rate_warms_up_and_decays():
