@@ -347,11 +347,17 @@ __device__ __forceinline__ void synthesise(const Work& work, const Tile& tile, c
     }
 }
 
-// Blocks that a multiprocessor's registers must have room for: several keep its memory busy while one computes.
+// Blocks that a multiprocessor's registers must have room for: several keep its memory busy while one computes. What is
+// compiled for 11.0 needs more registers than a third block leaves.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200
+constexpr int kMostBlocks = 2;
+#else
+constexpr int kMostBlocks = 3;
+#endif
 template <int MODES_H, Format FORMAT>
 constexpr int kBlocksAtOnce = MODES_H > 5               ? 1
                               : FORMAT == Format::kHwc8 ? 2
-                                                        : 3;
+                                                        : kMostBlocks;
 
 template <typename T, int VEC, int MODES_H, Format FORMAT, Pass PASS>
 __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<MODES_H, FORMAT>) spectralMaskKernel(const Work work) {
