@@ -1,12 +1,14 @@
 """What the frequency blocks and the synthetic scenes earn: edge models with and without them, all trained alike.
 
 A run lies in RUNS/NAME (RUNS/NAME_seedS for other seeds than 0). One that is finished there is taken as it is, an
-interrupted one goes on, and one of another length is refused: all take the same number of steps, to half an epoch.
+interrupted one goes on, and one of another length or with other settings is refused: all take the same number of steps,
+to half an epoch.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -34,6 +36,7 @@ from edgefsa.errors import InputError
 from edgefsa.train import TrainSettings, train
 from edgefsa.train.augment import Augmentation
 from edgefsa.train.loader import split_batch
+from edgefsa.train.settings import checked, curve_settings
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,24 @@ def steps_done(folder: Path) -> int:
 
 def weights_of(variant: Variant, data: str, folder: Path, seed: int) -> Path:
     """Give the weights of a variant's run, trained now where no finished run is there."""
-    steps = steps_done(folder)
+    steps, settings = steps_done(folder), settings_of(variant, data, folder, seed)
     if not steps:
         say(f"training {folder.name}")
-        train(settings_of(variant, data, folder, seed), say=say)
+        train(settings, say=say)
     elif abs(steps - STEPS) > steps_per_epoch(variant, data) / 2:
         raise InputError(f"{folder} was trained for {steps} steps, not about {STEPS}; give another --runs")
+    elif others := settings_apart(folder, settings):
+        raise InputError(f"{folder} was trained with another {' and '.join(others)}; give another --runs")
     return folder / "weights.safetensors"
+
+
+def settings_apart(folder: Path, settings: TrainSettings) -> list[str]:
+    """Name the settings in which the record of a finished run, where it has one, is not `settings`."""
+    record = folder / "weights.json"
+    if not record.is_file():
+        return []
+    made, meant = json.loads(record.read_text())["recipe"], curve_settings(checked(settings))
+    return [name for name in meant if made.get(name) != meant[name]]
 
 
 def evaluate_variant(

@@ -78,6 +78,10 @@ def test_the_ablation_trains_what_is_missing_and_takes_what_is_there(
     monkeypatch.setattr(short, "train", lambda *_, **__: pytest.fail("a finished run is trained again"))
     variant = short.VARIANTS["fsa_none"]
     assert short.weights_of(variant, small_camvid, runs / "fsa_none", 0) == runs / "fsa_none" / "weights.safetensors"
+    with monkeypatch.context() as other:
+        other.setitem(short.SCHEDULE, "learning_rate", 0.5)
+        with pytest.raises(InputError, match="fsa_none was trained with another learning rate; give another --runs"):
+            short.weights_of(variant, small_camvid, runs / "fsa_none", 0)
     monkeypatch.setattr(short, "STEPS", 900)
     with pytest.raises(InputError, match="3 steps, not about 900"):
         short.weights_of(variant, small_camvid, runs / "fsa_none", 0)
