@@ -37,15 +37,13 @@ class TrainingData:
 
 
 def open_training_data(settings: TrainSettings) -> TrainingData:
-    """Open the data sets; InputError where their classes differ, DataError where one cannot be used or is in both."""
+    """Open the data sets; InputError where their classes differ, DataError where one cannot be used."""
     train = tuple(open_dataset(spec, "train") for spec in settings.data)
     val = _named([open_dataset(spec, "val", settings.val_limit) for spec in settings.val_data or settings.data[:1]])
     kinds = {(item.class_set.names, item.class_set.ignore_index): item.name for item in (*train, *val.values())}
     if len(kinds) > 1:
         raise InputError(f"{' and '.join(kinds.values())} have different classes; train on data sets of one class list")
-    data = TrainingData(train, settings.shares or (1.0,) * len(train), val, train[0].class_set)
-    data.check_apart()
-    return data
+    return TrainingData(train, settings.shares or (1.0,) * len(train), val, train[0].class_set)
 
 
 def _named(datasets: tuple[Dataset, ...] | list[Dataset]) -> dict[str, Dataset]:

@@ -71,6 +71,7 @@ def train(
     _check_folder(settings, say)
     with joined(processes, compute.device):
         run = TrainingRun(settings, data, compute, processes, hooks, say)
+        data.check_apart()
         curve = _curve(settings, data, compute, processes, hooks)
         if run.checkpoint.exists():
             run.restore(curve)

@@ -41,10 +41,11 @@ def test_frames_that_are_both_trained_and_evaluated_on_are_refused(tmp_path):
     (tmp_path / "all" / "classes.txt").write_text("one\ntwo\n")
     spec = f"folder:{tmp_path / 'all'}"
     with pytest.raises(DataError, match=r"the same frames for training and for val \(1, a first\); put them"):
-        open_training_data(settings(spec))
+        open_training_data(settings(spec)).check_apart()
     write_colour_data(tmp_path / "other", {0: (0, 0, 0), 1: (200, 200, 200)}, 255)
     (tmp_path / "other" / "classes.txt").write_text("one\ntwo\n")
     data = open_training_data(settings(spec, val_data=(f"folder:{tmp_path / 'other'}",)))
+    data.check_apart()
     assert list(data.fingerprints()) == ["train folder", "val folder"]
     assert data.class_set.names == ("one", "two")
 
@@ -54,12 +55,13 @@ def test_one_frame_in_both_is_enough(colour_data, tmp_path):
     for part in ("images", "labels"):
         shutil.copy(root / "train" / part / "5.png", root / "val" / part / "5.png")
     with pytest.raises(DataError, match=r"the same frames for training and for val \(1, 5 first\)"):
-        open_training_data(settings(colour_data))
-    few = open_training_data(settings(colour_data, val_limit=2)).val["camvid"]
-    assert few.sample_names == ("0", "1")  # named as frames of train are, with other contents
+        open_training_data(settings(colour_data)).check_apart()
+    few = open_training_data(settings(colour_data, val_limit=2))
+    few.check_apart()
+    assert few.val["camvid"].sample_names == ("0", "1")  # named as frames of train are, with other contents
     flat = f"folder:{root / 'train'}"
     with pytest.raises(DataError, match=r"the same frames for training and for val \(2, 0 first\)"):
-        open_training_data(settings(flat, val_limit=2))
+        open_training_data(settings(flat, val_limit=2)).check_apart()
 
 
 def test_data_sets_of_different_classes_do_not_mix(colour_data, tmp_path):
