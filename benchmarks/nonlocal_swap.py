@@ -35,27 +35,30 @@ ENGINES = [("openvino", "fp32"), ("openvino", "int8")]
 LARGE_HW = (128, 256)
 
 
-def networks(weights: Path, ks: list[int]) -> dict[int | None, nn.Module]:
-    """Give the trained network (None) and a copy of it for each k."""
+def networks(weights: Path, ks: list[int]) -> dict[str, nn.Module]:
+    """Give the trained network, a copy for each k, and one whose attention's gain is 0: what the block is worth."""
     variant = VARIANTS[VARIANT]
     request = ModelRequest(variant.model, checkpoint=weights, options=dict(variant.options))
     trained, _ = model_from_request(request)
-    swapped: dict[int | None, nn.Module] = {None: trained}
+    swapped = {"non-local": trained}
     for k in ks:
-        swapped[k] = replace_nonlocal(copy.deepcopy(trained), k).eval()
-    return swapped
+        swapped[f"frequency, k = {k}"] = replace_nonlocal(copy.deepcopy(trained), k).eval()
+    silent = replace_nonlocal(copy.deepcopy(trained), 1).eval()
+    for module in silent.modules():
+        if isinstance(module, FrequencySelfAttention):
+            nn.init.zeros_(module.gain)
+    return {**swapped, "gain set to 0": silent}
 
 
 def evaluate_network(
-    k: int | None, network: nn.Module, dataset: Dataset, size_hw: tuple[int, int], folder: Path
+    name: str, network: nn.Module, dataset: Dataset, size_hw: tuple[int, int], folder: Path
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """Build and evaluate the engines of one network; gives its row and its engines."""
-    name = "non-local" if k is None else f"frequency, k = {k}"
     say(f"building and evaluating: {name}")
     folder.mkdir()
     engines = build_module(network, folder, engines=ENGINES, data=dataset.name, size_hw=size_hw)
     accuracy = {engine: accuracy_of(path, dataset) for engine, path in engines.items()}
-    return {"attention": name, "k": k, **cost_of(network, size_hw), "accuracy": accuracy}, engines
+    return {"attention": name, **cost_of(network, size_hw), "accuracy": accuracy}, engines
 
 
 def network_rows(arguments: argparse.Namespace, scratch: Path) -> Rows:
@@ -63,8 +66,8 @@ def network_rows(arguments: argparse.Namespace, scratch: Path) -> Rows:
     dataset = open_dataset(arguments.data, "val")
     rows: Rows = []
     engines: dict[str, Path] = {}
-    for k, network in networks(arguments.weights, arguments.k).items():
-        row, built = evaluate_network(k, network, dataset, arguments.size, scratch / f"k{k}")
+    for number, (name, network) in enumerate(networks(arguments.weights, arguments.k).items()):
+        row, built = evaluate_network(name, network, dataset, arguments.size, scratch / str(number))
         rows.append(row)
         engines |= {f"{row['attention']} {engine}": path for engine, path in built.items()}
     stats = measure_engines(engines, arguments.size, arguments.rounds)

@@ -116,7 +116,7 @@ def _write(
 
 def round_ticks(low: float, high: float, count: int) -> list[float]:
     """Give about `count` round numbers in equal steps (1, 2, 2.5 or 5 times a power of ten) that cover the range."""
-    span = max(high - low, 1e-6 * max(abs(high), 1))
+    span = max(high - low, 0.05 * abs(high), 1e-6)  # values all alike get an axis that can be read
     rough = span / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)

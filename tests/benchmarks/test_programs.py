@@ -126,7 +126,7 @@ def test_the_swap_keeps_the_trained_block_and_measures_each_k(
     arguments = ["--data", small_camvid, "--weights", str(weights), "--k", "2", "--size", "64x96"]
     swap.main([*arguments, "--rounds", "2", "--block-rounds", "2", "--results", str(tmp_path)])
     record = json.loads((tmp_path / "nonlocal-swap-camvid.json").read_text())
-    assert [row["attention"] for row in record["rows"]] == ["non-local", "frequency, k = 2"]
+    assert [row["attention"] for row in record["rows"]] == ["non-local", "frequency, k = 2", "gain set to 0"]
     assert all(set(row["accuracy"]) == {"openvino fp32", "openvino int8"} for row in record["rows"])
     forms = ["non-local", "non-local, products reordered", "frequency, k = 2"]
     assert [(row["attention"], row["size_hw"]) for row in record["blocks"]] == [
