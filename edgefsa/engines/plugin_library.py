@@ -85,12 +85,16 @@ def read_library(path: str | Path) -> PluginLibrary:
 def find_library(tensorrt: str, capability: str | None = None) -> PluginLibrary:
     """Give the first library that serves this TensorRT and GPU.
 
-    Raises PluginError: the library is not built, or the first one found was built for another TensorRT, another GPU
-    or from other sources.
+    Raises PluginError: the library is not built, or the first one found is damaged, or was built for another
+    TensorRT, another GPU or from other sources.
     """
     faults = []
     for path in _candidates():
-        library = read_library(path)
+        try:
+            library = read_library(path)
+        except PluginError as error:  # a damaged one may lie before one that fits
+            faults.append(str(error))
+            continue
         fault = library.fault(tensorrt, capability)
         if fault is None:
             return library

@@ -94,6 +94,8 @@ def test_the_first_library_that_fits_is_taken(tmp_path: Path, monkeypatch: pytes
     cached = write_library(tmp_path / "cache" / "plugins" / "key" / LIBRARY_NAME)
     write_library(tmp_path / "build" / LIBRARY_NAME, tensorrt="11.1.0")
     assert find_library("10.13.3.9").path == cached
+    (tmp_path / "build" / LIBRARY_NAME).write_bytes(b"cut short")
+    assert find_library("10.13.3.9").path == cached
     packaged = write_library(tmp_path / "package" / LIBRARY_NAME)
     assert find_library("10.13.3.9").path == packaged
     named = write_library(tmp_path / "named.so", tensorrt="11.1.0")
