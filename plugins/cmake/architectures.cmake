@@ -12,6 +12,10 @@ if(EDGEFSA_ALL_ARCHITECTURES)
         endif()
     endforeach()
 elseif(given_architectures)
+    if(NOT given_architectures MATCHES "^([0-9]+(-real|-virtual)?;?)+$")
+        message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES is ${given_architectures}: give numbers, as 87 or \"86;89\", or "
+                            "leave it out for this machine's GPU")
+    endif()
     set(CMAKE_CUDA_ARCHITECTURES ${given_architectures})
 else()
     # CMake's own "native" came with 3.24; JetPack 6 has 3.22.
