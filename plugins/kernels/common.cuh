@@ -46,13 +46,14 @@ cudaError_t launchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, s
     return launched;
 }
 
-// Lets a kernel take more than the 48 KB of dynamic shared memory that need no leave.
+// Lets a kernel take more than the 48 KB of dynamic shared memory that need no leave. It is given leave for all that
+// the device has, device_bytes, and never less: another thread may be about to launch it with more than `bytes`.
 template <typename Kernel>
-cudaError_t allowSharedBytes(Kernel* kernel, std::size_t bytes) noexcept {
+cudaError_t allowSharedBytes(Kernel* kernel, std::size_t bytes, int device_bytes) noexcept {
     if (bytes <= (48u << 10)) {
         return cudaSuccess;
     }
-    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device_bytes);
 }
 #endif
 

@@ -213,6 +213,7 @@ def test_halves_overflow_to_infinity_as_their_formula_does(emulate: Emulate) -> 
         {"type": FLOAT, "format": HWC8},
         {"type": INT8, "x_scale": 0.0},
         {"width": 100_000},
+        {"height": 40_000},  # two passes, and no workspace is given
     ],
     ids=str,
 )

@@ -54,12 +54,12 @@ cudaError_t launchTwoPasses(Work work, int planes, const Device& device, cudaStr
     work.rows_per_band = min(kRowsPerBand, work.op.height);
     work.staged_bytes = 0;
     const int shared_bytes = sharedLayout(work, kRowStride<MODES_H>, kPlaneChannels<FORMAT>).end;
-    if (shared_bytes > device.shared_bytes) {
+    if (shared_bytes > device.shared_bytes || work.partial == nullptr) {
         return cudaErrorInvalidValue;
     }
-    cudaError_t status = allowSharedBytes(kTokensKernel, shared_bytes);
+    cudaError_t status = allowSharedBytes(kTokensKernel, shared_bytes, device.shared_bytes);
     if (status == cudaSuccess) {
-        status = allowSharedBytes(kApplyKernel, shared_bytes);
+        status = allowSharedBytes(kApplyKernel, shared_bytes, device.shared_bytes);
     }
     const int bands = bandsOf(work.op);
     const std::size_t plane_bytes =
@@ -100,7 +100,7 @@ cudaError_t launchPasses(const SpectralMaskParams& params, void* workspace, cons
     if (shared_bytes > device.shared_bytes) {
         return launchTwoPasses<T, VEC, MODES_H, FORMAT>(work, planes, device, stream);
     }
-    const cudaError_t status = allowSharedBytes(kWholeKernel, shared_bytes);
+    const cudaError_t status = allowSharedBytes(kWholeKernel, shared_bytes, device.shared_bytes);
     if (status != cudaSuccess) {
         return status;
     }

@@ -80,7 +80,7 @@ std::size_t coefficientAttentionWorkspaceBytes(const CoefficientAttentionParams&
 
 cudaError_t launchCoefficientAttention(const CoefficientAttentionParams& p, void* workspace,
                                        cudaStream_t stream) noexcept {
-    if (!isLaunchable(p)) {
+    if (!isLaunchable(p) || workspace == nullptr) {
         return cudaErrorInvalidValue;
     }
     Arena arena(workspace);

@@ -72,6 +72,9 @@ cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, cud
         return cudaErrorInvalidValue;
     }
     const DctPlan plan = dctPlan(p);
+    if (plan.splits > 1 && workspace == nullptr) {
+        return cudaErrorInvalidValue;
+    }
     float* sums = plan.splits == 1 ? p.coefficients : static_cast<float*>(workspace);
     const int stride = tokenStride(p.kh, p.kw), planes = p.batch * p.channels;
     const DctArguments a = {p.x,
