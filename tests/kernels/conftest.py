@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.kernels.emulation.build import PLUGINS, Operator, build_emulator, build_operator, compiler
+from tests.kernels.emulation.build import PLUGINS, Operator, build_operator, compiler, objects_folder
 from tests.kernels.emulation.run import EmulatedOperator
 
 Emulate = Callable[[Operator], EmulatedOperator]
@@ -16,21 +16,21 @@ Plant = Callable[[Operator, str, Mapping[str, tuple[str, str]], str], EmulatedOp
 
 
 @pytest.fixture(scope="session")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
-    """The emulator's object files."""
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what is compiled for the host."""
     if compiler() is None:
         pytest.skip("needs g++ to compile the kernels for the host; there is none on the PATH")
-    return build_emulator(tmp_path_factory.mktemp("emulator"))
+    return objects_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def emulate(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> Emulate:
+def emulate(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Emulate:
     """Give an operator compiled for the host; it is compiled at its first use."""
     built: dict[str, EmulatedOperator] = {}
 
     def of(operator: Operator) -> EmulatedOperator:
         if operator.name not in built:
-            library = build_operator(operator, emulator, tmp_path_factory.mktemp(operator.name))
+            library = build_operator(operator, objects, tmp_path_factory.mktemp(operator.name))
             built[operator.name] = EmulatedOperator(operator, library)
         return built[operator.name]
 
@@ -38,7 +38,7 @@ def emulate(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def plant(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> Plant:
+def plant(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Plant:
     """Give an operator compiled from a copy of its sources with mistakes in it, of which one is made by its name.
 
     A mistake is a text of one file that stands there once, and another in its place. All mistakes go into one build,
@@ -52,7 +52,7 @@ def plant(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) ->
             shutil.copytree(PLUGINS / "kernels", root / "kernels")
             path = root / "kernels" / file
             path.write_text(_with_mistakes(path.read_text(), mistakes))
-            built[operator.name] = EmulatedOperator(operator, build_operator(operator, emulator, root / "built", root))
+            built[operator.name] = EmulatedOperator(operator, build_operator(operator, objects, root / "built", root))
         built[operator.name].make_mistake(1 + list(mistakes).index(name))
         return built[operator.name]
 

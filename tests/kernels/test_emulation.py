@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ LAUNCHER = """
 cudaError_t launchProbe(const ProbeParams& params, void*, cudaStream_t stream) noexcept {
     void (*const kernels[])(const float*, float*, int) = {%s};
     const auto kernel = kernels[params.which];
-    if (params.allow != 0 && allowSharedBytes(kernel, params.shared) != cudaSuccess) {
+    if (params.allow != 0 && allowSharedBytes(kernel, params.shared, params.allow) != cudaSuccess) {
         return cudaErrorNotSupported;
     }
     return launchKernel(kernel, params.grid, params.block, params.shared, stream, params.x, params.y, params.count);
@@ -86,7 +86,7 @@ Probe = Callable[..., Array]
 
 
 @pytest.fixture(scope="module")
-def probes(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> EmulatedOperator:
+def probes(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> EmulatedOperator:
     """All bodies in one library."""
     root = tmp_path_factory.mktemp("probes")
     folder = root / "kernels" / "probe"
@@ -97,7 +97,7 @@ def probes(emulator: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -
     (folder / "probe.h").write_text(HEADER)
     text = f'#include "probe.h"\n#include "kernels/common.cuh"\nnamespace edgefsa {{\n{kernels}{launcher}}}\n'
     (folder / "probe.cu").write_text(text)
-    return EmulatedOperator(PROBE, build_operator(PROBE, emulator, root / "built", root))
+    return EmulatedOperator(PROBE, build_operator(PROBE, objects, root / "built", root))
 
 
 @pytest.fixture
@@ -162,12 +162,12 @@ def test_warp_operations(probe: Probe) -> None:
 def test_shared_memory_beyond_48_kb_needs_leave(probe: Probe) -> None:
     with pytest.raises(EmulationError, match="cudaError 1 "):
         probe(ZERO, shared=60000)
-    np.testing.assert_array_equal(probe(ZERO, shared=60000, allow=1), np.zeros(64))
+    np.testing.assert_array_equal(probe(ZERO, shared=60000, allow=60000), np.zeros(64))
 
 
 def test_a_device_with_less_shared_memory_refuses(probe: Probe) -> None:
     with pytest.raises(EmulationError, match="cudaError 801 "):
-        probe(ZERO, shared=80000, allow=1, device=Device(shared_bytes=64 << 10, capability=75))
+        probe(ZERO, shared=80000, allow=80000, device=Device(shared_bytes=64 << 10, capability=75))
 
 
 def test_a_block_of_more_than_1024_threads_is_refused(probe: Probe) -> None:

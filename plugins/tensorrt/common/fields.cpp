@@ -54,7 +54,11 @@ int FieldReader::integer(const char* name) const {
         return first<std::int32_t>(field);
     }
     if (field.type == PluginFieldType::kINT64) {
-        return static_cast<int>(first<std::int64_t>(field));
+        const std::int64_t value = first<std::int64_t>(field);
+        if (value != static_cast<int>(value)) {
+            reject(field, "one integer of 32 bits");
+        }
+        return static_cast<int>(value);
     }
     reject(field, "one integer");
 }

@@ -1,12 +1,21 @@
-"""Compile kernels for the host, each operator into one shared library together with the emulator."""
+"""Compile kernels for the host, each operator into one shared library together with the emulator.
+
+What is compiled lies in one folder of a test run, under the hash of its text, so that no text is compiled twice.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 EMULATION = Path(__file__).resolve().parent
 PLUGINS = EMULATION.parents[2] / "plugins"
@@ -52,25 +61,56 @@ def compiler() -> str | None:
     return shutil.which("g++")
 
 
-def build_emulator(folder: Path) -> list[Path]:
+def objects_folder(factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of what is compiled in this run of the tests, one for all its processes."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "objects"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def compile_once(source: Path, flags: Sequence[str | Path], objects: Path, root: Path = PLUGINS) -> Path:
+    """Give the object file of a source, compiling it if no source below any `root` has the same text and flags."""
+    command = [*flags, "-x", "c++", source]
+    text = _run([*command, "-E"]) + " ".join(map(str, flags))
+    key = hashlib.sha256(text.replace(str(root), "").encode()).hexdigest()[:32]
+    result = objects / f"{source.stem}-{key}.o"
+    with (objects / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be compiling it
+        if not result.is_file():
+            _run([*command, "-c", "-o", result])
+    return result
+
+
+@functools.cache
+def build_emulator(objects: Path) -> tuple[Path, ...]:
     """Compile the emulator itself; gives its object files."""
-    objects = []
-    for source in sorted(EMULATION.glob("*.cpp")):
-        objects.append(folder / f"{source.stem}.o")
-        _run([*FLAGS, "-I", EMULATION / "include", "-c", source, "-o", objects[-1]])
-    return objects
+    flags: list[str | Path] = [*FLAGS, "-I", EMULATION / "include"]
+    return tuple(compile_once(source, flags, objects) for source in sorted(EMULATION.glob("*.cpp")))
 
 
-def build_operator(operator: Operator, emulator: Sequence[Path], folder: Path, plugins: Path = PLUGINS) -> Path:
-    """Compile an operator's sources as they are, and link them with the emulator; gives the library."""
+def build_kernels(sources: Sequence[Path], objects: Path, plugins: Path = PLUGINS) -> list[Path]:
+    """Compile kernels and their launchers as they are; gives their object files."""
+    flags: list[str | Path] = [*FLAGS, *KERNEL_FLAGS, "-I", EMULATION / "include", "-I", plugins]
+    flags += ["-I", plugins / "kernels"]
+    return [compile_once(source, flags, objects, plugins) for source in sources]
+
+
+def build_operator(operator: Operator, objects: Path, folder: Path, plugins: Path = PLUGINS) -> Path:
+    """Compile an operator's sources, and link them with the emulator; gives the library."""
     folder.mkdir(parents=True, exist_ok=True)
     binding = folder / "binding.cpp"
     binding.write_text(_binding(operator))
-    includes: list[str | Path] = ["-I", EMULATION / "include", "-I", plugins, "-I", plugins / "kernels"]
     sources = [plugins / "kernels" / operator.folder / source for source in operator.sources]
-    library = folder / f"{operator.name}.so"
-    inputs: list[str | Path] = ["-x", "c++", *sources, binding, "-x", "none", *emulator]
-    _run([*FLAGS, *KERNEL_FLAGS, *includes, "-shared", "-Wl,-Bsymbolic", *inputs, "-o", library])
+    return link(
+        [*build_kernels([*sources, binding], objects, plugins), *build_emulator(objects)], folder / operator.name
+    )
+
+
+def link(inputs: Sequence[Path], stem: Path) -> Path:
+    """Link object files into the shared library `stem`.so."""
+    library = stem.with_suffix(".so")
+    _run(["-shared", "-Wl,-Bsymbolic", *inputs, "-o", library])
     return library
 
 
@@ -100,8 +140,9 @@ extern "C" int operatorLaunch(void* workspace, {arguments}) {{
 """
 
 
-def _run(arguments: Sequence[str | Path]) -> None:
+def _run(arguments: Sequence[str | Path]) -> str:
     command = [compiler() or "g++", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout

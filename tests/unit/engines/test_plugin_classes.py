@@ -14,7 +14,7 @@ import torch
 from edgefsa.engines.plugin_library import PLUGINS
 from edgefsa.models import FrequencySelfAttention, SpectralMask
 from edgefsa.models.formulas import spectral_mask, truncated_dct_attention
-from tests.kernels.emulation.build import compiler
+from tests.kernels.emulation.build import compiler, objects_folder
 from tests.unit.engines.plugin_harness.harness import (
     CHW32,
     FIELD_CHAR,
@@ -50,7 +50,7 @@ def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip("needs TensorRT's public headers; set TENSORRT_INCLUDE_DIR to their folder")
     if compiler() is None:
         pytest.skip("needs g++ to compile the plugins for the host; there is none on the PATH")
-    return Harness(build_harness(request.param, tmp_path_factory.mktemp("plugins")))
+    return Harness(build_harness(request.param, objects_folder(tmp_path_factory), tmp_path_factory.mktemp("plugins")))
 
 
 def tensors_of(name: str, x: Tensor | None = None, batch: int = N) -> list[Tensor]:
@@ -169,6 +169,7 @@ def test_more_frequencies_than_the_kernels_have_are_told(harness: Harness) -> No
         ("UpsampleArgmax", {"height": 0, "width": 4}, "are 0 and 4"),
         ("UpsampleArgmax", {"height": 4}, "the attribute width is missing"),
         ("UpsampleArgmax", {"height": 4.5, "width": 4}, "height has to be one integer"),
+        ("UpsampleArgmax", {"height": (1 << 32) + 4, "width": 4}, "height has to be one integer of 32 bits"),
     ],
 )
 def test_attributes_that_cannot_be_are_logged_and_give_no_plugin(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgefsa.engines.plugin_library import PLUGINS
-from tests.kernels.emulation.build import compiler
+from tests.kernels.emulation.build import compiler, objects_folder
 from tests.unit.engines.plugin_harness.harness import build_harness, include_dirs
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs TensorRT's public headers; set TENSORRT_INCLUDE_DIR to their folder")
     if compiler() is None:
         pytest.skip("needs g++ to compile the plugins for the host; there is none on the PATH")
-    return build_harness(include_dirs()[-1], tmp_path_factory.mktemp("registry"))
+    folder = tmp_path_factory.mktemp("registry")
+    return build_harness(include_dirs()[-1], objects_folder(tmp_path_factory), folder)
 
 
 def in_new_process(code: str, library: Path) -> dict[str, object]:

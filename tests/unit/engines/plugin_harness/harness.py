@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tests.kernels.emulation.build import EMULATION, FLAGS, KERNEL_FLAGS, PLUGINS, build_emulator, compiler
+from tests.kernels.emulation.build import EMULATION, FLAGS, PLUGINS, build_emulator, build_kernels, compile_once, link
 
 Array = npt.NDArray[Any]
 
 # Values of nvinfer1::DataType, TensorFormat and PluginFieldType.
 FLOAT, HALF, INT8, INT32, UINT8 = 0, 1, 2, 3, 5
 LINEAR, HWC8, CHW32 = 0, 2, 5
-FIELD_FLOAT32, FIELD_INT32, FIELD_CHAR = 1, 5, 6
+FIELD_FLOAT32, FIELD_INT32, FIELD_CHAR, FIELD_INT64 = 1, 5, 6, 10
 OPERATORS = ("truncated_dct_attention", "spectral_mask", "upsample_argmax")
 
 
@@ -38,8 +37,8 @@ def plugin_sources() -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob("*.cpp"))]
 
 
-def build_harness(include_dir: Path, folder: Path) -> Path:
-    """Compile harness, plugins, kernels and emulator into one library."""
+def build_harness(include_dir: Path, objects: Path, folder: Path) -> Path:
+    """Compile harness, plugins, kernels and emulator into one library; what they share lies in `objects`."""
     includes = ["-I", PLUGINS / "tensorrt", "-I", PLUGINS, "-I", PLUGINS / "kernels", "-I", EMULATION / "include"]
     # The emulated runtime has no events, and TensorRT's headers name their type.
     tensorrt = [*includes, "-isystem", include_dir, "-DcudaEvent_t=void*"]
@@ -48,29 +47,10 @@ def build_harness(include_dir: Path, folder: Path) -> Path:
         PLUGINS / "tensorrt" / "registration" / "creators.cpp",
         Path(__file__).with_suffix(".cpp"),
     ]
-    objects = build_emulator(folder)
-    for source in sources:
-        objects.append(_compile(source, folder, [*FLAGS, *tensorrt]))
-    for name in OPERATORS:
-        kernels = PLUGINS / "kernels" / name
-        for source in sorted([*kernels.glob("*.cu"), *kernels.glob("*.cpp")]):
-            objects.append(_compile(source, folder, [*FLAGS, *KERNEL_FLAGS, *includes, "-x", "c++"]))
-    library = folder / "harness.so"
-    _run(["-shared", "-Wl,-Bsymbolic", *objects, "-o", library])
-    return library
-
-
-def _compile(source: Path, folder: Path, flags: Sequence[str | Path]) -> Path:
-    result = folder / f"{source.parent.name}-{source.stem}.o"
-    _run([*flags, "-c", source, "-o", result])
-    return result
-
-
-def _run(arguments: Sequence[str | Path]) -> None:
-    command = [compiler() or "g++", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    folders = [PLUGINS / "kernels" / name for name in OPERATORS]
+    kernels = [path for kind in ("*.cu", "*.cpp") for item in folders for path in sorted(item.glob(kind))]
+    plugins = [compile_once(source, [*FLAGS, *tensorrt], objects) for source in sources]
+    return link([*build_emulator(objects), *plugins, *build_kernels(kernels, objects)], folder / "harness")
 
 
 @dataclass(frozen=True)
@@ -166,6 +146,8 @@ def _field(value: int | float | str) -> tuple[int, Array]:
         return FIELD_CHAR, np.frombuffer(value.encode() + b"\0", np.uint8).copy()
     if isinstance(value, float):
         return FIELD_FLOAT32, np.array([value], np.float32)
+    if value >= 1 << 31:
+        return FIELD_INT64, np.array([value], np.int64)
     return FIELD_INT32, np.array([value], np.int32)
 
 
