@@ -56,6 +56,7 @@ class Kernels:
         )
         result = kind()
         for key, value in values.items():
+            assert not hasattr(value, "is_contiguous") or value.is_contiguous(), f"{key} has gaps or another order"
             field = getattr(result, key)
             if isinstance(field, ctypes.Array):
                 field[:] = value
