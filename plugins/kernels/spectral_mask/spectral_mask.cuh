@@ -348,15 +348,17 @@ __device__ __forceinline__ void synthesise(const Work& work, const Tile& tile, c
 }
 
 // Blocks that a multiprocessor's registers must have room for: several keep its memory busy while one computes. What is
-// compiled for 11.0 needs more registers than a third block leaves.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200
-constexpr int kMostBlocks = 2;
+// compiled for 11.0 and 12.0 needs more registers than a third block leaves, and channels-last for 12.0 than a second.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+constexpr int kMostBlocks = 2, kMostHwc8Blocks = 1;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kMostBlocks = 2, kMostHwc8Blocks = 2;
 #else
-constexpr int kMostBlocks = 3;
+constexpr int kMostBlocks = 3, kMostHwc8Blocks = 2;
 #endif
 template <int MODES_H, Format FORMAT>
 constexpr int kBlocksAtOnce = MODES_H > 5               ? 1
-                              : FORMAT == Format::kHwc8 ? 2
+                              : FORMAT == Format::kHwc8 ? kMostHwc8Blocks
                                                         : kMostBlocks;
 
 template <typename T, int VEC, int MODES_H, Format FORMAT, Pass PASS>
