@@ -7,6 +7,7 @@ feature maps, numbered as they come in both, are the same ones, and that the kin
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,7 @@ class Site:
     rounds_weight: bool = False
 
 
-class Calls(TorchFunctionMode):
+class Calls(TorchFunctionMode, ABC):
     """Numbers the calls of OPERATORS from 0 and hands each to `call`; all other functions run as they are."""
 
     def __init__(self) -> None:
@@ -54,9 +55,9 @@ class Calls(TorchFunctionMode):
         self.count += 1
         return self.call(self.count - 1, func, args, kwargs or {})
 
+    @abstractmethod
     def call(self, number: int, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one of the numbered calls."""
-        raise NotImplementedError
 
 
 class _Recorder(Calls):
