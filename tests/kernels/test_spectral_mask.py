@@ -24,6 +24,7 @@ OPERATOR = Operator(
     ("type", "format", "batch", "channels", "height", "width", "modes_h", "modes_w"),
     ("x_scale", "y_scale"),
     workspace="spectralMaskWorkspaceBytes",
+    served="isServed",
 )
 TOLERANCE = {FLOAT: 1e-5, HALF: 2e-3}
 
@@ -200,27 +201,6 @@ def test_halves_overflow_to_infinity_as_their_formula_does(emulate: Emulate) -> 
         expected = formula(tensors).astype(np.float16)
     assert np.isinf(expected).any()
     np.testing.assert_array_equal(np.isinf(run(emulate(OPERATOR), tensors, HALF)), np.isinf(expected))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"modes_h": 10},
-        {"modes_w": 17},
-        {"modes_w": 0},
-        {"batch": 0},
-        {"height": -1},
-        {"type": FLOAT, "format": HWC8},
-        {"type": INT8, "x_scale": 0.0},
-        {"width": 100_000},
-        {"height": 40_000},  # two passes, and no workspace is given
-    ],
-    ids=str,
-)
-def test_parameters_that_it_cannot_serve_are_refused(emulate: Emulate, change: dict[str, Any]) -> None:
-    tensors = tensors_of(Case((1, 1, 4, 8), radius=1))
-    settings = settings_of(tensors, FLOAT, LINEAR) | change
-    assert emulate(OPERATOR).status(tensors, {"y": ((32,), np.float32)}, settings) == 1
 
 
 FILE = "spectral_mask/spectral_mask.cuh"

@@ -75,12 +75,6 @@ def test_a_value_that_is_not_finite_reaches_its_own_plane_as_the_formula_says(
     np.testing.assert_array_equal(np.sign(got[1, 2]), np.sign(expected[1, 2]))
 
 
-def test_parts_of_a_plane_need_a_workspace(emulate: Emulate) -> None:
-    tensors = tensors_of(Case((1, 1, 4, 8), (2, 2)))
-    settings = settings_of(tensors, FLOAT, LINEAR) | {"height": 2000}
-    assert emulate(DCT).status(tensors, {"coefficients": ((1, 1, 8), np.float32)}, settings) == 1
-
-
 FILE = f"{FOLDER}/truncated_dct_halves.cu"
 BARRIERS = {
     "fragments before they are read": (

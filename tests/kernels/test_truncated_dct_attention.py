@@ -15,10 +15,8 @@ from tests.kernels.truncated_dct_attention import (
     LINSOFTMAX,
     TOLERANCE,
     Case,
-    attributes_of,
     formula,
     run_attention,
-    settings_of,
     tensors_of,
 )
 
@@ -127,26 +125,3 @@ def test_halves_overflow_to_infinity(emulate: Emulate) -> None:
         expected = expected.astype(np.float16)
     assert np.isinf(expected).any()
     np.testing.assert_array_equal(np.isinf(run_attention(emulate(ATTENTION), tensors, HALF)), np.isinf(expected))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"kh": 33},
-        {"kw": 0},
-        {"batch": 0},
-        {"height": -1},
-        {"height": 65536},
-        {"query_channels": 0},
-        {"recurrence": 0},
-        {"mode": LINSOFTMAX, "recurrence": 17},
-        {"type": FLOAT, "format": HWC8},
-        {"type": INT8, "y_scale": 0.0},
-        {"type": 3},
-    ],
-    ids=str,
-)
-def test_parameters_that_it_cannot_serve_are_refused(emulate: Emulate, change: dict[str, Any]) -> None:
-    tensors = tensors_of(Case((1, 1, 4, 8), (2, 2)))
-    settings = settings_of(tensors, FLOAT, LINEAR) | attributes_of(tensors) | change
-    assert emulate(ATTENTION).status(tensors, {"y": ((32,), np.float32)}, settings) == 1

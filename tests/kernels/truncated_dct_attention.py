@@ -36,19 +36,39 @@ DCT = Operator(
     ("x_scale",),
     workspace="truncatedDctWorkspaceBytes",
 )
+SOURCES = (
+    *DCT_SOURCES,
+    *("inverse_dct.cu", "inverse_dct_linear.cu", "inverse_dct_hwc.cu", "coefficient_attention.cu"),
+    *("linear_softmax.cu", "pixel_maps.cu", "token_steps.cu", "truncated_dct_attention.cu"),
+)
 ATTENTION = Operator(
     "TruncatedDctAttention",
     FOLDER,
     "truncated_dct_attention.h",
-    (
-        *DCT_SOURCES,
-        *("inverse_dct.cu", "inverse_dct_linear.cu", "inverse_dct_hwc.cu", "coefficient_attention.cu"),
-        *("linear_softmax.cu", "pixel_maps.cu", "token_steps.cu", "truncated_dct_attention.cu"),
-    ),
+    SOURCES,
     ("x", "y", "basis_h", "basis_w", *WEIGHTS),
     ("type", "format", *SIZES, "query_channels", "value_channels", "mode", "recurrence"),
     ("x_scale", "y_scale", "scale"),
     workspace="truncatedDctAttentionWorkspaceBytes",
+)
+INVERSE_DCT = Operator(
+    "InverseDct",
+    FOLDER,
+    "truncated_dct_attention.h",
+    SOURCES,
+    ("x", "y", "change", "basis_h", "basis_w", "shift"),
+    ("type", "format", *SIZES),
+    ("x_scale", "y_scale", "shift_gain"),
+)
+COEFFICIENT_ATTENTION = Operator(
+    "CoefficientAttention",
+    FOLDER,
+    "truncated_dct_attention.h",
+    SOURCES,
+    ("coefficients", "change", *(f"op.{name}" for name in ("basis_h", "basis_w", *WEIGHTS))),
+    tuple(f"op.{name}" for name in ATTENTION.integers),
+    tuple(f"op.{name}" for name in ATTENTION.floats),
+    workspace="coefficientAttentionWorkspaceBytes",
 )
 DOT_PRODUCT, LINSOFTMAX = 0, 1  # AttentionMode
 DTYPES = {FLOAT: np.float32, HALF: np.float16, INT8: np.int8}

@@ -1,5 +1,6 @@
 // Frames to images: bilinear resize, BGR to RGB, normalisation, and the layout that the network reads.
 #include "../common.cuh"
+#include "../launch_checks.h"
 #include "frame_preparation.h"
 
 namespace edgefsa {
@@ -9,7 +10,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kColours = 3;
 constexpr int kRun = 16;  // pixels that a thread takes at once where nothing is resized: 48 bytes of the frame
-constexpr int kMaxGridSide = 65535;
 
 struct Work {
     FramePreparationParams op;
@@ -143,14 +143,11 @@ __global__ void __launch_bounds__(kThreads) resizeRuns(const Work work) {
     }
 }
 
-bool isServed(const FramePreparationParams& params) noexcept {
-    const bool has_shape = params.batch > 0 && params.batch <= kMaxGridSide && params.frame_height > 0 &&
-                           params.frame_width > 0 && params.height > 0 && params.width > 0;
-    const bool has_std = params.std_rgb[0] != 0.0f && params.std_rgb[1] != 0.0f && params.std_rgb[2] != 0.0f;
-    const bool is_float = params.type == DataType::kFloat && params.format == Format::kLinear;
-    const bool is_half = params.type == DataType::kHalf &&
-                         (params.format == Format::kLinear || rowsAreAligned(params.image, sizeof(__half), 8, 8));
-    return has_shape && has_std && (is_float || is_half);
+bool isLaunchable(const FramePreparationParams& p) noexcept {
+    const bool has_extents = areExtents({p.batch, p.frame_height, p.frame_width, p.height, p.width});
+    const bool has_std = p.std_rgb[0] != 0.0f && p.std_rgb[1] != 0.0f && p.std_rgb[2] != 0.0f;
+    return has_extents && has_std && p.type != DataType::kInt8 && isLayout(p.type, p.format) && areGiven({p.frames}) &&
+           isMap(p.image, p.format);
 }
 
 cudaError_t launchRuns(void (*kernel)(Work), const Work& work, int pixels, cudaStream_t stream) noexcept {
@@ -180,7 +177,7 @@ cudaError_t launchPlanes(const Work& work, cudaStream_t stream) noexcept {
 }  // namespace frame_preparation
 
 cudaError_t launchFramePreparation(const FramePreparationParams& params, void*, cudaStream_t stream) noexcept {
-    if (!frame_preparation::isServed(params)) {
+    if (!frame_preparation::isLaunchable(params)) {
         return cudaErrorInvalidValue;
     }
     frame_preparation::Work work = {};

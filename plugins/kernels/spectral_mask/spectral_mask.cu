@@ -1,4 +1,5 @@
 // Chooses SpectralMask's kernel and passes: one where the plane fits into shared memory, else two.
+#include "../launch_checks.h"
 #include "spectral_mask.cuh"
 
 namespace edgefsa {
@@ -28,23 +29,37 @@ cudaError_t askDevice(Device* device) noexcept {
     return status;
 }
 
-bool isServed(const SpectralMaskParams& params) noexcept {
-    const bool has_shape = params.batch > 0 && params.channels > 0 && params.height > 0 && params.width > 0;
-    const bool has_modes = params.modes_h > 0 && params.modes_h <= kMaxMaskModesH && params.modes_w > 0 &&
-                           params.modes_w <= kMaxMaskModesW;
-    const bool has_format = params.format == Format::kLinear || params.type == DataType::kHalf;
-    const bool has_scales = params.type != DataType::kInt8 || (params.x_scale > 0.0f && params.y_scale > 0.0f);
-    const bool is_aligned =
-        params.format == Format::kLinear || (rowsAreAligned(params.x, 2, kGroupChannels, kGroupChannels) &&
-                                             rowsAreAligned(params.y, 2, kGroupChannels, kGroupChannels));
-    return has_shape && has_modes && has_format && has_scales && is_aligned;
-}
-
 int planeChannels(Format format) noexcept {
     return format == Format::kHwc8 ? kPlaneChannels<Format::kHwc8> : kPlaneChannels<Format::kLinear>;
 }
 
 int bandsOf(const SpectralMaskParams& params) noexcept { return ceilDiv(params.height, kRowsPerBand); }
+
+// By all that does not depend on the device.
+bool hasServedSettings(const SpectralMaskParams& p) noexcept {
+    const bool has_extents = areExtents({p.batch, p.channels, p.height, p.width, p.modes_h, p.modes_w});
+    const bool has_modes = p.modes_h <= kMaxMaskModesH && p.modes_w <= kMaxMaskModesW;
+    const bool has_scales = isScale(p.x_scale, p.type) && isScale(p.y_scale, p.type);
+    return has_extents && has_modes && has_scales && isLayout(p.type, p.format) && isCountable({p.batch, p.channels}) &&
+           isCountable({p.width, storedChannels(p.channels, p.format)});
+}
+
+// Shared memory of two passes, which take less than one pass does.
+int bandBytes(Work work, int row_stride, int plane_channels) noexcept {
+    work.rows_per_band = min(kRowsPerBand, work.op.height);
+    work.staged_bytes = 0;
+    return sharedLayout(work, row_stride, plane_channels).end;
+}
+
+// The row stride of the kernel that launchModes and launchLinear choose for aligned pointers.
+int rowStrideOf(const SpectralMaskParams& params) noexcept {
+    const bool has_packs =
+        params.format == Format::kHwc8 || params.width % (params.type == DataType::kFloat ? 4 : 8) == 0;
+    if (!has_packs || params.modes_h > 5) {
+        return kRowStride<kMaxMaskModesH>;
+    }
+    return params.modes_h <= 3 ? kRowStride<3> : kRowStride<5>;
+}
 
 // Runs both passes over as many planes as stay in the L2 cache between them.
 template <typename T, int VEC, int MODES_H, Format FORMAT>
@@ -53,8 +68,8 @@ cudaError_t launchTwoPasses(Work work, int planes, const Device& device, cudaStr
     constexpr auto kApplyKernel = spectralMaskKernel<T, VEC, MODES_H, FORMAT, Pass::kApply>;
     work.rows_per_band = min(kRowsPerBand, work.op.height);
     work.staged_bytes = 0;
-    const int shared_bytes = sharedLayout(work, kRowStride<MODES_H>, kPlaneChannels<FORMAT>).end;
-    if (shared_bytes > device.shared_bytes || work.partial == nullptr) {
+    const int shared_bytes = bandBytes(work, kRowStride<MODES_H>, kPlaneChannels<FORMAT>);
+    if (shared_bytes > device.shared_bytes || !isWorkspace(work.partial)) {
         return cudaErrorInvalidValue;
     }
     cudaError_t status = allowSharedBytes(kTokensKernel, shared_bytes, device.shared_bytes);
@@ -133,8 +148,19 @@ cudaError_t launchLinear(const SpectralMaskParams& params, void* workspace, cons
 }  // namespace
 }  // namespace spectral_mask
 
+bool isServed(const SpectralMaskParams& params) noexcept {
+    spectral_mask::Device device = {};
+    if (!spectral_mask::hasServedSettings(params) || spectral_mask::askDevice(&device) != cudaSuccess) {
+        return false;
+    }
+    spectral_mask::Work work = {};
+    work.op = params;
+    return spectral_mask::bandBytes(work, spectral_mask::rowStrideOf(params),
+                                    spectral_mask::planeChannels(params.format)) <= device.shared_bytes;
+}
+
 std::size_t spectralMaskWorkspaceBytes(const SpectralMaskParams& params) noexcept {
-    if (!spectral_mask::isServed(params)) {
+    if (!spectral_mask::hasServedSettings(params)) {
         return 0;
     }
     const int plane_channels = spectral_mask::planeChannels(params.format);
@@ -143,13 +169,15 @@ std::size_t spectralMaskWorkspaceBytes(const SpectralMaskParams& params) noexcep
 }
 
 cudaError_t launchSpectralMask(const SpectralMaskParams& params, void* workspace, cudaStream_t stream) noexcept {
+    const bool has_maps = isMap(params.x, params.format) && isMap(params.y, params.format);
+    if (!spectral_mask::hasServedSettings(params) || !has_maps ||
+        !areGiven({params.gain, params.basis_h, params.basis_w, params.coupling_gain, params.coupling_base})) {
+        return cudaErrorInvalidValue;
+    }
     spectral_mask::Device device = {};
     const cudaError_t status = spectral_mask::askDevice(&device);
     if (status != cudaSuccess) {
         return status;
-    }
-    if (!spectral_mask::isServed(params)) {
-        return cudaErrorInvalidValue;
     }
     if (params.format == Format::kHwc8) {
         return spectral_mask::launchModes<__half, 8, Format::kHwc8>(params, workspace, device, stream);

@@ -34,6 +34,11 @@ struct SpectralMaskParams {
     const float* coupling_base;  // [mh mw, mh mw]
 };
 
+// Whether the launcher serves these sizes, type, format and scales on the current device: channels-last planes and wide
+// maps of many modes can take more shared memory than it has. Pointers are not looked at; 16-byte aligned ones are
+// meant.
+bool isServed(const SpectralMaskParams& params) noexcept;
+
 // Bytes of workspace, 16-byte aligned and of any initial value; 0 for parameters that the launcher refuses.
 std::size_t spectralMaskWorkspaceBytes(const SpectralMaskParams& params) noexcept;
 

@@ -1,34 +1,21 @@
 #include "checks.h"
 
-#include <algorithm>
-#include <cstdint>
-#include <initializer_list>
+#include "../launch_checks.h"
 
 namespace edgefsa {
 namespace {
 
-constexpr int kMostRows = 65535;  // of a map: a grid's second and third extents end there
 constexpr int kMostBatch = 16384;
-
-bool areGiven(std::initializer_list<const void*> pointers) noexcept {
-    return std::find(pointers.begin(), pointers.end(), nullptr) == pointers.end();
-}
-
-// Channels-last maps are moved in 16 bytes; the launchers look at linear ones and choose.
-bool isMapServed(const void* map, Format format) noexcept {
-    return map != nullptr && (format == Format::kLinear || reinterpret_cast<std::uintptr_t>(map) % 16 == 0);
-}
-
-bool isScaleServed(float scale, DataType type) noexcept { return type != DataType::kInt8 || scale > 0; }
+// Of a row that a block of the inverse DCT takes in format kHwc8: 4096 / 32 at the least.
+constexpr int kLeastTilePixels = 128;
 
 template <typename Params>
 bool areMapsServed(const Params& p) noexcept {
-    const bool sizes = p.batch >= 1 && p.batch <= kMostBatch && p.channels >= 1 && p.height >= 1 &&
-                       p.height <= kMostRows && p.width >= 1 && p.kh >= 1 && p.kh <= kMaxBasisRows && p.kw >= 1 &&
-                       p.kw <= kMaxBasisRows;
-    const bool type = p.type == DataType::kFloat || p.type == DataType::kHalf || p.type == DataType::kInt8;
-    const bool format = p.format == Format::kLinear || (p.format == Format::kHwc8 && p.type == DataType::kHalf);
-    return sizes && type && format;
+    const bool sizes = areExtents({p.batch, p.channels, p.height, p.width, p.kh, p.kw}) && p.batch <= kMostBatch &&
+                       p.kh <= kMaxBasisRows && p.kw <= kMaxBasisRows;
+    // The pixels of a channels-last row and the samples share a grid's third extent.
+    const bool grid = p.format == Format::kLinear || p.batch * (1 + p.width / kLeastTilePixels) <= kMaxExtent;
+    return sizes && isLayout(p.type, p.format) && grid;
 }
 
 bool areWeightsGiven(const TruncatedDctAttentionParams& p) noexcept {
@@ -45,17 +32,17 @@ bool isServed(const InverseDctParams& p) noexcept { return areMapsServed(p); }
 bool isServed(const TruncatedDctAttentionParams& p) noexcept {
     const bool mode = p.mode == AttentionMode::kDotProduct ||
                       (p.mode == AttentionMode::kLinSoftmax && p.recurrence <= kMaxLinSoftmaxPasses);
-    return areMapsServed(p) && p.query_channels >= 1 && p.value_channels >= 1 && p.recurrence >= 1 && mode;
+    return areMapsServed(p) && areExtents({p.query_channels, p.value_channels}) && p.recurrence >= 1 && mode;
 }
 
 bool isLaunchable(const TruncatedDctParams& p) noexcept {
-    return isServed(p) && areGiven({p.coefficients, p.basis_h, p.basis_w}) && isMapServed(p.x, p.format) &&
-           isScaleServed(p.x_scale, p.type);
+    return isServed(p) && areGiven({p.coefficients, p.basis_h, p.basis_w}) && isMap(p.x, p.format) &&
+           isScale(p.x_scale, p.type);
 }
 
 bool isLaunchable(const InverseDctParams& p) noexcept {
-    return isServed(p) && areGiven({p.change, p.basis_h, p.basis_w, p.shift}) && isMapServed(p.x, p.format) &&
-           isMapServed(p.y, p.format) && isScaleServed(p.x_scale, p.type) && isScaleServed(p.y_scale, p.type);
+    return isServed(p) && areGiven({p.change, p.basis_h, p.basis_w, p.shift}) && isMap(p.x, p.format) &&
+           isMap(p.y, p.format) && isScale(p.x_scale, p.type) && isScale(p.y_scale, p.type);
 }
 
 bool isLaunchable(const CoefficientAttentionParams& p) noexcept {
@@ -64,8 +51,8 @@ bool isLaunchable(const CoefficientAttentionParams& p) noexcept {
 }
 
 bool isLaunchable(const TruncatedDctAttentionParams& p) noexcept {
-    return isServed(p) && areWeightsGiven(p) && isMapServed(p.x, p.format) && isMapServed(p.y, p.format) &&
-           isScaleServed(p.x_scale, p.type) && isScaleServed(p.y_scale, p.type);
+    return isServed(p) && areWeightsGiven(p) && isMap(p.x, p.format) && isMap(p.y, p.format) &&
+           isScale(p.x_scale, p.type) && isScale(p.y_scale, p.type);
 }
 
 }  // namespace edgefsa

@@ -1,5 +1,6 @@
 // Step 2, mode kDotProduct: three launches a pass.
 
+#include "../launch_checks.h"
 #include "checks.h"
 #include "token_product.cuh"
 #include "token_steps.cuh"
@@ -80,7 +81,7 @@ std::size_t coefficientAttentionWorkspaceBytes(const CoefficientAttentionParams&
 
 cudaError_t launchCoefficientAttention(const CoefficientAttentionParams& p, void* workspace,
                                        cudaStream_t stream) noexcept {
-    if (!isLaunchable(p) || workspace == nullptr) {
+    if (!isLaunchable(p) || !isWorkspace(workspace)) {
         return cudaErrorInvalidValue;
     }
     Arena arena(workspace);

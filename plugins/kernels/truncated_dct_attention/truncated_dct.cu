@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../launch_checks.h"
 #include "checks.h"
 #include "truncated_dct.cuh"
 
@@ -28,10 +29,6 @@ __global__ void __launch_bounds__(kSumThreads)
     }
     out[index] = sum;
 }
-
-}  // namespace
-
-namespace {
 
 int paddedKw(int kw) noexcept { return kw <= 8 ? 8 : kw <= 16 ? 16 : 32; }
 
@@ -72,7 +69,7 @@ cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, cud
         return cudaErrorInvalidValue;
     }
     const DctPlan plan = dctPlan(p);
-    if (plan.splits > 1 && workspace == nullptr) {
+    if (plan.splits > 1 && !isWorkspace(workspace)) {
         return cudaErrorInvalidValue;
     }
     float* sums = plan.splits == 1 ? p.coefficients : static_cast<float*>(workspace);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../launch_checks.h"
 #include "buffers.h"
 #include "checks.h"
 #include "inverse_dct.cuh"
@@ -85,7 +86,7 @@ std::size_t truncatedDctAttentionWorkspaceBytes(const TruncatedDctAttentionParam
 
 cudaError_t launchTruncatedDctAttention(const TruncatedDctAttentionParams& p, void* workspace,
                                         cudaStream_t stream) noexcept {
-    if (!isLaunchable(p) || workspace == nullptr) {
+    if (!isLaunchable(p) || !isWorkspace(workspace)) {
         return cudaErrorInvalidValue;
     }
     Arena arena(workspace);

@@ -1,18 +1,16 @@
 // Chooses UpsampleArgmax's kernel by the types and the division of the work.
+#include "../launch_checks.h"
 #include "upsample_argmax.cuh"
 
 namespace edgefsa {
 namespace upsample_argmax {
 namespace {
 
-bool isServed(const UpsampleArgmaxParams& params) noexcept {
-    const bool has_shape = params.batch > 0 && params.batch <= kMaxGridSide && params.low_height > 0 &&
-                           params.low_width > 0 && params.height > 0 && params.width > 0;
-    const bool has_classes = params.classes > 0 && params.classes <= kMaxClasses;
-    const bool is_float = params.type == DataType::kFloat && params.format == Format::kLinear;
-    const bool is_half = params.type == DataType::kHalf &&
-                         (params.format == Format::kLinear || rowsAreAligned(params.x, sizeof(__half), 8, 8));
-    return has_shape && has_classes && (is_float || is_half);
+bool isLaunchable(const UpsampleArgmaxParams& p) noexcept {
+    const bool has_extents = areExtents({p.batch, p.classes, p.low_height, p.low_width, p.height, p.width});
+    const bool has_indices = p.index_type == IndexType::kInt32 || p.index_type == IndexType::kUint8;
+    return has_extents && p.classes <= kMaxClasses && has_indices && p.type != DataType::kInt8 &&
+           isLayout(p.type, p.format) && isMap(p.x, p.format) && areGiven({p.y});
 }
 
 template <typename T, typename Index, Format FORMAT>
@@ -37,7 +35,7 @@ cudaError_t launchIndices(const Work& work, cudaStream_t stream) noexcept {
 }  // namespace upsample_argmax
 
 cudaError_t launchUpsampleArgmax(const UpsampleArgmaxParams& params, void*, cudaStream_t stream) noexcept {
-    if (!upsample_argmax::isServed(params)) {
+    if (!upsample_argmax::isLaunchable(params)) {
         return cudaErrorInvalidValue;
     }
     upsample_argmax::Work work = {};

@@ -43,7 +43,8 @@ class Operator:
 
     `folder` lies below plugins/kernels, and holds `header` and `sources`. `pointers`, `integers` (enums too) and
     `floats` are the fields of <name>Params, elements of arrays as `mean[0]`; the compiler checks their names.
-    `workspace` is the function that gives the bytes of workspace, empty for a launcher that needs none.
+    `workspace` is the function that gives the bytes of workspace, empty for a launcher that needs none, and `served`
+    the one that says which parameters the device in use takes, if there is one.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Operator:
     integers: tuple[str, ...] = ()
     floats: tuple[str, ...] = ()
     workspace: str = ""
+    served: str = ""
 
 
 def compiler() -> str | None:
@@ -124,6 +126,7 @@ def _binding(operator: Operator) -> str:
     )
     made = f"make({', '.join(f'a{i}' for i in range(len(fields)))})"
     workspace = f"edgefsa::{operator.workspace}(params)" if operator.workspace else "0"
+    served = f"edgefsa::{operator.served}(params)" if operator.served else "true"
     return f"""#include <type_traits>
 #include "kernels/{operator.folder}/{operator.header}"
 static edgefsa::{operator.name}Params make({arguments}) {{
@@ -133,6 +136,10 @@ static edgefsa::{operator.name}Params make({arguments}) {{
 extern "C" std::size_t operatorWorkspaceBytes({arguments}) {{
     [[maybe_unused]] const edgefsa::{operator.name}Params params = {made};
     return {workspace};
+}}
+extern "C" int operatorIsServed({arguments}) {{
+    [[maybe_unused]] const edgefsa::{operator.name}Params params = {made};
+    return {served};
 }}
 extern "C" int operatorLaunch(void* workspace, {arguments}) {{
     return static_cast<int>(edgefsa::launch{operator.name}({made}, workspace, nullptr));

@@ -91,12 +91,32 @@ class EmulatedOperator:
         """Make the planted mistake of that number from here on, 0 for none."""
         ctypes.c_int.in_dll(self._library, "emulationPlanted").value = number
 
+    def is_served(self, values: Mapping[str, Any], device: Device | None = None) -> bool:
+        """Whether the operator's `served` says that the device takes these parameters, all pointers being null."""
+        arguments, _ = self._prepare({}, {}, values, device or Device(), SCHEDULES[0])
+        return bool(self._library.operatorIsServed(*arguments))
+
     def status(
-        self, inputs: Mapping[str, Array | None], outputs: Mapping[str, tuple[Shape, Any]], values: Mapping[str, Any]
+        self,
+        inputs: Mapping[str, Array | None],
+        outputs: Mapping[str, tuple[Shape, Any]],
+        values: Mapping[str, Any],
+        device: Device | None = None,
+        *,
+        workspace: bool = True,
+        offset: str = "",
     ) -> int:
-        """Launch once and give the launcher's cudaError_t: for parameters that it must refuse."""
-        arguments, _ = self._prepare(inputs, outputs, values, Device(), SCHEDULES[0])
-        return int(self._library.operatorLaunch(None, *arguments))
+        """Launch once, under one schedule, and give the launcher's cudaError_t: for parameters that it must refuse.
+
+        Without `workspace` it is a null pointer. `offset` names a pointer, or "workspace", that is one byte off.
+        """
+        arguments, _ = self._prepare(inputs, outputs, values, device or Device(), SCHEDULES[0], offset)
+        scratch = self._workspace(arguments, SCHEDULES[0]) if workspace else None
+        if scratch is not None and offset == "workspace":
+            scratch += 1
+        status = int(self._library.operatorLaunch(ctypes.c_void_p(scratch), *arguments))
+        self.launches = int(self._library.emulationLaunches())
+        return status
 
     def _prepare(
         self,
@@ -105,6 +125,7 @@ class EmulatedOperator:
         values: Mapping[str, int | float],
         device: Device,
         schedule: Schedule,
+        offset: str = "",
     ) -> tuple[list[Any], dict[str, int]]:
         library = self._library
         library.emulationReset()
@@ -118,6 +139,8 @@ class EmulatedOperator:
                 library.emulationMakeReadOnly(ctypes.c_void_p(pointers[name]))
         for name, (shape, dtype) in outputs.items():
             pointers[name] = self._allocate(name, int(np.prod(shape)) * np.dtype(dtype).itemsize, schedule)
+        if offset in pointers:
+            pointers[offset] += 1
         arguments: list[Any] = [ctypes.c_void_p(pointers.get(name)) for name in self._operator.pointers]
         arguments += [ctypes.c_int(int(values[name])) for name in self._operator.integers]
         arguments += [ctypes.c_float(values[name]) for name in self._operator.floats]
@@ -132,8 +155,7 @@ class EmulatedOperator:
         schedule: Schedule,
     ) -> dict[str, Array]:
         arguments, pointers = self._prepare(inputs, outputs, values, device, schedule)
-        self.workspace_bytes = self._library.operatorWorkspaceBytes(*arguments)
-        workspace = self._allocate("workspace", self.workspace_bytes, schedule) if self.workspace_bytes else None
+        workspace = self._workspace(arguments, schedule)
         status = self._library.operatorLaunch(ctypes.c_void_p(workspace), *arguments)
         self.launches = int(self._library.emulationLaunches())
         self._check(status, schedule)
@@ -143,6 +165,10 @@ class EmulatedOperator:
             ctypes.memmove(results[name].ctypes.data, pointers[name], results[name].nbytes)
         self._library.emulationReset()
         return results
+
+    def _workspace(self, arguments: list[Any], schedule: Schedule) -> int | None:
+        self.workspace_bytes = self._library.operatorWorkspaceBytes(*arguments)
+        return self._allocate("workspace", self.workspace_bytes, schedule) if self.workspace_bytes else None
 
     def _allocate(self, name: str, size: int, schedule: Schedule) -> int:
         data = self._library.emulationAllocate(name.encode(), ctypes.c_size_t(size), schedule.against_start)
