@@ -16,11 +16,14 @@ QUANTISED_NAME = "int8.onnx"
 HALF_NAME = "fp16.onnx"
 
 
-def int8_graph(job: BuildJob, activations: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def int8_graph(
+    job: BuildJob, activations: str, *, rest: str = "f32", int8_operators: bool = False
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Quantise the job's graph with its ranges; gives the Q/DQ graph and the manifest's `quantization`.
 
-    `activations` is "int8" (symmetric) or "uint8" (the same scales, zero point 128). RangesError where the job
-    has no ranges or they belong to another model.
+    `activations` is "int8" (symmetric) or "uint8" (the same scales, zero point 128). `rest` is what the other nodes
+    run in, "f32" or "f16". `int8_operators` quantises the maps of frequency operators too, for plugins that take
+    INT8, where that moves fewer bytes. RangesError where the job has no ranges or they belong to another model.
     """
     from edgefsa.quantize import int8_onnx
 
@@ -28,11 +31,19 @@ def int8_graph(job: BuildJob, activations: str) -> tuple[onnx.ModelProto, dict[s
         raise RangesError(
             "int8 needs activation ranges; make them with `edgefsa calibrate` and pass --ranges, or pass --data"
         )
-    model, summary = int8_onnx(job.source, job.ranges, skip=job.skip, activations=activations)
+    model, summary = int8_onnx(
+        job.source,
+        job.ranges,
+        skip=job.skip,
+        activations=activations,
+        rest=rest,
+        int8_operators=int8_operators,
+    )
     return model, {
         "method": job.ranges.method,
         "data": job.ranges.data,
         "activations": activations,
+        "rest": rest,
         "skip": list(job.skip),
         **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {}),
     }
@@ -50,10 +61,10 @@ def check_half(job: BuildJob) -> None:
 
     It is for runtimes that run a whole graph in one type. RangesError where the ranges belong to another model.
     """
-    from edgefsa.quantize import wide_tensors
-
     if job.ranges is None:
         return
+    from edgefsa.quantize import wide_tensors
+
     job.ranges.check(job.source)
     wide = wide_tensors(job.ranges)
     if wide:

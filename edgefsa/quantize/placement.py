@@ -3,7 +3,8 @@
 What TensorRT fuses best, and what the other targets take as well: the inputs of convolutions and matrix
 products with stored weights, the skip input of a residual addition, and one scale over a concatenation. Nothing
 is quantised for its own sake: before a Resize, inside or around a frequency operator, a norm or a softmax stands
-no pair unless a quantised node reads the tensor.
+no pair unless a quantised node reads the tensor. For plugins that take INT8 maps, frequency operators have pairs on
+both sides where nothing else needs these maps in float.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from edgefsa.export.editing import GraphEditor
 from edgefsa.export.graph import DOMAIN, LOGITS
 
 MULTIPLYING = ("Conv", "MatMul", "Gemm")
+# Frequency operators that give a map of the type of the one that they take.
+MAP_OPERATORS = ("TruncatedDctAttention", "SpectralMask")
 _NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization", "LpNormalization")
 _SENSITIVE = {**dict.fromkeys(_NORMS, "norm"), "Softmax": "softmax", "LogSoftmax": "softmax"}
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
@@ -39,12 +42,16 @@ class Placement:
     float_nodes: dict[str, str] = field(default_factory=dict)
 
 
-def place(model: onnx.ModelProto, skip: Collection[str] = (), *, integer_outputs: bool = False) -> Placement:
+def place(
+    model: onnx.ModelProto, skip: Collection[str] = (), *, integer_outputs: bool = False, int8_operators: bool = False
+) -> Placement:
     """Plan the Q/DQ pairs of a float graph; nodes whose name fits a pattern of `skip` (`layer4*`) stay in float.
 
     `integer_outputs` is for runtimes whose integer convolutions give nothing but integers and take no addition in:
     the results of convolutions and of residual additions are then quantised for all that read them, and the
-    classifier stays in float. Raises InputError where a pattern fits no node.
+    classifier stays in float. `int8_operators` is for plugins that read and write INT8 maps: the input and the output
+    of such an operator are quantised where nothing but a product reads them in float otherwise. Raises InputError
+    where a pattern fits no node.
     """
     editor = GraphEditor(model)
     names = [node.name for node in editor.nodes]
@@ -65,6 +72,8 @@ def place(model: onnx.ModelProto, skip: Collection[str] = (), *, integer_outputs
     _add_concats(editor, plan, skip)
     if integer_outputs:
         _add_results(editor, plan, sums)
+    if int8_operators:
+        _add_operators(editor, plan, skip)
     plan.tensors = _tensors_in_order(editor, plan)
     return plan
 
@@ -143,6 +152,39 @@ def result_of(editor: GraphEditor, node: onnx.NodeProto) -> str:
     return str((readers[0] if [item.op_type for item in readers] == ["Relu"] else node).output[0])
 
 
+def _add_operators(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> None:
+    """Quantise the input and the output of each operator on maps whose readers all read it quantised.
+
+    Its plugin then passes one byte an element on, with no pass that rounds: what makes the input writes INT8, what
+    reads the output reads it. A reader in float would have the map written twice. Only a product on its way to a
+    quantised node, as of a mixer, is no obstacle: it reads the rounded map as well.
+    """
+    for node in reversed(editor.nodes):
+        if node.domain != DOMAIN or node.op_type not in MAP_OPERATORS or _skipped(node, skip):
+            continue
+        others = [read for read in _reads(editor, node.input[0]) if read[0] != node.name]
+        after = _reads(editor, node.output[0])
+        products = {
+            item.name
+            for item in editor.consumers(node.input[0])
+            if item.op_type == "Mul" and _is_read_quantised(editor, plan, item.output[0])
+        }
+        in_float = [read for read in others if read not in plan.reads and read[0] not in products]
+        if after and plan.reads.issuperset(after) and not in_float:
+            plan.reads.update([(node.name, 0), *others])
+
+
+def _reads(editor: GraphEditor, tensor: str) -> list[tuple[str, int]]:
+    """Give (node name, input index) of all that read a tensor; who reads an output of the graph has no name."""
+    found = [
+        (node.name, index)
+        for node in editor.consumers(tensor)
+        for index, name in enumerate(node.input)
+        if name == tensor
+    ]
+    return [*found, ("", 0)] if editor.is_output(tensor) else found
+
+
 def _is_read_quantised(editor: GraphEditor, plan: Placement, tensor: str) -> bool:
     for node in editor.consumers(tensor):
         if node.op_type in ("Relu", "MaxPool") and _is_read_quantised(editor, plan, node.output[0]):
@@ -157,13 +199,8 @@ def _add_concats(editor: GraphEditor, plan: Placement, skip: Collection[str]) ->
     for node in editor.nodes:
         if node.op_type != "Concat" or _skipped(node, skip) or any(editor.is_stored(name) for name in node.input):
             continue
-        readers = [
-            (reader.name, index) in plan.reads
-            for reader in editor.consumers(node.output[0])
-            for index, name in enumerate(reader.input)
-            if name == node.output[0]
-        ]
-        if readers and all(readers):
+        readers = _reads(editor, node.output[0])
+        if readers and plan.reads.issuperset(readers):
             plan.reads.update((node.name, index) for index in range(len(node.input)))
             _join(plan.shared, {*node.input, node.output[0]})
 

@@ -12,11 +12,13 @@ from onnx import helper
 
 from edgefsa.errors import InputError
 from edgefsa.export.editing import GraphEditor, int_attribute
+from edgefsa.quantize.half import fits_half, half_nodes, half_rest, half_scale, wide_tensors
 from edgefsa.quantize.placement import Placement, never_negative, place, result_of
 from edgefsa.quantize.ranges import Ranges
 
 LARGEST = 127  # symmetric: -128 is not used for weights
 ACTIVATIONS = ("int8", "uint8")
+RESTS = ("f32", "f16")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,13 @@ class QuantizationSummary:
 
 
 def int8_onnx(
-    model: onnx.ModelProto, ranges: Ranges, *, skip: Collection[str] = (), activations: str = "int8"
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    *,
+    skip: Collection[str] = (),
+    activations: str = "int8",
+    rest: str = "f32",
+    int8_operators: bool = False,
 ) -> tuple[onnx.ModelProto, QuantizationSummary]:
     """Give `model` with Q/DQ pairs, and what was quantised; `model` stays as it is.
 
@@ -46,20 +54,28 @@ def int8_onnx(
     activations="uint8" is the form that ONNX Runtime's CPU kernels are fast with: the same steps with zero point
     128, or 0 where a tensor is never negative, so that a ReLU merges with its rounding; the results of convolutions
     and residual additions are rounded too, and the classifier stays in float.
+
+    rest="f16" is for GPUs: what is not INT8 runs in float16 where `fp16_onnx` deems that safe. Scales are then
+    rounded up to float16, weights with the scale as rounded, and a tensor whose scale float16 does not hold well
+    stays in float32 with the nodes around it. `int8_operators` is that of `placement.place`.
     """
-    if activations not in ACTIVATIONS:
-        raise InputError(f"activations {activations!r} is unknown; choose {' or '.join(ACTIVATIONS)}")
+    for name, value, known in (("activations", activations, ACTIVATIONS), ("rest", rest, RESTS)):
+        if value not in known:
+            raise InputError(f"{name} {value!r} is unknown; choose {' or '.join(known)}")
     ranges.check(model)
-    plan = place(model, skip, integer_outputs=activations == "uint8")
+    plan = place(model, skip, integer_outputs=activations == "uint8", int8_operators=int8_operators)
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     editor = GraphEditor(quantised)
     scales, zeros = _scales(plan, ranges), _zero_points(editor, plan, activations)
     if activations == "uint8":
         _round_before_relu(editor, plan, scales, zeros)
-    _quantise_weights(editor, plan)
+    half = _choose_half(model, ranges, scales) if rest == "f16" else set()
+    _quantise_weights(editor, plan, half)
     _quantise_activations(editor, plan, scales, zeros)
     editor.drop_unused_tensors()
+    if rest == "f16":
+        half_rest(quantised, half)
     return quantised, QuantizationSummary(activations, list(plan.weights), dict(plan.float_nodes), scales)
 
 
@@ -69,6 +85,13 @@ def _scales(plan: Placement, ranges: Ranges) -> dict[str, float]:
     for group in plan.shared:
         amax.update(dict.fromkeys(group & amax.keys(), max(amax[name] for name in group & amax.keys())))
     return {name: amax[name] / LARGEST for name in plan.tensors}
+
+
+def _choose_half(model: onnx.ModelProto, ranges: Ranges, scales: dict[str, float]) -> set[str]:
+    """Name the nodes that may run in float16, and make the scales that they need exact in it."""
+    unfit = {name for name, scale in scales.items() if not fits_half(scale)}
+    scales.update({name: float(half_scale(scale)) for name, scale in scales.items() if name not in unfit})
+    return half_nodes(model, unfit.union(wide_tensors(ranges)))
 
 
 def _zero_points(editor: GraphEditor, plan: Placement, activations: str) -> dict[str, np.integer]:
@@ -122,12 +145,12 @@ def _pair(editor: GraphEditor, tensor: str, scale: float, zero: np.integer) -> t
     )
 
 
-def _quantise_weights(editor: GraphEditor, plan: Placement) -> None:
-    chosen, done = set(plan.weights), dict[tuple[str, int], str]()
+def _quantise_weights(editor: GraphEditor, plan: Placement, half: Collection[str]) -> None:
+    chosen, done = set(plan.weights), dict[tuple[str, int, bool], str]()
     nodes: list[onnx.NodeProto] = []
     for node in editor.nodes:
         if node.name in chosen:
-            key = (node.input[1], output_axis(editor, node))
+            key = (node.input[1], output_axis(editor, node), node.name in half)
             if key not in done:
                 nodes.append(_weight_node(editor, *key))
                 done[key] = nodes[-1].output[0]
@@ -143,21 +166,29 @@ def output_axis(editor: GraphEditor, node: onnx.NodeProto) -> int:
     return editor.array(node.input[1]).ndim - 1
 
 
-def _weight_node(editor: GraphEditor, weight: str, axis: int) -> onnx.NodeProto:
-    values, scale = int8_weight(editor.array(weight).astype(np.float32), axis)
+def _weight_node(editor: GraphEditor, weight: str, axis: int, half: bool) -> onnx.NodeProto:
+    values, scale = int8_weight(editor.array(weight).astype(np.float32), axis, half=half)
     inputs = [
         editor.store(f"{weight}.int8", values),
         editor.store(f"{weight}.scale", scale),
         editor.store(f"{weight}.zero_point", np.zeros(len(scale), np.int8)),
     ]
-    name = f"{weight}/DequantizeLinear"
+    # One weight may be stored twice: along another axis, or with scales for float16.
+    name = f"{weight}/DequantizeLinear{inputs[0].removeprefix(f'{weight}.int8')}"
     return helper.make_node("DequantizeLinear", inputs, [name], name, axis=axis)
 
 
-def int8_weight(weight: npt.NDArray[np.float32], axis: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Round a weight to -127 to 127 with one scale per channel of `axis`; gives both."""
+def int8_weight(
+    weight: npt.NDArray[np.float32], axis: int, *, half: bool = False
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Round a weight to -127 to 127 with one scale per channel of `axis`; gives both.
+
+    With `half` the scales, still float32, are values that float16 has.
+    """
     others = tuple(index for index in range(weight.ndim) if index != axis)
     amax = np.abs(weight).max(axis=others)
     scale = (np.where(amax > 0, amax, 1.0) / LARGEST).astype(np.float32)
+    if half:
+        scale = half_scale(scale)
     shape = [-1 if index == axis else 1 for index in range(weight.ndim)]
     return np.clip(np.rint(weight / scale.reshape(shape)), -LARGEST, LARGEST).astype(np.int8), scale

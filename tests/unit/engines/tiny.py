@@ -115,7 +115,7 @@ def tiny_ranges() -> TinyRanges:
 
 
 def tiny_int8(
-    model: onnx.ModelProto, ranges: TinyRanges, *, skip: tuple[str, ...] = (), activations: str = "int8"
+    model: onnx.ModelProto, ranges: TinyRanges, *, skip: tuple[str, ...] = (), activations: str = "int8", **_: object
 ) -> tuple[onnx.ModelProto, dict[str, object]]:
     """Q/DQ around stem and body; for uint8 with a Q on each output and the Relu as a Max of codes."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
