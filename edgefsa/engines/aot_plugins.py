@@ -9,8 +9,12 @@ one kernel computes. The network needs NetworkDefinitionCreationFlag.PREFER_AOT_
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, MutableMapping
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgefsa.engines.aot_kernels import AotKernel, Target, spectral_mask_kernel, upsample_argmax_kernel
 from edgefsa.errors import PluginError
@@ -18,23 +22,28 @@ from edgefsa.errors import PluginError
 NAMESPACE = "edgefsa"
 OPERATORS = ("SpectralMask", "UpsampleArgmax")
 _MASK_INPUTS = ("x", "gain", "basis_h", "basis_w", "coupling_gain", "coupling_base")
+# TensorRT takes a plugin once a process: what the next engine is for is looked up when it asks for a kernel. By the
+# module tensorrt.plugin.
+_TARGETS: MutableMapping[Any, Target] = weakref.WeakKeyDictionary()
 
 
 def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] | None = None) -> None:
     """Register the plugins with the module `tensorrt`; engines built afterwards are for GPUs of `capability` ("8.7").
 
-    `cuda` is the release of the driver that will load them, the compiler's own where it is None. Once a process: the
-    kernels are compiled while an engine is built. Raises PluginError where this TensorRT has no such plugins.
+    `cuda` is the release of the driver that will load them, the compiler's own where it is None. Kernels are compiled
+    while an engine is built; a later call changes what the next engines are for. Raises PluginError where this TensorRT
+    has no such plugins.
     """
     if not hasattr(tensorrt, "QuickPluginCreationRequest"):
         raise PluginError(
             f"TensorRT {tensorrt.__version__} takes no kernels into an engine; use 10.9 or newer, or the plugin library"
         )
     plugin = importlib.import_module(f"{tensorrt.__name__}.plugin")
-    target = Target(capability, cuda)
-    mask, upsample = _spectral_mask(plugin, tensorrt, target), _upsample_argmax(plugin, tensorrt, target)
-    _register(plugin, "SpectralMask", *mask, inputs=_MASK_INPUTS, attributes={})
-    _register(plugin, "UpsampleArgmax", *upsample, inputs=("logits",), attributes={"height": int, "width": int})
+    if plugin not in _TARGETS:
+        mask, upsample = _spectral_mask(plugin, tensorrt), _upsample_argmax(plugin, tensorrt)
+        _register(plugin, "SpectralMask", *mask, inputs=_MASK_INPUTS, attributes=())
+        _register(plugin, "UpsampleArgmax", *upsample, inputs=("logits",), attributes=("height", "width"))
+    _TARGETS[plugin] = Target(capability, cuda)
 
 
 def _register(
@@ -44,12 +53,13 @@ def _register(
     implement: Callable[..., Any],
     *,
     inputs: tuple[str, ...],
-    attributes: Mapping[str, type],
+    attributes: tuple[str, ...],
 ) -> None:
-    # TensorRT reads the annotations as types, and here they would be texts.
-    tensors = dict.fromkeys(inputs, plugin.TensorDesc)
-    describe.__annotations__ = {**tensors, **attributes, "return": plugin.TensorDesc}
-    given = {**tensors, **attributes, "outputs": tuple[plugin.TensorDesc], "tactic": int}
+    # TensorRT reads the annotations as types, and here they would be texts. An int it would make with int() of an array
+    # of one element, which NumPy refuses from 2.4 on; it hands an array over as it is.
+    tensors, numbers = dict.fromkeys(inputs, plugin.TensorDesc), dict.fromkeys(attributes, npt.NDArray[np.int64])
+    describe.__annotations__ = {**tensors, **numbers, "return": plugin.TensorDesc}
+    given = {**tensors, **numbers, "outputs": tuple[plugin.TensorDesc], "tactic": int}
     result = tuple[str, str, plugin.KernelLaunchParams, plugin.SymExprs]
     implement.__annotations__ = {**given, "return": result}
     identity = f"{NAMESPACE}::{name}"
@@ -57,24 +67,25 @@ def _register(
     plugin.aot_impl(identity)(implement)
 
 
-def _spectral_mask(plugin: Any, tensorrt: Any, target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _spectral_mask(plugin: Any, tensorrt: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def describe(x, gain, basis_h, basis_w, coupling_gain, coupling_base):  # type: ignore[no-untyped-def]
         return x.like()
 
     def implement(x, gain, basis_h, basis_w, coupling_gain, coupling_base, outputs, tactic):  # type: ignore[no-untyped-def]
         modes = (int(basis_h.shape[1]), int(basis_w.shape[1]))
-        kernel = spectral_mask_kernel(list(x.shape), modes, _dtype(tensorrt, x), target)
+        kernel = spectral_mask_kernel(list(x.shape), modes, _dtype(tensorrt, x), _TARGETS[plugin])
         return _launch(plugin, kernel, x)
 
     return describe, implement
 
 
-def _upsample_argmax(plugin: Any, tensorrt: Any, target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _upsample_argmax(plugin: Any, tensorrt: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def describe(logits, height, width):  # type: ignore[no-untyped-def]
-        return plugin.from_shape_expr((logits.shape_expr[0], height, width), dtype=tensorrt.int32)
+        return plugin.from_shape_expr((logits.shape_expr[0], height.item(), width.item()), dtype=tensorrt.int32)
 
     def implement(logits, height, width, outputs, tactic):  # type: ignore[no-untyped-def]
-        kernel = upsample_argmax_kernel(list(logits.shape), (height, width), _dtype(tensorrt, logits), target)
+        size_hw, dtype = (height.item(), width.item()), _dtype(tensorrt, logits)
+        kernel = upsample_argmax_kernel(list(logits.shape), size_hw, dtype, _TARGETS[plugin])
         return _launch(plugin, kernel, logits)
 
     return describe, implement

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgefsa.engines import aot_compile, aot_kernels, aot_plugins
@@ -27,6 +29,7 @@ from edgefsa.errors import BuildError, PluginError
 
 PTX = "//\n// Generated\n//\n\n.version 9.0\n.target sm_87\n.address_size 64\n"
 POINTERS, BATCH = ".u64", ".u32"
+SIZE_HW = (np.array([32]), np.array([48]))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +162,8 @@ class FakePlugin(ModuleType):
             signature = inspect.signature(function)
             assert signature.return_annotation is self.TensorDesc
             kinds = [item.annotation for item in signature.parameters.values()]
-            assert all(kind in (self.TensorDesc, int) for kind in kinds) and kinds[0] is self.TensorDesc
+            known = (self.TensorDesc, npt.NDArray[np.int64])
+            assert all(kind in known for kind in kinds) and kinds[0] is self.TensorDesc
             self.described[identity] = function
 
         return keep
@@ -223,9 +227,9 @@ def test_the_upsampling_is_described_and_launched(tensorrt: Any, compiled: list[
     aot_plugins.register_aot_plugins(tensorrt.module, "9.0")
     batch = Batch()
     logits = tensorrt.plugin.TensorDesc((batch, 19, 8, 12), "f32")
-    described = tensorrt.plugin.described["edgefsa::UpsampleArgmax"](logits, 32, 48)
+    described = tensorrt.plugin.described["edgefsa::UpsampleArgmax"](logits, *SIZE_HW)
     assert (described.shape, described.dtype) == ((batch, 32, 48), "i32")
-    tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, 32, 48, (described,), None)
+    tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, (described,), None)
     assert compiled == [([batch, 19, 8, 12], (32, 48), "float32", Target("9.0"))]
 
 
@@ -233,7 +237,7 @@ def test_another_type_is_told(tensorrt: Any) -> None:
     aot_plugins.register_aot_plugins(tensorrt.module, "8.7")
     logits = tensorrt.plugin.TensorDesc((1, 19, 8, 12), "i8")
     with pytest.raises(PluginError, match="float32 and float16, not i8"):
-        tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, 32, 48, (logits,), None)
+        tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, (logits,), None)
 
 
 def test_an_old_tensorrt_is_told() -> None:
