@@ -76,6 +76,7 @@ class BuildRequest:
     data: str | None = None
     skip: tuple[str, ...] = ()
     compute_capabilities: tuple[str, ...] = ()
+    plugins: str = "auto"
     overwrite: bool = False
 
 
@@ -225,6 +226,7 @@ def _build_onnx(
         ranges=measured if request.precision == "int8" else known,
         skip=request.skip,
         compute_capabilities=request.compute_capabilities,
+        plugins=request.plugins,
         overwrite=request.overwrite,
         progress=progress,
     )

@@ -31,6 +31,7 @@ _EXTRA_OF_MODULE = {
     "onnxscript": "build",
     "safetensors": "build",
     "openvino": "cpu",
+    "tensorrt": "tensorrt",
     "tensorrt_rtx": "rtx",
 }
 

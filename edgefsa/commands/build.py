@@ -105,7 +105,7 @@ def build(
         str, typer.Argument(metavar="[MODEL|FILE]", help="A model name, an .onnx file, or a checkpoint with --model.")
     ] = DEFAULT_MODEL,
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "int8",
-    target: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt-rtx.")] = "auto",
+    target: Annotated[str, typer.Option(help="auto, tensorrt, tensorrt-rtx, openvino or onnxruntime.")] = "auto",
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the engine.")] = Path("engines"),
     model: Annotated[str | None, typer.Option(help="Which model a checkpoint FILE belongs to.")] = None,
     checkpoint: Checkpoint = None,
@@ -121,6 +121,9 @@ def build(
     compute_capability: Annotated[
         str | None, typer.Option(help="GPUs to build for, for instance 8.6,8.9 (tensorrt-rtx).")
     ] = None,
+    plugins: Annotated[
+        str, typer.Option(help="CUDA plugins of an engine of tensorrt: auto, library, kernels (inside it) or none.")
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of the same name.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -141,6 +144,7 @@ def build(
         data=data,
         skip=tuple(skip or ()),
         compute_capabilities=tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip()),
+        plugins=plugins,
         overwrite=overwrite,
     )
     with console.progress("building") as progress:

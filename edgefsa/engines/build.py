@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from edgefsa.quantize import Ranges
 
 PRECISIONS = ("fp32", "fp16", "int8")
+PLUGIN_CHOICES = ("auto", "library", "kernels", "none")
 _STEPS = 4
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build made: the engine's directory, what was chosen and why, and how the precision was proved."""
+    """What a build made: the engine's directory, what was chosen and why, and how the precision was proved.
+
+    `plugins` says which plugins the engine has, or why none; it is empty for targets that take none.
+    """
 
     engine: Path
     target: str
@@ -40,6 +44,7 @@ class BuildReport:
     detail: str
     why: str
     seconds: float
+    plugins: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Give the report as plain values for JSON."""
@@ -56,6 +61,7 @@ def build_engine(
     overwrite: bool = False,
     compute_capabilities: Sequence[str] = (),
     skip: Collection[str] = (),
+    plugins: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> BuildReport:
     """Build `out_dir`/<model>-<target>-<precision>-<HxW> from an ONNX file that edgefsa exported.
@@ -63,36 +69,40 @@ def build_engine(
     `precision` is fp32, fp16 or int8 (which needs `ranges`, or a function that measures them: it is called once
     everything that can be refused at once has been checked). An fp16 build takes ranges too, and keeps what goes
     beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float;
-    `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. The directory appears whole, with its
-    layers' precision proved and a golden output stored, or not at all.
+    `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. `plugins` is for TensorRT: "library",
+    "kernels" (inside the engine), "none" (the function bodies), or "auto" (the library where one serves). The
+    directory appears whole, with its layers' precision proved and a golden output stored, or not at all.
 
-    Raises InputError, GraphError, RangesError, TargetError, BuildError, PrecisionError or OutputError.
+    Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
     from edgefsa.export.graph import load_graph, read_metadata
 
     begun = time.monotonic()
-    _check_settings(precision, ranges is not None, skip)
+    _check_settings(precision, ranges is not None, skip, plugins)
     source = load_graph(onnx_path)
     metadata = read_metadata(source, onnx_path)
     target, why = choose_target(precision) if target == AUTO else (target, "asked for")
-    builder = _usable_builder(target, precision, compute_capabilities)
+    builder = _usable_builder(target, precision, compute_capabilities, plugins)
     engine = Path(out_dir) / engine_name(metadata, target, precision)
     with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):
         _step(progress, 0)
         shutil.copyfile(onnx_path, directory / SOURCE_NAME)
         found = ranges() if callable(ranges) else ranges
-        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), tuple(compute_capabilities))
-        detail = _fill(job, builder, progress)
-    return BuildReport(engine, target, precision, detail, why, round(time.monotonic() - begun, 3))
+        gpus = tuple(compute_capabilities)
+        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), gpus, plugins)
+        detail, plugins_used = _fill(job, builder, progress)
+    return BuildReport(engine, target, precision, detail, why, round(time.monotonic() - begun, 3), plugins_used)
 
 
-def _check_settings(precision: str, has_ranges: bool, skip: Collection[str]) -> None:
+def _check_settings(precision: str, has_ranges: bool, skip: Collection[str], plugins: str) -> None:
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
     if has_ranges and precision == "fp32":
         raise InputError("ranges are for int8 and fp16 builds, not fp32; leave them out")
     if skip and precision != "int8":
         raise InputError(f"skip ({', '.join(skip)}) is for int8 builds, not {precision}; leave it out")
+    if plugins not in PLUGIN_CHOICES:
+        raise InputError(f"plugins {plugins} is unknown; use one of {', '.join(PLUGIN_CHOICES)}")
 
 
 @contextlib.contextmanager
@@ -107,8 +117,10 @@ def _named(directory: Path, engine: Path) -> Iterator[None]:
         raise type(error)(text) from error
 
 
-def _usable_builder(name: str, precision: str, compute_capabilities: Sequence[str]) -> Target:
+def _usable_builder(name: str, precision: str, compute_capabilities: Sequence[str], plugins: str) -> Target:
     builder = target_of(name)
+    if plugins != "auto" and not builder.takes_plugins:
+        raise InputError(f"plugins are for the target tensorrt, not {name}; leave --plugins {plugins} out")
     reason = builder.unbuildable()
     if reason is not None:
         raise TargetError(f"target {name} cannot be built on this machine: {reason}")
@@ -125,8 +137,8 @@ def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
         progress(done, _STEPS)
 
 
-def _fill(job: BuildJob, target: Target, progress: Callable[[int, int], None] | None) -> str:
-    """Build, prove the precision, store layers, golden output and manifest; gives the proof in words."""
+def _fill(job: BuildJob, target: Target, progress: Callable[[int, int], None] | None) -> tuple[str, str]:
+    """Build, prove the precision, store layers, golden output and manifest; gives proof and plugins in words."""
     directory, built = job.directory, target.build(job)
     _step(progress, 1)
     manifest = Manifest(
@@ -137,6 +149,7 @@ def _fill(job: BuildJob, target: Target, progress: Callable[[int, int], None] | 
         files={},
         quantization=built.quantization,
         versions={"edgefsa": edgefsa.__version__, target.package: target.version(), "numpy": np.__version__},
+        plugins=built.plugins,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     layers = built.layers
@@ -154,12 +167,12 @@ def _fill(job: BuildJob, target: Target, progress: Callable[[int, int], None] | 
     manifest.files = {path.name: sha256_of_file(path) for path in sorted(directory.iterdir())}
     manifest.write(directory)
     _step(progress, 4)
-    return _in_words(job.precision, proof, counts)
+    return _in_words(job.precision, proof, counts), built.plugins_in_words
 
 
 def _device(built: TargetBuild, kernels: list[str], counts: dict[str, int]) -> dict[str, Any]:
     if not built.uses_cpu:
-        return {"compute_capabilities": built.detail.get("compute_capabilities", [])}
+        return built.device
     here = cpu()
     needed = features_relied_on(counts, kernels, here)
     return {"cpu": here.name, "architecture": here.architecture, "cpu_features": needed}

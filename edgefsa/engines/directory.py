@@ -7,7 +7,7 @@ from typing import Any
 
 import edgefsa
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.device import cpu
+from edgefsa.engines.device import cpu, gpus
 from edgefsa.engines.target import Target
 from edgefsa.errors import EngineError, TargetError
 
@@ -26,14 +26,15 @@ def engine_name(model: dict[str, Any], target: str, precision: str) -> str:
 def check_directory(directory: Path, manifest: Manifest, target: Target, *, files: bool = True) -> None:
     """Raise EngineError or TargetError, saying what differs and how to mend it, where an engine cannot run here.
 
-    Compared are the tool's and the runtime's versions, the CPU features that the build's proof rests on, and
-    (with `files`) the hash of every file.
+    Compared are the tool's and the runtime's versions, the CPU features that the build's proof rests on or the GPU's
+    compute capability, and (with `files`) the hash of every file.
     """
     _check_versions(directory, manifest, target)
     reason = target.unusable()
     if reason is not None:
         raise TargetError(f"{directory.name} cannot run on this machine: {reason}")
     _check_cpu(directory, manifest)
+    _check_gpu(directory, manifest)
     if files:
         manifest.check_files(directory)
 
@@ -63,4 +64,17 @@ def _check_cpu(directory: Path, manifest: Manifest) -> None:
         raise EngineError(
             f"{directory.name} was proved on a CPU with {', '.join(missing)} ({manifest.device.get('cpu')}), which "
             f"this one ({here.name}) lacks; {_REBUILD}"
+        )
+
+
+def _check_gpu(directory: Path, manifest: Manifest) -> None:
+    made_for = manifest.device.get("compute_capabilities", [])
+    if not made_for or not gpus():
+        return
+    here = gpus()[0]
+    if here.compute_capability not in made_for:
+        named = f" ({manifest.device['gpu']})" if manifest.device.get("gpu") else ""
+        raise EngineError(
+            f"{directory.name} was built for compute capability {', '.join(made_for)}{named}, and here is "
+            f"{here.compute_capability} ({here.name}); {_REBUILD}"
         )

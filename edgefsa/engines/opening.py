@@ -68,5 +68,9 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         "built": f"{manifest.created} by edgefsa {manifest.versions.get('edgefsa', '')}",
         "device": ", ".join(f"{key} {value}" for key, value in manifest.device.items()),
     }
+    if "plugins" in detail:
+        summary["plugins"] = ", ".join(f"{item['name']} ({item['where']})" for item in manifest.plugins) or (
+            f"none: {detail['plugins']['why']}"
+        )
     layers = [asdict(layer) for layer in read_layers(directory)]
     return {"summary": summary, "manifest": asdict(manifest), "layers": layers}

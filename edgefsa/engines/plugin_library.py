@@ -162,11 +162,13 @@ def library_facts(capability: str | None = None) -> dict[str, Any]:
 
 
 def tensorrt_version() -> str:
-    """Give the version of the installed Python package tensorrt, or ""."""
-    try:
-        return importlib.metadata.version("tensorrt")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    """Give the version of the installed Python package tensorrt, or ""; pip also has it by its CUDA's version."""
+    for name in ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
 
 
 def _major_minor(version: str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ MULTIPLYING_KINDS = frozenset(
         *("convolution", "deconvolution", "fullyconnected", "matmul"),
         *("conv", "fusedconv", "nhwcfusedconv", "convtranspose", "gemm", "fusedgemm", "fusedmatmul"),
         *("qlinearconv", "qlinearmatmul", "qgemm", "convinteger", "matmulinteger", "matmulintegertofloat"),
-        "matrix_multiply",
+        *("matrix_multiply", "convactpool"),
     ]
 )
 
@@ -53,7 +53,7 @@ def prove_precision(
     layers: Iterable[LayerPrecision],
     account: str,
 ) -> dict[str, Any]:
-    """Hold the runtime's account of its layers against the nodes that should run in `precision`.
+    """Hold the runtime's account of its multiplying layers against the nodes that should run in `precision`.
 
     Returns what was found, for the manifest: {"account", "expected", "proved"}. Raises PrecisionError, naming the
     nodes and what they run in, where one does not.
@@ -64,7 +64,8 @@ def prove_precision(
         raise PrecisionError(
             f"no layer of this graph can run in {precision}: nothing was converted; check --skip, or build fp32"
         )
-    runs_in = {node: layer.precision for layer in layers for node in (layer.name, *layer.nodes)}
+    heavy = [layer for layer in layers if layer.kind.lower() in MULTIPLYING_KINDS]
+    runs_in = {node: layer.precision for layer in heavy for node in (layer.name, *layer.nodes)}
     found = {node: runs_in.get(node, "not found") for node in expected}
     wrong = [f"{node} ({kind})" for node, kind in found.items() if kind not in _ACCEPTED[precision]]
     if wrong:

@@ -32,6 +32,7 @@ class BuildJob:
     ranges: Ranges | None = None
     skip: Collection[str] = ()
     compute_capabilities: Sequence[str] = ()
+    plugins: str = "auto"
 
 
 @dataclass
@@ -40,7 +41,8 @@ class TargetBuild:
 
     `expected` names the ONNX nodes that have to run in the asked-for precision, `layers` is the runtime's own
     account of what they run in (where empty, the opened session is asked) and `account` names it. `runs_here` is
-    false where this machine can build but not run.
+    false where this machine can build but not run. `device` is the manifest's where the engine does not run on the
+    CPU, and `plugins` are its entries of the manifest, which `plugins_in_words` sums up.
     """
 
     detail: dict[str, Any]
@@ -50,6 +52,9 @@ class TargetBuild:
     account: str = ""
     runs_here: bool = True
     uses_cpu: bool = True
+    device: dict[str, Any] = field(default_factory=dict)
+    plugins: list[dict[str, Any]] = field(default_factory=list)
+    plugins_in_words: str = ""
 
 
 class Target(ABC):
@@ -62,6 +67,7 @@ class Target(ABC):
     # How many parts of the runtime's version an engine is tied to.
     version_parts = 1
     takes_compute_capabilities = False
+    takes_plugins = False
 
     @abstractmethod
     def unusable(self) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from edgefsa.engines.onnxruntime import OnnxRuntimeTarget
 from edgefsa.engines.openvino import OpenVinoTarget
 from edgefsa.engines.target import Target
+from edgefsa.engines.tensorrt import TensorRtTarget
 from edgefsa.engines.tensorrt_rtx import TensorRtRtxTarget
 from edgefsa.errors import TargetError
 
 # In the order in which `auto` prefers them: a GPU first, then the faster of the CPU runtimes.
 TARGETS: dict[str, Target] = {
-    target.name: target for target in (TensorRtRtxTarget(), OpenVinoTarget(), OnnxRuntimeTarget())
+    target.name: target for target in (TensorRtTarget(), TensorRtRtxTarget(), OpenVinoTarget(), OnnxRuntimeTarget())
 }
 AUTO = "auto"
 

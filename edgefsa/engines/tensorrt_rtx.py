@@ -7,23 +7,24 @@ the account of the layers is the typed network that the engine was compiled from
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import HALF_NAME, QUANTISED_NAME, half_graph, int8_graph, write_graph
+from edgefsa.engines.cuda_memory import memory_fault
 from edgefsa.engines.device import gpus
+from edgefsa.engines.plan_build import ENGINE_NAME, PlanBuild, layers_of, onnx_nodes
+from edgefsa.engines.plan_session import PlanSession, logits_refused
 from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
-from edgefsa.errors import BuildError, InputError, TargetError
+from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
 
-ENGINE_NAME = "engine.plan"
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9")
 _COMPUTE = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 _WORDS = {"FLOAT": "f32", "HALF": "f16"}
@@ -53,9 +54,7 @@ class TensorRtRtxTarget(Target):
         if not any(gpu.compute_capability in known for gpu in gpus()):
             found = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus())
             return f"it runs on GPUs of compute capability {', '.join(known)}, and here is {found}"
-        if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
-            return f"the package cuda-bindings is not installed; pip install 'edgefsa[{self.extra}]'"
-        return None
+        return memory_fault()
 
     def build(self, job: BuildJob) -> TargetBuild:
         """Compile engine.plan for the asked-for compute capabilities; runs here only where an RTX GPU is."""
@@ -81,19 +80,16 @@ class TensorRtRtxTarget(Target):
             account="TensorRT's strongly typed network",
             runs_here=self.unusable() is None,
             uses_cpu=False,
+            device={"compute_capabilities": list(capabilities)},
         )
 
     def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
         """Give the session, not loaded yet."""
-        from edgefsa.engines.tensorrt_rtx_session import TensorRtRtxSession
-
-        return TensorRtRtxSession(directory, manifest, threads=threads)
+        return PlanSession(directory, manifest, module=self.package, threads=threads)
 
     def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
         """Refuse: a plan has no other outputs than it was built with."""
-        raise TargetError(
-            f"{directory.name} gives masks only, as a plan has no other outputs; build it with --outputs logits"
-        )
+        raise logits_refused(directory)
 
 
 def known_capabilities() -> list[str]:
@@ -114,62 +110,21 @@ def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str])
                 f"compute capability {capability} is unknown to TensorRT-RTX {tensorrt_rtx.__version__}; "
                 f"use some of {', '.join(known)}"
             )
-    logger = _quiet_logger()
-    builder = tensorrt_rtx.Builder(logger)
-    network = builder.create_network(1 << int(tensorrt_rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    # The parser and the network refer to the bytes of the graph: it stays alive until the plan is made.
-    data = graph.SerializeToString()
-    _parse(tensorrt_rtx.OnnxParser(network, logger), data)
-    config = builder.create_builder_config()
-    config.profiling_verbosity = tensorrt_rtx.ProfilingVerbosity.DETAILED
+    build = PlanBuild(tensorrt_rtx, "TensorRT-RTX", ["STRONGLY_TYPED"])
+    build.parse(graph.SerializeToString())
+    config = build.config
     config.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
         value = getattr(tensorrt_rtx.ComputeCapability, f"SM{capability.replace('.', '')}")
         config.set_compute_capability(value, index)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise BuildError(f"TensorRT-RTX cannot build this network: {logger.last_error() or 'it gave no reason'}")
-    path.write_bytes(plan)
-    return _network_layers(network)
-
-
-def _quiet_logger() -> Any:
-    import tensorrt_rtx
-
-    class Logger(tensorrt_rtx.ILogger):  # type: ignore[misc]
-        """Keeps errors for our own messages and prints nothing."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, text: str) -> None:
-            if severity in (tensorrt_rtx.ILogger.ERROR, tensorrt_rtx.ILogger.INTERNAL_ERROR):
-                self.errors.append(text)
-
-        def last_error(self) -> str:
-            # What a machine without a driver cannot answer is not what stopped the build.
-            told = [text for text in self.errors if "Cuda Runtime" not in text and "CUDA GPU" not in text]
-            return " ".join(told[-1].split()) if told else ""
-
-    return Logger()
-
-
-def _parse(parser: Any, data: bytes) -> None:
-    if parser.parse(data):
-        return
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    reasons = []
-    for error in errors:
-        reason = str(error.desc()).split("\n[checkMacros")[0]
-        reasons.append(f"node {error.node_name() or '?'} ({error.node_operator() or '?'}): {' '.join(reason.split())}")
-    raise BuildError(f"TensorRT-RTX cannot take this graph: {'; '.join(reasons) or 'it gave no reason'}")
+    path.write_bytes(build.serialize())
+    return _network_layers(build.network)
 
 
 def _network_layers(network: Any) -> list[LayerPrecision]:
     import tensorrt_rtx
 
-    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    layers = layers_of(network)
     dequantised = {layer.get_output(0).name for layer in layers if layer.type == tensorrt_rtx.LayerType.DEQUANTIZE}
     found = []
     for layer in layers:
@@ -181,12 +136,9 @@ def _network_layers(network: Any) -> list[LayerPrecision]:
         integer = multiplies and len(factors) == 2 and all(name in dequantised for name in factors)
         kind = layer.get_output(0).dtype.name
         precision = "int8" if integer else _WORDS.get(kind, kind.lower())
-        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, nodes=(_onnx_node(layer),)))
+        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, nodes=_nodes(layer)))
     return found
 
 
-def _onnx_node(layer: Any) -> str:
-    """Give the ONNX node that the parser noted in the layer's metadata, "[ONNX Layer: conv1]"."""
-    text = str(layer.metadata)
-    _, marker, rest = text.partition("[ONNX Layer: ")
-    return rest.split("]")[0] if marker else layer.name
+def _nodes(layer: Any) -> tuple[str, ...]:
+    return tuple(onnx_nodes(str(layer.metadata))) or (layer.name,)

@@ -160,12 +160,13 @@ def write_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
 
 
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give a copy with each function node replaced by its body: standard operators only.
+    """Give a copy with each function node replaced by its body: standard operators only, but for plugin nodes.
 
     Names of tensors and nodes of the main graph stay as they are.
     """
     inlined = onnx.inliner.inline_local_functions(model)
-    kept = [item for item in inlined.opset_import if item.domain != DOMAIN]
+    used = {node.domain for node in inlined.graph.node}
+    kept = [item for item in inlined.opset_import if item.domain != DOMAIN or DOMAIN in used]
     del inlined.opset_import[:]
     inlined.opset_import.extend(kept)
     return inlined

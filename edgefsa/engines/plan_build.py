@@ -1,0 +1,87 @@
+"""What TensorRT and TensorRT for RTX have in common in making a plan; each is given as its Python module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from edgefsa.errors import BuildError
+
+ENGINE_NAME = "engine.plan"
+
+
+class PlanBuild:
+    """One build: a network with the creation flags `flags`, its configuration, and errors that name nodes.
+
+    `title` is the runtime's name for messages. Everything that the network refers to stays alive with this object.
+    """
+
+    def __init__(self, tensorrt: Any, title: str, flags: Iterable[str] = ()) -> None:
+        self.tensorrt = tensorrt
+        self.title = title
+        self.logger = quiet_logger(tensorrt)
+        self.builder = tensorrt.Builder(self.logger)
+        kinds = tensorrt.NetworkDefinitionCreationFlag
+        self.network = self.builder.create_network(sum(1 << int(getattr(kinds, name)) for name in flags))
+        self.config = self.builder.create_builder_config()
+        self.config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED
+        self._data = b""
+
+    def parse(self, data: bytes) -> None:
+        """Fill the network from a serialised ONNX graph; BuildError names the nodes that are refused."""
+        # The network refers to the weights in these bytes until the plan is made.
+        self._data = data
+        parser = self.tensorrt.OnnxParser(self.network, self.logger)
+        if parser.parse(data):
+            return
+        reasons = []
+        for error in [parser.get_error(index) for index in range(parser.num_errors)]:
+            reason = " ".join(str(error.desc()).split("\n[checkMacros")[0].split())
+            reasons.append(f"node {error.node_name() or '?'} ({error.node_operator() or '?'}): {reason}")
+        told = "; ".join(reasons) or self.logger.last_error() or "it gave no reason"
+        raise BuildError(f"{self.title} cannot take this graph: {told}")
+
+    def serialize(self) -> bytes:
+        """Compile the network; BuildError where it cannot be."""
+        plan = self.builder.build_serialized_network(self.network, self.config)
+        if plan is None:
+            raise BuildError(
+                f"{self.title} cannot build this network: {self.logger.last_error() or 'it gave no reason'}"
+            )
+        return bytes(plan)
+
+
+def quiet_logger(tensorrt: Any) -> Any:
+    """Make a logger that keeps errors for our own messages and prints nothing."""
+
+    class Logger(tensorrt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
+                self.errors.append(text)
+
+        def last_error(self) -> str:
+            """Give the last error in one line, or ""; what only says that there is no driver is none."""
+            told = [text for text in self.errors if "Cuda Runtime" not in text and "CUDA GPU" not in text]
+            return " ".join(told[-1].split()) if told else ""
+
+    return Logger()
+
+
+def layers_of(network: Any) -> list[Any]:
+    """List the layers of a network."""
+    return [network.get_layer(index) for index in range(network.num_layers)]
+
+
+def onnx_nodes(metadata: str) -> list[str]:
+    """List the ONNX nodes that a layer's metadata name.
+
+    The parser writes "[ONNX Layer: NODE]" or "[ONNX Layer: NODE | FUNCTION | ...]" for a layer; of fused layers
+    TensorRT joins these texts, with a separator that changed from version to version.
+    """
+    entries = metadata.split("[ONNX Layer: ")[1:]
+    names = [entry.split("]")[0].split(" | ")[0].strip() for entry in entries]
+    return list(dict.fromkeys(name for name in names if name))
