@@ -1,7 +1,8 @@
 """Builds the TensorRT plugin library into the wheel where CUDA and TensorRT are present; pyproject.toml says the rest.
 
-`pip install .` builds it when nvcc, cmake and TensorRT's headers are found. EDGEFSA_PLUGINS=0 leaves it out,
-EDGEFSA_PLUGINS=1 fails where something is missing. An editable install never builds it: `make plugins` does.
+`pip install .` builds it when nvcc, cmake and TensorRT's headers are found, and says what it missed where they are not
+(pip shows that with -v). EDGEFSA_PLUGINS=0 leaves it out, EDGEFSA_PLUGINS=1 fails where something is missing. An
+editable install never builds it: `make plugins` does.
 """
 
 from __future__ import annotations
@@ -55,8 +56,14 @@ class BuildWithPlugins(build_py):
     def run(self) -> None:
         """Run setuptools' own step, then ours."""
         super().run()
-        if wants_plugins() and not getattr(self, "editable_mode", False):
+        if getattr(self, "editable_mode", False):
+            return
+        if wants_plugins():
             self.build_plugins(Path(self.build_lib) / "edgefsa" / "engines" / LIBRARY)
+        else:
+            missing = missing_tools()
+            reason = f"{', '.join(missing)} not found" if missing else "not asked for"
+            print(f"without the TensorRT plugins ({reason}); `edgefsa plugins --build` builds them later", flush=True)
 
     def build_plugins(self, target: Path) -> None:
         """Build the library with CMake for this machine's GPU and copy it to `target`."""

@@ -1,11 +1,13 @@
-"""setup.py: when `pip install .` builds the plugin library, and what it says where it cannot."""
+"""setup.py: when `pip install .` builds the plugin library, what it says where it cannot, and what a wheel holds."""
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,10 @@ from typing import Any
 import pytest
 import setuptools
 
-SETUP = Path(__file__).parents[3] / "setup.py"
+from edgefsa.engines.plugin_sources import source_sha256
+
+ROOT = Path(__file__).parents[3]
+SETUP = ROOT / "setup.py"
 
 
 @pytest.fixture
@@ -84,3 +89,58 @@ def test_a_build_that_fails_says_how_to_do_without(
     monkeypatch.setattr(subprocess, "run", lambda command, check: SimpleNamespace(returncode=1))
     with pytest.raises(SystemExit, match="EDGEFSA_PLUGINS=0 leaves them out"):
         setup["BuildWithPlugins"].build_plugins(None, tmp_path / "built.so")
+
+
+def wheel_of(folder: Path, **variables: str) -> tuple[zipfile.ZipFile, str]:
+    """Let setuptools build a wheel of the checkout's files, as pip does; with what it said."""
+    source = folder / "source"
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True)
+    if listed.returncode != 0:
+        pytest.skip("needs a git checkout: the files of the package are listed by git")
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "benchmarks/", "docs/")):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, source / name)
+    build = "from setuptools import build_meta; print(build_meta.build_wheel('..'))"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("EDGEFSA_", "TENSORRT_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", build], cwd=source, env={**environment, **variables}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return zipfile.ZipFile(folder / done.stdout.split()[-1]), done.stdout
+
+
+@needs_linux
+def test_a_wheel_without_the_library_holds_all_that_builds_it(tmp_path: Path) -> None:
+    wheel, said = wheel_of(tmp_path, TENSORRT_INCLUDE_DIR=str(tmp_path))
+    assert "without the TensorRT plugins (" in said and "TensorRT's headers (TENSORRT_INCLUDE_DIR) not found)" in said
+    assert Path(str(wheel.filename)).name.endswith("-py3-none-any.whl")
+    assert not [name for name in wheel.namelist() if name.endswith(".so")]
+    folder = tmp_path / "installed"
+    wheel.extractall(folder)
+    code = "from edgefsa.engines.plugin_sources import *; print(source_sha256(), sources_folder())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    installed = folder / "edgefsa" / "plugins"
+    assert done.stdout.split() == [source_sha256(), str(installed)], done.stderr
+    for name in ("aot/spectral_mask.cu", "aot/upsample_argmax.cu", "tensorrt/README.md"):
+        assert (installed / name).read_bytes() == (ROOT / "plugins" / name).read_bytes()
+
+
+@needs_linux
+def test_a_wheel_with_the_library_is_for_this_platform_only(tmp_path: Path) -> None:
+    """With programs in place of nvcc and CMake: what they are asked for is not compiled."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tmp_path / "NvInferRuntime.h").touch()
+    (tools / "nvcc").write_text("#!/bin/sh\n")
+    (tools / "cmake").write_text(
+        '#!/bin/sh\nif [ "$1" = --build ]; then echo library > "$2/libedgefsa_plugins.so"; fi\n'
+    )
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    wheel, _ = wheel_of(tmp_path, TENSORRT_INCLUDE_DIR=str(tmp_path), PATH=path)
+    assert wheel.read("edgefsa/engines/libedgefsa_plugins.so") == b"library\n"
+    assert "-none-any" not in str(wheel.filename) and "linux_" in str(wheel.filename)
+    (record,) = (name for name in wheel.namelist() if name.endswith("/WHEEL"))
+    assert "Root-Is-Purelib: false" in wheel.read(record).decode()
