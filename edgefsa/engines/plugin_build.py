@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgefsa.artifacts import atomic_directory
 from edgefsa.engines.device import gpus
-from edgefsa.engines.plugin_library import LIBRARY_NAME, PluginLibrary, read_library, tensorrt_version
+from edgefsa.engines.plugin_library import (
+    LIBRARY_NAME,
+    PluginLibrary,
+    architecture_number,
+    read_library,
+    tensorrt_version,
+)
 from edgefsa.engines.plugin_sources import cache_folder, source_sha256, sources_folder
 from edgefsa.errors import BuildError, PluginError
 
-LOG_NAME = "build.log"
+try:
+    import fcntl
+except ImportError:  # not on Windows, which the plugins are not for
+    fcntl = None  # type: ignore[assignment]
+
+LOG_NAME, LOCK_NAME = "build.log", "build.lock"
+# Of every TensorRT, GPU and version of the sources; some 10 MB each.
+KEPT_BUILDS = 8
 
 
 def build_library(tensorrt: str, capability: str, *, include_dir: str | Path | None = None) -> PluginLibrary:
@@ -23,14 +38,27 @@ def build_library(tensorrt: str, capability: str, *, include_dir: str | Path | N
     `include_dir` is the folder of TensorRT's headers; CMake looks in the usual places where it is None. Takes CMake
     3.22, nvcc and a C++ compiler, and some minutes. Raises PluginError or BuildError with what is missing or failed.
     """
-    architecture = capability.replace(".", "")
     short = ".".join(tensorrt.split(".")[:3])
-    target = cache_folder() / f"tensorrt-{short}-sm_{architecture}-{source_sha256()[:16]}"
-    if (target / LIBRARY_NAME).is_file():
-        return read_library(target / LIBRARY_NAME)
+    target = cache_folder() / f"tensorrt-{short}-sm_{architecture_number(capability)}-{source_sha256()[:16]}"
+    with _only_builder(target.parent):
+        if not _is_sound(target / LIBRARY_NAME):
+            _build(target, tensorrt, capability, include_dir)
+            _forget_oldest(target.parent)
+    return read_library(target / LIBRARY_NAME)
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        read_library(path)
+    except PluginError:
+        return False
+    return True
+
+
+def _build(target: Path, tensorrt: str, capability: str, include_dir: str | Path | None) -> None:
     with atomic_directory(target, overwrite=True) as partial, tempfile.TemporaryDirectory() as scratch:
         log = partial / LOG_NAME
-        _run_cmake(Path(scratch), architecture, include_dir, log)
+        _run_cmake(Path(scratch), architecture_number(capability), include_dir, log)
         shutil.copy2(Path(scratch) / LIBRARY_NAME, partial / LIBRARY_NAME)
         built = read_library(partial / LIBRARY_NAME)
         if built.fault(tensorrt, capability) is not None:
@@ -38,7 +66,29 @@ def build_library(tensorrt: str, capability: str, *, include_dir: str | Path | N
                 f"the headers are of TensorRT {built.tensorrt}, and this is {tensorrt}; set TENSORRT_INCLUDE_DIR to "
                 "the folder of its own"
             )
-    return read_library(target / LIBRARY_NAME)
+
+
+@contextlib.contextmanager
+def _only_builder(folder: Path) -> Iterator[None]:
+    """Wait until no other process builds into `folder`; one that is killed keeps nobody waiting."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / LOCK_NAME).open("w"))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise PluginError(
+                f"cannot write to {folder}: {reason}; set EDGEFSA_CACHE_DIR to a folder of yours"
+            ) from None
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _forget_oldest(folder: Path) -> None:
+    builds = sorted(folder.glob(f"*/{LIBRARY_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in builds[KEPT_BUILDS:]:
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def build_for_this_machine(*, capability: str | None = None, include_dir: str | Path | None = None) -> PluginLibrary:
@@ -56,7 +106,7 @@ def build_for_this_machine(*, capability: str | None = None, include_dir: str | 
     return build_library(tensorrt, capability, include_dir=include_dir)
 
 
-def _run_cmake(build: Path, architecture: str, include_dir: str | Path | None, log: Path) -> None:
+def _run_cmake(build: Path, architecture: int, include_dir: str | Path | None, log: Path) -> None:
     include_dir = include_dir or os.environ.get("TENSORRT_INCLUDE_DIR")
     configure = ["cmake", "-S", str(sources_folder()), "-B", str(build), f"-DCMAKE_CUDA_ARCHITECTURES={architecture}"]
     if include_dir:

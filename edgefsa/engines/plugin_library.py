@@ -51,7 +51,7 @@ class PluginLibrary:
             return f"{self.path} was built for TensorRT {self.tensorrt}, and this is {tensorrt}; {MEND}"
         if self.source_sha256 != source_sha256():
             return f"{self.path} was built from other sources than these of edgefsa; {MEND}"
-        if capability is not None and min(self.architectures) > int(capability.replace(".", "")):
+        if capability is not None and min(self.architectures) > architecture_number(capability):
             made_for = ", ".join(f"{item / 10:.1f}" for item in self.architectures)
             return f"{self.path} was built for compute capability {made_for}, and this GPU has {capability}; {MEND}"
         return None
@@ -63,6 +63,13 @@ class PluginLibrary:
             {"name": name, "version": version, "namespace": NAMESPACE, "tensorrt": self.tensorrt, "sha256": digest}
             for name, version in PLUGINS.items()
         ]
+
+
+def architecture_number(capability: str) -> int:
+    """Give the compute capability "8.7" as CMake and nvcc count it, 87; PluginError for another text."""
+    if re.fullmatch(r"\d+\.\d", capability) is None:
+        raise PluginError(f"the compute capability is {capability!r}; give one as 8.7")
+    return int(capability.replace(".", ""))
 
 
 def read_library(path: str | Path) -> PluginLibrary:
@@ -88,6 +95,8 @@ def find_library(tensorrt: str, capability: str | None = None) -> PluginLibrary:
     Raises PluginError: the library is not built, or the first one found is damaged, or was built for another
     TensorRT, another GPU or from other sources.
     """
+    if capability is not None:
+        architecture_number(capability)
     faults = []
     for path in _candidates():
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgefsa.artifacts import sha256_of_file
-from edgefsa.engines import plugin_build, plugin_library, plugin_sources
+from edgefsa.engines import plugin_library, plugin_sources
 from edgefsa.engines.plugin_library import (
     LIBRARY_NAME,
     PLUGINS,
@@ -23,7 +22,9 @@ from edgefsa.engines.plugin_library import (
     read_library,
 )
 from edgefsa.engines.plugin_sources import source_sha256
-from edgefsa.errors import BuildError, PluginError
+from edgefsa.errors import PluginError
+
+from .plugin_files import write_library
 
 PLUGINS_FOLDER = Path(__file__).parents[3] / "plugins"
 
@@ -35,14 +36,6 @@ def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEFSA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(plugin_library, "checkout_build_folder", lambda: tmp_path / "build")
     monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "package" / "plugin_library.py"))
-
-
-def write_library(path: Path, tensorrt: str = "10.13.3", architectures: str = "87", source: str | None = None) -> Path:
-    note = {"tensorrt": tensorrt, "cudart": 12060, "architectures": architectures}
-    note["source_sha256"] = source_sha256() if source is None else source
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\x7fELF\0\xff" * 999 + b"edgefsa-plugins-note:" + json.dumps(note).encode() + b"\0\xff\0")
-    return path
 
 
 def test_the_note_is_read_from_the_files_bytes(tmp_path: Path) -> None:
@@ -186,49 +179,7 @@ def test_the_hash_changes_with_any_source(tmp_path: Path, monkeypatch: pytest.Mo
     assert source_sha256.__wrapped__() != before
 
 
-def play_cmake(monkeypatch: pytest.MonkeyPatch, tensorrt: str, status: int = 0) -> list[list[str]]:
-    """Put a library where CMake would, and give the commands that were asked for."""
-    commands: list[list[str]] = []
-
-    def run(command: list[str], stdout: Any, **_: Any) -> Any:
-        commands.append(command)
-        stdout.write("kernel.cu(7): error: it is wrong\nmake: *** [all] Error 2\n" if status else "fine\n")
-        stdout.flush()
-        if "--build" in command and not status:
-            write_library(Path(command[2]) / LIBRARY_NAME, tensorrt=tensorrt)
-        return SimpleNamespace(returncode=status)
-
-    monkeypatch.setattr(plugin_build.subprocess, "run", run)
-    return commands
-
-
-def test_a_library_is_built_once_for_a_tensorrt_and_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = play_cmake(monkeypatch, "10.13.3")
-    first = plugin_build.build_library("10.13.3.9", "8.7", include_dir="/trt/include")
-    assert plugin_build.build_library("10.13.3.9", "8.7") == first
-    assert len(commands) == 2
-    assert {"-DCMAKE_CUDA_ARCHITECTURES=87", "-DTENSORRT_INCLUDE_DIR=/trt/include"} <= set(commands[0])
-    assert first.path.parent.parent == tmp_path / "cache" / "plugins"
-    assert find_library("10.13.3.9", "8.7") == first
-
-
-def test_a_failed_build_gives_the_first_error_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    play_cmake(monkeypatch, "10.13.3", status=1)
-    with pytest.raises(BuildError, match=r"kernel\.cu\(7\): error: it is wrong"):
-        plugin_build.build_library("10.13.3.9", "8.7")
-    assert list((tmp_path / "cache" / "plugins").iterdir()) == []
-
-
-def test_headers_of_another_tensorrt_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    play_cmake(monkeypatch, "11.1.0")
-    with pytest.raises(BuildError, match=r"headers are of TensorRT 11\.1\.0, and this is 10\.13\.3\.9"):
-        plugin_build.build_library("10.13.3.9", "8.7")
-    assert list((tmp_path / "cache" / "plugins").iterdir()) == []
-
-
-def test_without_cmake_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(PluginError, match="install cmake"):
-        plugin_build.build_library("10.13.3.9", "8.7")
+@pytest.mark.parametrize("capability", ["87", "sm_87", "8.x", ""])
+def test_a_compute_capability_that_is_none_is_told(capability: str) -> None:
+    with pytest.raises(PluginError, match=r"the compute capability is .*; give one as 8\.7"):
+        find_library("10.13.3.9", capability)

@@ -1,0 +1,149 @@
+"""Building the plugin library into the user's cache: once, whole or not at all, and with the reason where it fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgefsa.engines import plugin_build, plugin_library
+from edgefsa.engines.plugin_library import LIBRARY_NAME, find_library, read_library
+from edgefsa.errors import BuildError, PluginError
+
+from .plugin_files import write_library
+
+
+@pytest.fixture(autouse=True)
+def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No library of this machine is found, and none is written outside tmp_path."""
+    monkeypatch.delenv(plugin_library.LIBRARY_VARIABLE, raising=False)
+    monkeypatch.setenv("EDGEFSA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(plugin_library, "checkout_build_folder", lambda: tmp_path / "build")
+    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "package" / "plugin_library.py"))
+
+
+def play_cmake(monkeypatch: pytest.MonkeyPatch, tensorrt: str, status: int = 0) -> list[list[str]]:
+    """Put a library where CMake would, and give the commands that were asked for."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], stdout: Any, **_: Any) -> Any:
+        commands.append(command)
+        stdout.write("kernel.cu(7): error: it is wrong\nmake: *** [all] Error 2\n" if status else "fine\n")
+        stdout.flush()
+        if "--build" in command and not status:
+            write_library(Path(command[2]) / LIBRARY_NAME, tensorrt=tensorrt)
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr(plugin_build.subprocess, "run", run)
+    return commands
+
+
+def test_a_library_is_built_once_for_a_tensorrt_and_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = play_cmake(monkeypatch, "10.13.3")
+    first = plugin_build.build_library("10.13.3.9", "8.7", include_dir="/trt/include")
+    assert plugin_build.build_library("10.13.3.9", "8.7") == first
+    assert len(commands) == 2
+    assert {"-DCMAKE_CUDA_ARCHITECTURES=87", "-DTENSORRT_INCLUDE_DIR=/trt/include"} <= set(commands[0])
+    assert first.path.parent.parent == tmp_path / "cache" / "plugins"
+    assert find_library("10.13.3.9", "8.7") == first
+
+
+def test_a_failed_build_gives_the_first_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_cmake(monkeypatch, "10.13.3", status=1)
+    with pytest.raises(BuildError, match=r"kernel\.cu\(7\): error: it is wrong"):
+        plugin_build.build_library("10.13.3.9", "8.7")
+    assert [path.name for path in (tmp_path / "cache" / "plugins").iterdir()] == [plugin_build.LOCK_NAME]
+
+
+def test_headers_of_another_tensorrt_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_cmake(monkeypatch, "11.1.0")
+    with pytest.raises(BuildError, match=r"headers are of TensorRT 11\.1\.0, and this is 10\.13\.3\.9"):
+        plugin_build.build_library("10.13.3.9", "8.7")
+    assert [path.name for path in (tmp_path / "cache" / "plugins").iterdir()] == [plugin_build.LOCK_NAME]
+
+
+def test_a_damaged_library_in_the_cache_is_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = play_cmake(monkeypatch, "10.13.3")
+    first = plugin_build.build_library("10.13.3.9", "8.7")
+    first.path.write_bytes(b"cut short")
+    assert plugin_build.build_library("10.13.3.9", "8.7") == first
+    assert len(commands) == 4
+
+
+def test_two_processes_build_once(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    library = write_library(tmp_path / "made.so")
+    script = f"""#!/bin/sh
+        [ "$1" = --build ] || exit 0
+        echo built >> {tmp_path}/builds
+        sleep 1
+        cp {library} "$2/{LIBRARY_NAME}"
+    """
+    (tools / "cmake").write_text(script)
+    (tools / "cmake").chmod(0o755)
+    code = "from edgefsa.engines.plugin_build import build_library; print(build_library('10.13.3.9', '8.7').path)"
+    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-c", code]
+    started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {process.communicate()[0].strip() for process in started}
+    assert (tmp_path / "builds").read_text() == "built\n"
+    (path,) = paths
+    assert read_library(path) == replace(read_library(library), path=Path(path))
+
+
+def test_a_killed_build_leaves_nothing_that_the_next_one_stumbles_over(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    cmake = tools / "cmake"
+    cmake.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 60\n")
+    cmake.chmod(0o755)
+    code = "from edgefsa.engines.plugin_build import build_library; build_library('10.13.3.9', '8.7')"
+    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    library = write_library(tmp_path / "made.so")
+    cmake.write_text(f'#!/bin/sh\n[ "$1" = --build ] && cp {library} "$2/{LIBRARY_NAME}" || :\n')
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+    found = find_library("10.13.3.9", "8.7")
+    assert {path.name for path in found.path.parent.parent.iterdir()} == {
+        found.path.parent.name,
+        plugin_build.LOCK_NAME,
+    }
+
+
+def test_the_cache_keeps_the_newest_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for age in range(12):
+        path = write_library(tmp_path / "cache" / "plugins" / f"old-{age}" / LIBRARY_NAME, source="0" * 64)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    play_cmake(monkeypatch, "10.13.3")
+    built = plugin_build.build_library("10.13.3.9", "8.7")
+    kept = {path.parent.name for path in (tmp_path / "cache" / "plugins").glob(f"*/{LIBRARY_NAME}")}
+    assert kept == {built.path.parent.name, *(f"old-{age}" for age in range(plugin_build.KEPT_BUILDS - 1))}
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EDGEFSA_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(PluginError, match=r"cannot write to .*: not a directory; set EDGEFSA_CACHE_DIR"):
+        plugin_build.build_library("10.13.3.9", "8.7")
+
+
+def test_without_cmake_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(PluginError, match="install cmake"):
+        plugin_build.build_library("10.13.3.9", "8.7")
