@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ from tests.kernels.emulation.build import PLUGINS, Operator, build_operator, com
 from tests.kernels.emulation.run import EmulatedOperator
 
 Emulate = Callable[[Operator], EmulatedOperator]
-Plant = Callable[[Operator, str, Mapping[str, tuple[str, str]], str], EmulatedOperator]
 
 
 @pytest.fixture(scope="session")
@@ -37,30 +38,52 @@ def emulate(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Emulate:
     return of
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """A text of a file below plugins/kernels, and what stands in its place where the mistake is made.
+
+    `occurrence` says which of the places is meant where the text stands in several; None asks for a single one. In
+    `replacement`, PLANTED is true (1) where this mistake is to be made, and false (0) otherwise.
+    """
+
+    file: str
+    text: str
+    replacement: str
+    occurrence: int | None = None
+
+    def planted(self, source: str, number: int) -> str:
+        """Give the source with this mistake in it, which is made where emulationPlanted is `number`."""
+        places = [match.start() for match in re.finditer(re.escape(self.text), source)]
+        assert len(places) == 1 or self.occurrence is not None, (
+            f"`{self.text}` stands {len(places)} times in {self.file}"
+        )
+        start = places[self.occurrence or 0]
+        replacement = self.replacement.replace("PLANTED", f"(emulationPlanted == {number})")
+        return source[:start] + replacement + source[start + len(self.text) :]
+
+
+Plant = Callable[[Operator, Mapping[str, Mistake], str | None], EmulatedOperator]
+
+
 @pytest.fixture(scope="module")
 def plant(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Plant:
-    """Give an operator compiled from a copy of its sources with mistakes in it, of which one is made by its name.
+    """Give an operator compiled from a copy of its sources with mistakes in it, of which one is made, by its name.
 
-    A mistake is a text of one file that stands there once, and another in its place. All mistakes go into one build,
-    for compiling takes longest: in a replacement, PLANTED is true where this mistake is to be made.
+    All mistakes go into one build, for compiling takes longest.
     """
     built: dict[str, EmulatedOperator] = {}
+    root = tmp_path_factory.mktemp("planted")
 
-    def of(operator: Operator, file: str, mistakes: Mapping[str, tuple[str, str]], name: str) -> EmulatedOperator:
-        if operator.name not in built:
-            root = tmp_path_factory.mktemp(f"planted{operator.name}")
+    def of(operator: Operator, mistakes: Mapping[str, Mistake], name: str | None) -> EmulatedOperator:
+        if not (root / "kernels").exists():
             shutil.copytree(PLUGINS / "kernels", root / "kernels")
-            path = root / "kernels" / file
-            path.write_text(_with_mistakes(path.read_text(), mistakes))
-            built[operator.name] = EmulatedOperator(operator, build_operator(operator, objects, root / "built", root))
-        built[operator.name].make_mistake(1 + list(mistakes).index(name))
+            for number, mistake in enumerate(mistakes.values(), 1):
+                path = root / "kernels" / mistake.file
+                path.write_text(mistake.planted(path.read_text(), number))
+        if operator.name not in built:
+            library = build_operator(operator, objects, root / operator.name, root)
+            built[operator.name] = EmulatedOperator(operator, library)
+        built[operator.name].make_mistake(0 if name is None else 1 + list(mistakes).index(name))
         return built[operator.name]
 
     return of
-
-
-def _with_mistakes(source: str, mistakes: Mapping[str, tuple[str, str]]) -> str:
-    for number, (text, replacement) in enumerate(mistakes.values(), 1):
-        assert source.count(text) == 1, f"`{text}` stands {source.count(text)} times in the source, not once"
-        source = source.replace(text, replacement.replace("PLANTED", f"(emulationPlanted == {number})"))
-    return source

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from edgefsa.imaging import resize_frame
-from tests.kernels.conftest import Emulate, Plant
+from tests.kernels.conftest import Emulate
 from tests.kernels.emulation.build import Operator
-from tests.kernels.emulation.run import EmulatedOperator, EmulationError
+from tests.kernels.emulation.run import EmulatedOperator
 from tests.kernels.tensors import FLOAT, HALF, HWC8, LINEAR, from_format, relative_l2, to_format
 
 COLOURS = [f"{name}_rgb[{index}]" for name in ("mean", "std") for index in range(3)]
@@ -106,16 +106,3 @@ def test_pytorch_gives_the_same(emulate: Emulate) -> None:
     mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (MEAN_RGB, STD_RGB))
     expected = ((large - mean) / std).numpy()
     assert relative_l2(run(emulate(OPERATOR), frames, (19, 40)), expected) < 1e-5
-
-
-FILE = "frame_preparation/frame_preparation.cu"
-MISTAKES = {
-    "a column too many": ("left + 1 < op.frame_width", "left + 1 < op.frame_width + PLANTED"),
-    "a row too many": ("top + 1 < op.frame_height", "top + 1 < op.frame_height + PLANTED"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_an_index_past_its_bound_is_reported(plant: Plant, name: str) -> None:
-    with pytest.raises(EmulationError, match="past the end of `frames`"):
-        run(plant(OPERATOR, FILE, MISTAKES, name), frames_of(1, (8, 16)), (16, 32))

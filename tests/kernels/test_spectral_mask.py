@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from edgefsa.models.bases import disc_bases
-from tests.kernels.conftest import Emulate, Plant
+from tests.kernels.conftest import Emulate
 from tests.kernels.emulation.build import Operator
-from tests.kernels.emulation.run import Device, EmulatedOperator, EmulationError
+from tests.kernels.emulation.run import Device, EmulatedOperator
 from tests.kernels.tensors import FLOAT, HALF, HWC8, INT8, LINEAR, from_format, relative_l2, to_format
 
 OPERATOR = Operator(
@@ -201,51 +201,3 @@ def test_halves_overflow_to_infinity_as_their_formula_does(emulate: Emulate) -> 
         expected = formula(tensors).astype(np.float16)
     assert np.isinf(expected).any()
     np.testing.assert_array_equal(np.isinf(run(emulate(OPERATOR), tensors, HALF)), np.isinf(expected))
-
-
-FILE = "spectral_mask/spectral_mask.cuh"
-BARRIERS = {
-    "bases before they are read": (
-        "    __syncthreads();\n    const T* x",
-        "    if (!PLANTED) { __syncthreads(); }\n    const T* x",
-    ),
-    "sums before they are read": (
-        "    __syncthreads();\n    for (int i = threadIdx.x; i < tokens",
-        "    if (!PLANTED) { __syncthreads(); }\n    for (int i = threadIdx.x; i < tokens",
-    ),
-    "tokens before they are read": (
-        "__syncthreads();\n        mix<",
-        "if (!PLANTED) { __syncthreads(); }\n        mix<",
-    ),
-    "changes before they are read": (
-        "__syncthreads();\n        synthesise<",
-        "if (!PLANTED) { __syncthreads(); }\n        synthesise<",
-    ),
-}
-BOUNDS = {
-    "a row too many": ("min(op.height - tile.first_row, work.rows_per_band)", "work.rows_per_band + PLANTED"),
-    "a basis row too many": ("i < tile.rows * ROW_STRIDE", "i < (tile.rows + PLANTED) * ROW_STRIDE"),
-    "a pack too many": ("tile.packs = op.width / VEC;", "tile.packs = op.width / VEC + PLANTED;"),
-    "a band's sums too many": ("band < gridDim.y", "band < gridDim.y + PLANTED"),
-}
-MISTAKES = {**BARRIERS, **BOUNDS}
-
-
-def check(operator: EmulatedOperator) -> None:
-    """Without a barrier the results depend on the order, or are wrong in every one."""
-    tensors = tensors_of(Case((1, 2, 64, 64), radius=2))
-    assert relative_l2(run(operator, tensors), formula(tensors)) < TOLERANCE[FLOAT], "not the formula"
-
-
-@pytest.mark.parametrize("name", BARRIERS)
-def test_a_barrier_that_is_taken_away_is_reported(plant: Plant, name: str) -> None:
-    with pytest.raises((EmulationError, AssertionError), match=r"depends on the order of threads|not the formula"):
-        check(plant(OPERATOR, FILE, MISTAKES, name))
-
-
-@pytest.mark.parametrize("name", BOUNDS)
-def test_an_index_past_its_bound_is_reported(plant: Plant, name: str) -> None:
-    planted = plant(OPERATOR, FILE, MISTAKES, name)
-    tensors = tensors_of(Case((1, 1, 64, 64), radius=2))
-    with pytest.raises(EmulationError, match=r"an access outside of its buffer: \d+ bytes past the end of `"):
-        run(planted, tensors, device=least_device(tensors, FLOAT, LINEAR))

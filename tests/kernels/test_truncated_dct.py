@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.kernels.conftest import Emulate, Plant
-from tests.kernels.emulation.run import EmulatedOperator, EmulationError
+from tests.kernels.conftest import Emulate
+from tests.kernels.emulation.run import EmulatedOperator
 from tests.kernels.tensors import FLOAT, HALF, HWC8, INT8, LINEAR, relative_l2, to_format
 from tests.kernels.truncated_dct_attention import (
     DCT,
     DTYPES,
-    FOLDER,
     Array,
     Case,
     settings_of,
@@ -73,37 +72,3 @@ def test_a_value_that_is_not_finite_reaches_its_own_plane_as_the_formula_says(
     assert np.isfinite(expected).sum() == expected.size - 12
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
     np.testing.assert_array_equal(np.sign(got[1, 2]), np.sign(expected[1, 2]))
-
-
-FILE = f"{FOLDER}/truncated_dct_halves.cu"
-BARRIERS = {
-    "fragments before they are read": (
-        "                __syncthreads();\n            }\n            if (warp_first",
-        "                if (!PLANTED) { __syncthreads(); }\n            }\n            if (warp_first",
-    ),
-    "row sums before they are read": (
-        "    __syncthreads();\n    const std::size_t out",
-        "    if (!PLANTED) { __syncthreads(); }\n    const std::size_t out",
-    ),
-}
-BOUNDS = {
-    "a row too many": ("min(warp_first + group, rows - 1)", "min(warp_first + group, rows - 1 + PLANTED)"),
-    "a column too many": ("if (column + run * RUN < width) {", "if (column + run * RUN < width + PLANTED) {"),
-    "a row sum too many": ("if (row < rows) {", "if (row < rows + 8 * PLANTED) {"),
-}
-MISTAKES = {**BARRIERS, **BOUNDS}
-
-
-@pytest.mark.parametrize("name", BARRIERS)
-def test_a_barrier_that_is_taken_away_is_reported(plant: Plant, name: str) -> None:
-    planted = plant(DCT, FILE, MISTAKES, name)
-    tensors = tensors_of(Case((1, 1, 40, 64), (5, 8)), HALF)
-    with pytest.raises((EmulationError, AssertionError), match=r"depends on the order of threads|not the formula"):
-        assert relative_l2(run(planted, tensors, HALF), transformed(tensors)) < 1e-5, "not the formula"
-
-
-@pytest.mark.parametrize("name", BOUNDS)
-def test_an_index_past_its_bound_is_reported(plant: Plant, name: str) -> None:
-    planted = plant(DCT, FILE, MISTAKES, name)
-    with pytest.raises(EmulationError, match="an access outside of"):
-        run(planted, tensors_of(Case((1, 1, 36, 40), (5, 8)), HALF), HALF)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.kernels.conftest import Emulate, Plant
+from tests.kernels.conftest import Emulate
 from tests.kernels.emulation.build import Operator
-from tests.kernels.emulation.run import EmulatedOperator, EmulationError
+from tests.kernels.emulation.run import EmulatedOperator
 from tests.kernels.tensors import FLOAT, HALF, HWC8, LINEAR, to_format
 
 OPERATOR = Operator(
@@ -138,18 +138,3 @@ def test_values_that_are_not_finite_as_in_pytorch(emulate: Emulate, value: float
 def test_all_minus_infinity_gives_the_first_class(emulate: Emulate) -> None:
     logits = np.full((1, 3, 2, 2), -np.inf, np.float32)
     np.testing.assert_array_equal(run(emulate(OPERATOR), logits, (2, 2)), 0)
-
-
-FILE = "upsample_argmax/upsample_argmax.cuh"
-MISTAKES = {
-    "no barrier": ("    __syncthreads();", "    if (!PLANTED) { __syncthreads(); }"),
-    "a class too many": ("first_class + s < classes_", "first_class + s < classes_ + PLANTED"),
-    "a column too many": ("column + 1 < op.low_width", "column + 1 < op.low_width + PLANTED"),
-    "a row too many": ("i < (bottom - top) * runs", "i < (bottom - top + PLANTED) * runs"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_planted_mistakes_are_reported(plant: Plant, name: str) -> None:
-    with pytest.raises(EmulationError, match="depends on the order" if name == "no barrier" else "past the end of `"):
-        run(plant(OPERATOR, FILE, MISTAKES, name), logits_of((1, 2, 8, 32), np.float32), (32, 128))

@@ -181,3 +181,24 @@ def attributes_of(tensors: dict[str, Array]) -> dict[str, Any]:
     inner = {"query_channels": len(tensors["query_weight"]), "value_channels": len(tensors["value_weight"])}
     size = tensors["x"].shape[2] * tensors["x"].shape[3]
     return {**inner, "mode": DOT_PRODUCT, "recurrence": 1, "y_scale": 1.0, "scale": 1 / size}
+
+
+def attend_coefficients(operator: EmulatedOperator, tensors: dict[str, Array], recurrence: int) -> tuple[Array, Array]:
+    """Run step 2 alone, for dot products; gives its change of the coefficients and, in float64, the formula's."""
+    basis_h, basis_w = (tensors[name].astype(np.float64) for name in ("basis_h", "basis_w"))
+    kh, kw = len(basis_h), len(basis_w)
+    count = kh * kw
+    tokens = np.einsum("ih,nchw,jw->ncij", basis_h, tensors["x"], basis_w).reshape(*tensors["x"].shape[:2], count)
+    settings = {**settings_of(tensors, FLOAT, LINEAR), **attributes_of(tensors), "recurrence": recurrence}
+    coefficients = np.zeros((*tokens.shape[:2], token_stride(kh, kw)), np.float32)
+    coefficients[..., :count] = tokens
+    inputs = {f"op.{name}": tensors[name] for name in ("basis_h", "basis_w", *WEIGHTS)}
+    outputs = operator.run(
+        {"coefficients": coefficients, **inputs},
+        {"change": (coefficients.shape, np.float32)},
+        {f"op.{name}": value for name, value in settings.items()},
+    )
+    y = formula(tensors, DOT_PRODUCT, recurrence, settings["scale"])
+    change = y - tensors["x"] - recurrence * tensors["shift"].astype(np.float64)[:, None, None]
+    expected = np.einsum("ih,nchw,jw->ncij", basis_h, change, basis_w).reshape(tokens.shape)
+    return outputs["change"][..., :count], expected

@@ -1,0 +1,251 @@
+"""Each barrier taken away, and bounds of each kernel exceeded by one: the tests' own runs must fail then.
+
+All mistakes of an operator are planted in one build of it, and made one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.kernels import test_frame_preparation as frames
+from tests.kernels import test_spectral_mask as mask
+from tests.kernels import test_truncated_dct as dct
+from tests.kernels import test_upsample_argmax as upsampling
+from tests.kernels.conftest import Mistake, Plant
+from tests.kernels.emulation.build import PLUGINS, Operator
+from tests.kernels.emulation.run import EmulatedOperator, EmulationError
+from tests.kernels.tensors import FLOAT, HALF, HWC8, LINEAR, relative_l2
+from tests.kernels.truncated_dct_attention import (
+    ATTENTION,
+    COEFFICIENT_ATTENTION,
+    DCT,
+    DOT_PRODUCT,
+    LINSOFTMAX,
+    TOLERANCE,
+    Case,
+    attend_coefficients,
+    formula,
+    run_attention,
+    tensors_of,
+)
+
+KERNELS = PLUGINS / "kernels"
+Check = Callable[[EmulatedOperator], None]
+
+
+def attention_check(case: Case, kind: int, form: int, mode: int) -> Check:
+    def check(operator: EmulatedOperator) -> None:
+        tensors = tensors_of(case, kind)
+        scale = 1 / (case.shape[2] * case.shape[3])
+        y = run_attention(operator, tensors, kind, form, mode=mode, recurrence=case.recurrence, scale=scale)
+        assert relative_l2(y, formula(tensors, mode, case.recurrence, scale)) < TOLERANCE[kind], "not the formula"
+
+    return check
+
+
+def dct_check(case: Case, kind: int, form: int) -> Check:
+    def check(operator: EmulatedOperator) -> None:
+        tensors = tensors_of(case, kind)
+        found = dct.run(operator, tensors, kind, form)
+        assert relative_l2(found, dct.transformed(tensors)) < 1e-5, "not the formula"
+
+    return check
+
+
+def mask_check(case: mask.Case, form: int, passes: int = 1) -> Check:
+    kind = HALF if form == HWC8 else FLOAT
+
+    def check(operator: EmulatedOperator) -> None:
+        tensors = mask.tensors_of(case)
+        tensors["x"] = tensors["x"].astype(mask.DTYPES[kind]).astype(np.float32)
+        device = mask.least_device(tensors, kind, form) if passes == 2 else None
+        y = mask.run(operator, tensors, kind, form, device)
+        assert relative_l2(y, mask.formula(tensors)) < TOLERANCE[kind], "not the formula"
+
+    return check
+
+
+def coefficients_check(operator: EmulatedOperator) -> None:
+    tensors = tensors_of(Case((2, 5, 9, 11), (3, 5), recurrence=2))
+    found, expected = attend_coefficients(operator, tensors, recurrence=2)
+    assert relative_l2(found, expected) < 1e-5, "not the formula"
+
+
+def upsampling_check(shape: tuple[int, ...], size_hw: tuple[int, int]) -> Check:
+    def check(operator: EmulatedOperator) -> None:
+        logits = upsampling.logits_of(shape, np.float32)
+        upsampling.assert_largest(upsampling.run(operator, logits, size_hw), upsampling.upsampled(logits, size_hw))
+
+    return check
+
+
+def frames_check(frame_hw: tuple[int, int], size_hw: tuple[int, int], form: int = LINEAR) -> Check:
+    def check(operator: EmulatedOperator) -> None:
+        kind, given = (HALF if form == HWC8 else FLOAT), frames.frames_of(1, frame_hw)
+        image = frames.run(operator, given, size_hw, kind, form)
+        assert relative_l2(image, frames.formula(given, size_hw)) < TOLERANCE[kind], "not the formula"
+
+    return check
+
+
+# One run for each file, in which each of its barriers matters: bases staged in parts, several rounds of rows.
+DCT_FLOATS = dct_check(Case((1, 1, 19, 264), (3, 18)), FLOAT, LINEAR)
+DCT_HALVES = dct_check(Case((1, 1, 36, 520), (5, 16)), HALF, LINEAR)
+DCT_HWC = dct_check(Case((1, 10, 9, 141), (3, 32)), HALF, HWC8)
+INVERSE_LINEAR = attention_check(Case((2, 3, 12, 20), (3, 5)), HALF, LINEAR, DOT_PRODUCT)
+INVERSE_HWC = attention_check(Case((1, 3, 2100, 2), (2, 2)), HALF, HWC8, DOT_PRODUCT)
+LIN_SOFTMAX = attention_check(Case((2, 3, 9, 12), (3, 5), (65, 3), recurrence=2), FLOAT, LINEAR, LINSOFTMAX)
+UPSAMPLING = upsampling_check((1, 2, 8, 32), (32, 128))
+FOLDER = "truncated_dct_attention"
+BARRIERS: dict[str, tuple[Operator, Check]] = {
+    f"{FOLDER}/truncated_dct_floats.cu": (DCT, DCT_FLOATS),
+    f"{FOLDER}/truncated_dct_halves.cu": (DCT, DCT_HALVES),
+    f"{FOLDER}/truncated_dct_hwc.cu": (DCT, DCT_HWC),
+    f"{FOLDER}/token_product.cuh": (COEFFICIENT_ATTENTION, coefficients_check),
+    f"{FOLDER}/token_steps.cu": (COEFFICIENT_ATTENTION, coefficients_check),
+    f"{FOLDER}/pixel_maps.cu": (ATTENTION, LIN_SOFTMAX),
+    f"{FOLDER}/inverse_dct_linear.cu": (ATTENTION, INVERSE_LINEAR),
+    f"{FOLDER}/inverse_dct_hwc.cu": (ATTENTION, INVERSE_HWC),
+    "spectral_mask/spectral_mask.cuh": (mask.OPERATOR, mask_check(mask.Case((1, 2, 64, 64), radius=2), LINEAR)),
+    "upsample_argmax/upsample_argmax.cuh": (upsampling.OPERATOR, UPSAMPLING),
+}
+BARRIER = "__syncthreads();"
+
+
+def barriers_in(file: Path) -> dict[str, Mistake]:
+    """Give a mistake for each barrier of a file below plugins/kernels."""
+    name = str(file.relative_to(KERNELS))
+    return {
+        f"{name}: barrier {index + 1}": Mistake(name, BARRIER, f"if (!PLANTED) {{ {BARRIER} }}", index)
+        for index in range(file.read_text().count(BARRIER))
+    }
+
+
+WITHOUT_A_BARRIER = {
+    name: mistake
+    for file in sorted([*KERNELS.glob("*/*.cu"), *KERNELS.glob("*/*.cuh")])
+    for name, mistake in barriers_in(file).items()
+}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Places in one file of an operator where a bound becomes one more (at the @), and a run that must fail then."""
+
+    operator: Operator
+    check: Check
+    file: str
+    places: tuple[str, ...]
+
+    def mistakes(self) -> dict[str, Mistake]:
+        """Give them by a name."""
+        return {
+            f"{self.file}: {place}": Mistake(self.file, place.replace("@", ""), place.replace("@", " + PLANTED"))
+            for place in self.places
+        }
+
+
+MASK, UPSAMPLE = "spectral_mask/spectral_mask.cuh", "upsample_argmax/upsample_argmax.cuh"
+FRAMES = "frame_preparation/frame_preparation.cu"
+MASK_READ_TWICE = mask_check(mask.Case((1, 1, 64, 64), radius=2), LINEAR, passes=2)
+MASK_HWC = mask_check(mask.Case((1, 8, 5, 8), radius=1), HWC8)
+# What the kernels of the projections and of the products after them store.
+STORED = [
+    "if (place.row < rows@ && place.column < count) {\n"
+    f"            out[static_cast<std::size_t>(place.row) * stride + place.column] = {value}"
+    for value in ("values[e] +", "spreads ?")
+]
+SPLIT_DCT = dct_check(Case((1, 1, 130, 32), (8, 8)), FLOAT, LINEAR)
+BOUNDS = [
+    Bounds(DCT, DCT_FLOATS, f"{FOLDER}/truncated_dct_floats.cu", (
+        "min(first_row + row, last_row@)", "column + run * RUN < width@", "warp_first + index / PADDED < rows@",
+    )),
+    Bounds(DCT, DCT_HALVES, f"{FOLDER}/truncated_dct_halves.cu", (
+        "min(warp_first + group, rows - 1@)", "if (column + run * RUN < width@) {", "if (row < rows@) {",
+    )),
+    Bounds(DCT, DCT_HWC, f"{FOLDER}/truncated_dct_hwc.cu", (
+        "has_channels && pixel + e < width@", "lane_channel < stored@",
+        "min(kDctChannels, a.channels - first_channel@)",
+    )),
+    Bounds(DCT, DCT_FLOATS, f"{FOLDER}/truncated_dct.cuh", ("row < rows@; row += kWarpSize",)),
+    Bounds(DCT, SPLIT_DCT, f"{FOLDER}/truncated_dct.cu", ("static_cast<std::size_t>(planes) * token_stride@) {",)),
+    Bounds(COEFFICIENT_ATTENTION, coefficients_check, f"{FOLDER}/token_product.cuh", (
+        "min(first_column + tile_column, p.right_stride - 4@)", "if (k + e < p.depth@) {\n                right",
+        "min(row + e, p.rows - 1@)", "k + i < p.depth@ ?",
+    )),
+    Bounds(COEFFICIENT_ATTENTION, coefficients_check, f"{FOLDER}/token_steps.cu", (
+        "e < length@; e", *STORED,
+    )),
+    Bounds(COEFFICIENT_ATTENTION, coefficients_check, f"{FOLDER}/coefficient_attention.cu", (
+        "place.row >= a.channels@ ||",
+    )),
+    Bounds(ATTENTION, LIN_SOFTMAX, f"{FOLDER}/linear_softmax.cu", ("place.row < p.rows@ &&",)),
+    Bounds(ATTENTION, LIN_SOFTMAX, f"{FOLDER}/pixel_maps.cu", (
+        "pixel < width@ ? p.basis_w", "if (pixel < width@) {", "pixel < p.width@; pixel += kWarpSize",
+        "if (row > count@) {", "h < p.height@; ++h) {\n            sum += left", "pixel < p.width@; pixel += kThreads",
+    )),
+    Bounds(ATTENTION, INVERSE_LINEAR, f"{FOLDER}/inverse_dct_linear.cu", (
+        "row < rows@ ? inverseSum", "tile.rows = rows@;", "tile.stored_columns = columns@;",
+    )),
+    Bounds(ATTENTION, INVERSE_LINEAR, f"{FOLDER}/inverse_dct.cuh", ("column < a.width@ ? a.basis_w",)),
+    Bounds(ATTENTION, INVERSE_HWC, f"{FOLDER}/inverse_dct_hwc.cu", (
+        "min(a.tile_columns, a.width - first_column)@;", "min(a.tile_channels, stored - first_channel)@;",
+        "min(first_row + a.rows_per_block, a.height)@;",
+    )),
+    Bounds(mask.OPERATOR, MASK_READ_TWICE, MASK, (
+        "min(op.height - tile.first_row, work.rows_per_band)@;", "i < tile.rows * ROW_STRIDE@;",
+        "tile.packs = op.width / VEC@;", "band < gridDim.y@;",
+    )),
+    Bounds(mask.OPERATOR, MASK_HWC, MASK, (
+        "pack % kGroups * kGroupChannels < tile.channels@", "tile.packs = op.width * kGroups@;",
+    )),
+    Bounds(upsampling.OPERATOR, UPSAMPLING, UPSAMPLE, (
+        "first_class + s < classes_@", "column + 1 < op.low_width@", "i < (bottom - top@) * runs",
+    )),
+    Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 4, 6), (3, 4)), UPSAMPLE, ("if (pixel >= pixels@) {",)),
+    Bounds(frames.OPERATOR, frames_check((8, 16), (8, 16)), FRAMES, (
+        "if (index >= count@) {\n        return;\n    }\n    const std::uint8_t",
+    )),
+    Bounds(frames.OPERATOR, frames_check((8, 16), (16, 32)), FRAMES, (
+        "left + 1 < op.frame_width@", "top + 1 < op.frame_height@",
+    )),
+    Bounds(frames.OPERATOR, frames_check((8, 16), (5, 7), HWC8), FRAMES, (
+        "if (index >= count@) {\n        return;\n    }\n    const int y",
+    )),
+]  # fmt: skip
+EXCEEDED = {name: (bounds, mistake) for bounds in BOUNDS for name, mistake in bounds.mistakes().items()}
+MISTAKES = {**WITHOUT_A_BARRIER, **{name: mistake for name, (_, mistake) in EXCEEDED.items()}}
+REPORTS = r"an access outside of|a write just before or past|an index past|depends on the order|not the formula"
+
+
+def test_every_file_with_barriers_has_its_run() -> None:
+    assert {mistake.file for mistake in WITHOUT_A_BARRIER.values()} == set(BARRIERS)
+
+
+def test_every_kernel_has_a_bound_that_is_exceeded() -> None:
+    kernels = {str(file.relative_to(KERNELS)) for file in KERNELS.glob("*/*.cu*") if "__global__" in file.read_text()}
+    assert kernels <= {bounds.file for bounds in BOUNDS}
+
+
+def test_without_a_mistake_every_run_is_right(plant: Plant) -> None:
+    for operator, check in [*BARRIERS.values(), *((bounds.operator, bounds.check) for bounds in BOUNDS)]:
+        check(plant(operator, MISTAKES, None))
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_BARRIER)
+def test_a_barrier_that_is_taken_away_is_reported(plant: Plant, name: str) -> None:
+    operator, check = BARRIERS[MISTAKES[name].file]
+    with pytest.raises((EmulationError, AssertionError), match=r"depends on the order of threads|not the formula"):
+        check(plant(operator, MISTAKES, name))
+
+
+@pytest.mark.parametrize("name", EXCEEDED)
+def test_an_index_past_its_bound_is_reported(plant: Plant, name: str) -> None:
+    bounds, _ = EXCEEDED[name]
+    with pytest.raises((EmulationError, AssertionError), match=REPORTS):
+        bounds.check(plant(bounds.operator, MISTAKES, name))
