@@ -3,8 +3,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "common/logging.h"
-
 namespace edgefsa {
 
 using nvinfer1::DataType;
@@ -17,13 +15,6 @@ namespace {
 constexpr std::int32_t kSuccess = 0;
 constexpr std::int32_t kFailure = 1;
 
-// The largest shapes of the profile, which size the workspace. A dimension that is not known yet is -1.
-PluginTensorDesc atLargest(const DynamicPluginTensorDesc& tensor) {
-    PluginTensorDesc largest = tensor.desc;
-    largest.dims = tensor.max;
-    return largest;
-}
-
 bool isKnown(const nvinfer1::Dims& dims) {
     for (std::int32_t i = 0; i < dims.nbDims; ++i) {
         if (dims.d[i] < 0) {
@@ -32,6 +23,31 @@ bool isKnown(const nvinfer1::Dims& dims) {
     }
     return dims.nbDims >= 0;
 }
+
+// The tensors of one call at the largest shapes of the profile. Some of them may not be known yet.
+class Largest {
+  public:
+    Largest(const DynamicPluginTensorDesc* inputs, std::int32_t inputCount, const DynamicPluginTensorDesc& output)
+        : output_(take(output)) {
+        for (std::int32_t i = 0; i < inputCount; ++i) {
+            inputs_.push_back(take(inputs[i]));
+        }
+    }
+    bool areKnown() const { return areKnown_; }
+    Tensors tensors() const { return {inputs_.data(), output_}; }
+
+  private:
+    PluginTensorDesc take(const DynamicPluginTensorDesc& tensor) {
+        areKnown_ = areKnown_ && isKnown(tensor.max);
+        PluginTensorDesc largest = tensor.desc;
+        largest.dims = tensor.max;
+        return largest;
+    }
+
+    bool areKnown_ = true;
+    std::vector<PluginTensorDesc> inputs_;
+    PluginTensorDesc output_;
+};
 
 }  // namespace
 
@@ -72,7 +88,13 @@ bool Plugin::supportsFormatCombination(std::int32_t position, const DynamicPlugi
                                        std::int32_t inputCount, std::int32_t outputCount) noexcept {
     return guarded(name_, false, [&] {
         checkCounts(inputCount, outputCount);
-        return supports(position, tensors);
+        const bool isSupported = supports(position, tensors);
+        if (!isSupported || position < inputCount) {
+            return isSupported;
+        }
+        // The output comes last: all types and formats are chosen now.
+        const Largest largest(tensors, inputCount, tensors[inputCount]);
+        return !largest.areKnown() || isServed(largest.tensors());
     });
 }
 
@@ -80,15 +102,10 @@ std::int32_t Plugin::configurePlugin(const DynamicPluginTensorDesc* inputs, std:
                                      const DynamicPluginTensorDesc* outputs, std::int32_t outputCount) noexcept {
     return guarded(name_, kFailure, [&] {
         checkCounts(inputCount, outputCount);
-        std::vector<PluginTensorDesc> largest;
-        for (std::int32_t i = 0; i < inputCount; ++i) {
-            largest.push_back(atLargest(inputs[i]));
-            if (!isKnown(largest.back().dims)) {
-                return kSuccess;
-            }
+        const Largest largest(inputs, inputCount, outputs[0]);
+        if (largest.areKnown()) {
+            checkAll(largest.tensors());
         }
-        PluginTensorDesc output = atLargest(outputs[0]);
-        check({largest.data(), output});
         return kSuccess;
     });
 }
@@ -97,12 +114,7 @@ std::size_t Plugin::getWorkspaceSize(const DynamicPluginTensorDesc* inputs, std:
                                      const DynamicPluginTensorDesc* outputs, std::int32_t outputCount) const noexcept {
     return guarded(name_, std::size_t{0}, [&] {
         checkCounts(inputCount, outputCount);
-        std::vector<PluginTensorDesc> largest;
-        for (std::int32_t i = 0; i < inputCount; ++i) {
-            largest.push_back(atLargest(inputs[i]));
-        }
-        PluginTensorDesc output = atLargest(outputs[0]);
-        return workspaceBytes({largest.data(), output});
+        return workspaceBytes(Largest(inputs, inputCount, outputs[0]).tensors());
     });
 }
 
@@ -117,7 +129,7 @@ std::int32_t Plugin::onShapeChange(const PluginTensorDesc* inputs, std::int32_t 
                                    const PluginTensorDesc* outputs, std::int32_t outputCount) noexcept {
     return guarded(name_, kFailure, [&] {
         checkCounts(inputCount, outputCount);
-        check({inputs, outputs[0]});
+        checkAll({inputs, outputs[0]});
         return kSuccess;
     });
 }
@@ -148,6 +160,16 @@ void Plugin::checkCounts(std::int32_t inputCount, std::int32_t outputCount) cons
     if (inputCount != inputCount_ || outputCount != 1) {
         throw std::invalid_argument("it takes " + std::to_string(inputCount_) + " inputs and gives 1 output, not " +
                                     std::to_string(inputCount) + " and " + std::to_string(outputCount));
+    }
+}
+
+void Plugin::checkAll(const Tensors& tensors) const {
+    check(tensors);
+    if (!isServed(tensors)) {
+        const PluginTensorDesc& x = tensors.inputs[0];
+        throw std::invalid_argument("no kernel takes TensorRT's type " + std::to_string(static_cast<int>(x.type)) +
+                                    " in its format " + std::to_string(static_cast<int>(x.format)) +
+                                    " at these shapes on this GPU; its README lists what is served");
     }
 }
 

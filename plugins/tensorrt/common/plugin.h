@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/fields.h"
+#include "common/logging.h"
 
 namespace edgefsa {
 
@@ -77,6 +78,9 @@ class Plugin : public nvinfer1::IPluginV3,
     virtual bool supports(std::int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors) const = 0;
     // Throws std::invalid_argument where the shapes do not belong together.
     virtual void check(const Tensors& tensors) const = 0;
+    // Whether there are kernels for these types, formats and shapes, which `supports` and `check` let through, on this
+    // GPU.
+    virtual bool isServed(const Tensors&) const { return true; }
     virtual std::size_t workspaceBytes(const Tensors& tensors) const = 0;
     virtual cudaError_t launch(const Tensors& tensors, const Addresses& addresses, cudaStream_t stream) const = 0;
     // The attributes as createPlugin takes them back, and a text of them for the timing cache.
@@ -87,11 +91,25 @@ class Plugin : public nvinfer1::IPluginV3,
 
   private:
     void checkCounts(std::int32_t inputCount, std::int32_t outputCount) const;
+    void checkAll(const Tensors& tensors) const;
 
     const char* name_;
     std::int32_t inputCount_;
     FieldList serialised_;
     std::string timingCacheId_;
+};
+
+// Copies of an operator's plugin; `Base` is Plugin or a class on it.
+template <typename Operator, typename Base>
+class Cloneable : public Base {
+  public:
+    nvinfer1::IPluginV3* clone() noexcept final {
+        return guarded(Operator::kName, static_cast<nvinfer1::IPluginV3*>(nullptr),
+                       [&]() -> nvinfer1::IPluginV3* { return new Operator(static_cast<const Operator&>(*this)); });
+    }
+
+  protected:
+    using Base::Base;
 };
 
 }  // namespace edgefsa

@@ -6,7 +6,6 @@
 
 namespace edgefsa {
 
-using nvinfer1::DynamicPluginTensorDesc;
 using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
 
@@ -23,23 +22,6 @@ std::string shapeText(const nvinfer1::Dims& dims) {
 [[noreturn]] void rejectShape(const char* name, const PluginTensorDesc& tensor, const std::string& wanted) {
     throw std::invalid_argument(std::string(name) + " has the shape " + shapeText(tensor.dims) + " and not " + wanted +
                                 "; export the model again at this size");
-}
-
-bool isLinear(const PluginTensorDesc& tensor, nvinfer1::DataType type) {
-    return tensor.type == type && tensor.format == TensorFormat::kLINEAR;
-}
-
-bool supportsX(const PluginTensorDesc& x, const Scales& scales) {
-    switch (x.type) {
-        case nvinfer1::DataType::kFLOAT:
-            return x.format == TensorFormat::kLINEAR;
-        case nvinfer1::DataType::kHALF:
-            return x.format == TensorFormat::kLINEAR || x.format == TensorFormat::kHWC8;
-        case nvinfer1::DataType::kINT8:
-            return x.format == TensorFormat::kLINEAR && (scales.x > 0.0f || x.scale > 0.0f);
-        default:
-            return false;
-    }
 }
 
 }  // namespace
@@ -93,21 +75,6 @@ void requireRank(const char* name, const PluginTensorDesc& tensor, int rank) {
     if (tensor.dims.nbDims != rank) {
         rejectShape(name, tensor, std::to_string(rank) + " dimensions");
     }
-}
-
-float int8Scale(float given, const PluginTensorDesc& tensor) { return given > 0.0f ? given : tensor.scale; }
-
-bool supportsMap(int position, const DynamicPluginTensorDesc* tensors, int inputCount, const Scales& scales) {
-    const PluginTensorDesc& tensor = tensors[position].desc;
-    if (position == 0) {
-        return supportsX(tensor, scales);
-    }
-    if (position < inputCount) {
-        return isLinear(tensor, nvinfer1::DataType::kFLOAT);
-    }
-    const PluginTensorDesc& x = tensors[0].desc;
-    const bool hasScale = tensor.type != nvinfer1::DataType::kINT8 || scales.y > 0.0f || tensor.scale > 0.0f;
-    return tensor.type == x.type && tensor.format == x.format && hasScale;
 }
 
 }  // namespace edgefsa

@@ -2,8 +2,6 @@
 
 #include <stdexcept>
 
-#include "common/logging.h"
-
 namespace edgefsa {
 namespace {
 
@@ -12,28 +10,9 @@ enum Input : int { kX, kGain, kBasisH, kBasisW, kCouplingGain, kCouplingBase, kI
 
 }  // namespace
 
-void SpectralMaskPlugin::announceFields(FieldList& fields) {
-    fields.announce("x_scale", nvinfer1::PluginFieldType::kFLOAT32);
-    fields.announce("y_scale", nvinfer1::PluginFieldType::kFLOAT32);
-}
+void SpectralMaskPlugin::announceFields(FieldList& fields) { announceScales(fields); }
 
-SpectralMaskPlugin::SpectralMaskPlugin(const FieldReader& fields)
-    : Plugin(kName, kInputCount), int8_{fields.real("x_scale", 0.0f), fields.real("y_scale", 0.0f)} {}
-
-nvinfer1::IPluginV3* SpectralMaskPlugin::clone() noexcept {
-    return guarded(kName, static_cast<nvinfer1::IPluginV3*>(nullptr),
-                   [&]() -> nvinfer1::IPluginV3* { return new SpectralMaskPlugin(*this); });
-}
-
-nvinfer1::DataType SpectralMaskPlugin::outputType(const nvinfer1::DataType* inputs) const { return inputs[kX]; }
-
-nvinfer1::DimsExprs SpectralMaskPlugin::outputShape(const nvinfer1::DimsExprs* inputs, nvinfer1::IExprBuilder&) const {
-    return inputs[kX];
-}
-
-bool SpectralMaskPlugin::supports(std::int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors) const {
-    return supportsMap(position, tensors, kInputCount, int8_);
-}
+SpectralMaskPlugin::SpectralMaskPlugin(const FieldReader& fields) : Cloneable(kName, kInputCount, fields) {}
 
 void SpectralMaskPlugin::check(const Tensors& tensors) const {
     requireRank("x", tensors.inputs[kX], 4);
@@ -54,6 +33,8 @@ void SpectralMaskPlugin::check(const Tensors& tensors) const {
     requireShape("y", tensors.output, {p.batch, p.channels, p.height, p.width});
 }
 
+bool SpectralMaskPlugin::isServed(const Tensors& tensors) const { return edgefsa::isServed(paramsOf(tensors)); }
+
 std::size_t SpectralMaskPlugin::workspaceBytes(const Tensors& tensors) const {
     return spectralMaskWorkspaceBytes(paramsOf(tensors));
 }
@@ -71,25 +52,13 @@ cudaError_t SpectralMaskPlugin::launch(const Tensors& tensors, const Addresses& 
     return launchSpectralMask(params, addresses.workspace, stream);
 }
 
-void SpectralMaskPlugin::listFields(FieldList& fields) const {
-    fields.add("x_scale", int8_.x);
-    fields.add("y_scale", int8_.y);
-}
+void SpectralMaskPlugin::listFields(FieldList& fields) const { listScales(fields); }
 
 std::string SpectralMaskPlugin::settings() const { return ""; }
 
 // Everything but the addresses.
 SpectralMaskParams SpectralMaskPlugin::paramsOf(const Tensors& tensors) const {
-    const nvinfer1::PluginTensorDesc& x = tensors.inputs[kX];
-    SpectralMaskParams params{};
-    params.type = kernelType(x.type);
-    params.format = kernelFormat(x.format);
-    params.x_scale = int8Scale(int8_.x, x);
-    params.y_scale = int8Scale(int8_.y, tensors.output);
-    params.batch = extent(x.dims, 0);
-    params.channels = extent(x.dims, 1);
-    params.height = extent(x.dims, 2);
-    params.width = extent(x.dims, 3);
+    SpectralMaskParams params = mapParams<SpectralMaskParams>(tensors);
     params.modes_h = extent(tensors.inputs[kBasisH].dims, 1);
     params.modes_w = extent(tensors.inputs[kBasisW].dims, 1);
     return params;

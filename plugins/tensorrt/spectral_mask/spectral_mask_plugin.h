@@ -3,25 +3,21 @@
 
 #include <string>
 
-#include "common/plugin.h"
-#include "common/tensors.h"
+#include "common/map_plugin.h"
 #include "kernels/spectral_mask/spectral_mask.h"
 
 namespace edgefsa {
 
-class SpectralMaskPlugin final : public Plugin {
+class SpectralMaskPlugin final : public Cloneable<SpectralMaskPlugin, MapPlugin> {
   public:
     static constexpr const char* kName = "SpectralMask";
     static void announceFields(FieldList& fields);
 
     explicit SpectralMaskPlugin(const FieldReader& fields);
-    nvinfer1::IPluginV3* clone() noexcept override;
 
   protected:
-    nvinfer1::DataType outputType(const nvinfer1::DataType* inputs) const override;
-    nvinfer1::DimsExprs outputShape(const nvinfer1::DimsExprs* inputs, nvinfer1::IExprBuilder& builder) const override;
-    bool supports(std::int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors) const override;
     void check(const Tensors& tensors) const override;
+    bool isServed(const Tensors& tensors) const override;
     std::size_t workspaceBytes(const Tensors& tensors) const override;
     cudaError_t launch(const Tensors& tensors, const Addresses& addresses, cudaStream_t stream) const override;
     void listFields(FieldList& fields) const override;
@@ -29,8 +25,6 @@ class SpectralMaskPlugin final : public Plugin {
 
   private:
     SpectralMaskParams paramsOf(const Tensors& tensors) const;
-
-    Scales int8_;
 };
 
 }  // namespace edgefsa

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "common/logging.h"
+#include "kernels/truncated_dct_attention/checks.h"
 
 namespace edgefsa {
 namespace {
@@ -39,42 +39,21 @@ void TruncatedDctAttentionPlugin::announceFields(FieldList& fields) {
     fields.announce("mode", nvinfer1::PluginFieldType::kCHAR);
     fields.announce("recurrence", nvinfer1::PluginFieldType::kINT32);
     fields.announce("scale", nvinfer1::PluginFieldType::kFLOAT32);
-    fields.announce("x_scale", nvinfer1::PluginFieldType::kFLOAT32);
-    fields.announce("y_scale", nvinfer1::PluginFieldType::kFLOAT32);
+    announceScales(fields);
 }
 
 TruncatedDctAttentionPlugin::TruncatedDctAttentionPlugin(const FieldReader& fields)
-    : Plugin(kName, kInputCount),
+    : Cloneable(kName, kInputCount, fields),
       mode_(fields.text("mode")),
       attentionMode_(modeOf(mode_)),
       recurrence_(fields.integer("recurrence")),
-      scale_(fields.real("scale")),
-      int8_{fields.real("x_scale", 0.0f), fields.real("y_scale", 0.0f)} {
+      scale_(fields.real("scale")) {
     const bool tooMany = attentionMode_ == AttentionMode::kLinSoftmax && recurrence_ > kMaxLinSoftmaxPasses;
     if (recurrence_ < 1 || tooMany) {
         throw std::invalid_argument("the attribute recurrence is " + std::to_string(recurrence_) +
                                     "; it can be 1 or more, and at most " + std::to_string(kMaxLinSoftmaxPasses) +
                                     " in the mode linsoftmax");
     }
-}
-
-nvinfer1::IPluginV3* TruncatedDctAttentionPlugin::clone() noexcept {
-    return guarded(kName, static_cast<nvinfer1::IPluginV3*>(nullptr),
-                   [&]() -> nvinfer1::IPluginV3* { return new TruncatedDctAttentionPlugin(*this); });
-}
-
-nvinfer1::DataType TruncatedDctAttentionPlugin::outputType(const nvinfer1::DataType* inputs) const {
-    return inputs[kX];
-}
-
-nvinfer1::DimsExprs TruncatedDctAttentionPlugin::outputShape(const nvinfer1::DimsExprs* inputs,
-                                                             nvinfer1::IExprBuilder&) const {
-    return inputs[kX];
-}
-
-bool TruncatedDctAttentionPlugin::supports(std::int32_t position,
-                                           const nvinfer1::DynamicPluginTensorDesc* tensors) const {
-    return supportsMap(position, tensors, kInputCount, int8_);
 }
 
 void TruncatedDctAttentionPlugin::check(const Tensors& tensors) const {
@@ -99,6 +78,10 @@ void TruncatedDctAttentionPlugin::check(const Tensors& tensors) const {
     requireShape("out_weight", tensors.inputs[kOutWeight], {p.channels, p.value_channels});
     requireShape("shift", tensors.inputs[kShift], {p.channels});
     requireShape("y", tensors.output, {p.batch, p.channels, p.height, p.width});
+}
+
+bool TruncatedDctAttentionPlugin::isServed(const Tensors& tensors) const {
+    return edgefsa::isServed(paramsOf(tensors));
 }
 
 std::size_t TruncatedDctAttentionPlugin::workspaceBytes(const Tensors& tensors) const {
@@ -128,24 +111,14 @@ void TruncatedDctAttentionPlugin::listFields(FieldList& fields) const {
     fields.add("mode", mode_);
     fields.add("recurrence", recurrence_);
     fields.add("scale", scale_);
-    fields.add("x_scale", int8_.x);
-    fields.add("y_scale", int8_.y);
+    listScales(fields);
 }
 
 std::string TruncatedDctAttentionPlugin::settings() const { return mode_ + "." + std::to_string(recurrence_); }
 
 // Everything but the addresses.
 TruncatedDctAttentionParams TruncatedDctAttentionPlugin::paramsOf(const Tensors& tensors) const {
-    const nvinfer1::PluginTensorDesc& x = tensors.inputs[kX];
-    TruncatedDctAttentionParams params{};
-    params.type = kernelType(x.type);
-    params.format = kernelFormat(x.format);
-    params.x_scale = int8Scale(int8_.x, x);
-    params.y_scale = int8Scale(int8_.y, tensors.output);
-    params.batch = extent(x.dims, 0);
-    params.channels = extent(x.dims, 1);
-    params.height = extent(x.dims, 2);
-    params.width = extent(x.dims, 3);
+    TruncatedDctAttentionParams params = mapParams<TruncatedDctAttentionParams>(tensors);
     params.kh = extent(tensors.inputs[kBasisH].dims, 0);
     params.kw = extent(tensors.inputs[kBasisW].dims, 0);
     params.query_channels = extent(tensors.inputs[kQueryWeight].dims, 0);

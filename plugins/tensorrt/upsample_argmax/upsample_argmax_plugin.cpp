@@ -2,7 +2,6 @@
 
 #include <stdexcept>
 
-#include "common/logging.h"
 #include "common/tensors.h"
 
 namespace edgefsa {
@@ -19,16 +18,11 @@ void UpsampleArgmaxPlugin::announceFields(FieldList& fields) {
 }
 
 UpsampleArgmaxPlugin::UpsampleArgmaxPlugin(const FieldReader& fields)
-    : Plugin(kName, kInputCount), height_(fields.integer("height")), width_(fields.integer("width")) {
+    : Cloneable(kName, kInputCount), height_(fields.integer("height")), width_(fields.integer("width")) {
     if (height_ < 1 || width_ < 1) {
         throw std::invalid_argument("the attributes height and width are " + std::to_string(height_) + " and " +
                                     std::to_string(width_) + "; they have to be 1 or more");
     }
-}
-
-nvinfer1::IPluginV3* UpsampleArgmaxPlugin::clone() noexcept {
-    return guarded(kName, static_cast<nvinfer1::IPluginV3*>(nullptr),
-                   [&]() -> nvinfer1::IPluginV3* { return new UpsampleArgmaxPlugin(*this); });
 }
 
 // Not uint8: TensorRT has that type only at the ends of a network, and the graph casts there.

@@ -8,14 +8,13 @@
 
 namespace edgefsa {
 
-class UpsampleArgmaxPlugin final : public Plugin {
+class UpsampleArgmaxPlugin final : public Cloneable<UpsampleArgmaxPlugin, Plugin> {
   public:
     static constexpr const char* kName = "UpsampleArgmax";
     static void announceFields(FieldList& fields);
 
     // Throws std::invalid_argument for an attribute that is missing or not positive.
     explicit UpsampleArgmaxPlugin(const FieldReader& fields);
-    nvinfer1::IPluginV3* clone() noexcept override;
 
   protected:
     nvinfer1::DataType outputType(const nvinfer1::DataType* inputs) const override;

@@ -1,4 +1,4 @@
-"""A tiny ONNX file, and engines made of it."""
+"""A tiny ONNX file, engines made of it, and the plugin classes compiled for the host."""
 
 from __future__ import annotations
 
@@ -13,10 +13,22 @@ import onnx
 import pytest
 
 from edgefsa.engines import BuildReport, build_engine
+from tests.kernels.emulation.build import compiler, objects_folder
 
 from . import tiny
+from .plugin_harness.harness import Harness, build_harness, include_dirs
 
 Build = Callable[..., BuildReport]
+
+
+@pytest.fixture(scope="session", params=include_dirs() or [None], ids=str)
+def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    """The plugin classes on the host, for each version of TensorRT's headers that is here."""
+    if request.param is None:
+        pytest.skip("needs TensorRT's public headers; set TENSORRT_INCLUDE_DIR to their folder")
+    if compiler() is None:
+        pytest.skip("needs g++ to compile the plugins for the host; there is none on the PATH")
+    return Harness(build_harness(request.param, objects_folder(tmp_path_factory), tmp_path_factory.mktemp("plugins")))
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from tests.kernels.emulation.build import EMULATION, FLAGS, PLUGINS, build_emula
 Array = npt.NDArray[Any]
 
 # Values of nvinfer1::DataType, TensorFormat and PluginFieldType.
-FLOAT, HALF, INT8, INT32, UINT8 = 0, 1, 2, 3, 5
-LINEAR, HWC8, CHW32 = 0, 2, 5
+FLOAT, HALF, INT8, INT32, BOOL, UINT8, FP8, BF16, INT64 = range(9)
+LINEAR, CHW2, HWC8, CHW4, CHW16, CHW32 = range(6)
+HWC, HWC16 = 8, 11
 FIELD_FLOAT32, FIELD_INT32, FIELD_CHAR, FIELD_INT64 = 1, 5, 6, 10
 OPERATORS = ("truncated_dct_attention", "spectral_mask", "upsample_argmax")
 
@@ -104,6 +105,11 @@ class Harness:
         self.c.emulationAllocate.restype = ctypes.c_void_p
         self.c.emulationError.restype = ctypes.c_char_p
         self.c.harnessStart()
+        self.set_shared_bytes()
+
+    def set_shared_bytes(self, shared_bytes: int = 227 << 10) -> None:
+        """Let the emulated GPU have that much shared memory for a block."""
+        self.c.emulationSetDevice(shared_bytes, 4, 90)
 
     def log(self) -> str:
         """Give the errors that were logged since the last call."""
@@ -199,7 +205,6 @@ class Plugin:
     def enqueue(self, tensors: Sequence[Tensor], arrays: Sequence[Array], output: Array) -> int:
         """Run on `arrays`, in memory whose every access the emulator checks; fills `output`."""
         self.c.emulationReset()
-        self.c.emulationSetDevice(227 << 10, 4, 90)
         self.c.emulationSetOrder(0, 0)
         addresses = []
         for array in arrays:
