@@ -36,7 +36,7 @@ METADATA = {
 }
 UPSAMPLE = """
 <domain: "edgefsa", opset_import: ["" : 20]>
-UpsampleArgmax <height, width> (logits) => (masks)
+UpsampleArgmax <height, width> (logits) => (indices)
 {
     height = Constant <value_int: int = @height> ()
     width = Constant <value_int: int = @width> ()
@@ -47,7 +47,7 @@ UpsampleArgmax <height, width> (logits) => (masks)
     sizes = Concat <axis = 0> (kept, height_1, width_1)
     large = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (logits, , , sizes)
     index = ArgMax <axis = 1, keepdims = 0> (large)
-    masks = Cast <to = 2> (index)
+    indices = Cast <to = 6> (index)
 }
 """
 
@@ -77,8 +77,9 @@ def tiny_graph(**metadata: object) -> onnx.ModelProto:
     batch, (height, width) = facts["batch"], facts["size_hw"]
     tensors = {**weights(), "mean": MEAN, "scale": SCALE}
     tail = helper.make_node(
-        "UpsampleArgmax", ["logits"], ["masks"], "tail", domain="edgefsa", height=height, width=width
+        "UpsampleArgmax", ["logits"], ["indices"], "tail", domain="edgefsa", height=height, width=width
     )
+    to_uint8 = helper.make_node("Cast", ["indices"], ["masks"], "to_uint8", to=TensorProto.UINT8)
     nodes = [
         helper.make_node("Cast", ["frames"], ["float"], "cast", to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], "planes", perm=[0, 3, 1, 2]),
@@ -92,7 +93,7 @@ def tiny_graph(**metadata: object) -> onnx.ModelProto:
     ]
     frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, height, width, 3])
     if facts["outputs"] == "masks":
-        nodes.append(tail)
+        nodes += [tail, to_uint8]
         output = helper.make_tensor_value_info("masks", TensorProto.UINT8, [batch, height, width])
     else:
         shape = [batch, CLASSES, height // 2, width // 2]
@@ -103,6 +104,15 @@ def tiny_graph(**metadata: object) -> onnx.ModelProto:
     functions = [onnx.parser.parse_function(UPSAMPLE)] if facts["outputs"] == "masks" else []
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions)
     model.metadata_props.add(key="edgefsa", value=json.dumps(facts))
+    return model
+
+
+def refused_graph() -> onnx.ModelProto:
+    """The network with a Transpose of uint8, which TensorRT's parser refuses: uint8 may only meet a Cast there."""
+    model = tiny_graph()
+    del model.graph.node[0]
+    model.graph.node[0].input[0], model.graph.node[0].output[0] = "frames", "planes_u8"
+    model.graph.node.insert(1, helper.make_node("Cast", ["planes_u8"], ["planes"], "late_cast", to=TensorProto.FLOAT))
     return model
 
 
