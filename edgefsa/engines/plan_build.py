@@ -25,13 +25,13 @@ class PlanBuild:
         self.network = self.builder.create_network(sum(1 << int(getattr(kinds, name)) for name in flags))
         self.config = self.builder.create_builder_config()
         self.config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED
-        self._data = b""
+        self._parsed: tuple[Any, bytes] | None = None
 
     def parse(self, data: bytes) -> None:
         """Fill the network from a serialised ONNX graph; BuildError names the nodes that are refused."""
-        # The network refers to the weights in these bytes until the plan is made.
-        self._data = data
         parser = self.tensorrt.OnnxParser(self.network, self.logger)
+        # Until the plan is made the network refers to weights that the parser and these bytes own.
+        self._parsed = (parser, data)
         if parser.parse(data):
             return
         reasons = []

@@ -33,12 +33,12 @@ def types_by_node(model: onnx.ModelProto) -> dict[str, str]:
     from onnx import TensorProto
 
     tensors = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    kinds = {item.name: item.type.tensor_type.elem_type for item in [*tensors.value_info, *tensors.output]}
+    element_types = {item.name: item.type.tensor_type.elem_type for item in [*tensors.value_info, *tensors.output]}
     integer = set(quantised_nodes(model.graph))
     types = dict.fromkeys(half_nodes(model.graph), "HALF")
     for node in model.graph.node:
         # An ArgMax reads float32 and gives integers.
-        met = {kinds.get(name) for name in (*node.input, *node.output)}
+        met = {element_types.get(name) for name in (*node.input, *node.output)}
         if node.op_type not in _MOVING and TensorProto.FLOAT in met and TensorProto.FLOAT16 not in met:
             types[node.name or f"node_of_{node.output[0]}"] = "FLOAT"  # as the parser calls a nameless node
     return {name: kind for name, kind in types.items() if name not in integer}

@@ -192,7 +192,7 @@ def _build_plan(build: PlanBuild, directory: Path, gpu: Gpu) -> list[LayerPrecis
 
 
 def _check_plugins_are_in(nodes: list[str], layers: list[LayerPrecision]) -> None:
-    found = {node for layer in layers if layer.kind == PLUGIN_KIND for node in layer.nodes}
+    found = {node for told in layers if told.kind == PLUGIN_KIND for node in told.nodes}
     missing = [node for node in nodes if node not in found]
     if missing:
         raise BuildError(

@@ -27,14 +27,14 @@ _TYPES = (
     (re.compile(r"\b(fp8|fp8e4m3)\b", re.IGNORECASE), "f8"),
     (re.compile(r"\bint8\b", re.IGNORECASE), "int8"),
 )
-# How kernels of NVIDIA's libraries name what they multiply, as in "i8i8_i8i32_f32" or "f32f32_tf32f32".
+# How kernels of NVIDIA's libraries name what they multiply: "i8i8_i8i32_f32", "f32f32_tf32f32", "ampere_h16816gemm".
 _COMPUTES = (
-    (re.compile(r"_i8i32_|imma"), "int8"),
-    (re.compile(r"_f16f16_|hmma"), "f16"),
+    (re.compile(r"_i8i32_|imma|_i\d+gemm"), "int8"),
+    (re.compile(r"_f16f16_|hmma|_h\d+gemm"), "f16"),
     (re.compile(r"_bf16bf16_"), "bf16"),
     (re.compile(r"_f32f32_"), "f32"),
 )
-_MULTIPLIES = re.compile(r"gemm|conv|fprop|dgrad|matmul|_mha|_fc", re.IGNORECASE)
+_MULTIPLIES = re.compile(r"gemm|conv(?!ert)|fprop|dgrad|matmul|_mha|_fc", re.IGNORECASE)
 _POOLS = re.compile(r"pooling", re.IGNORECASE)
 _WIDEST_FIRST = (UNKNOWN, "f32", "bf16", "f16", "f8", "int8")
 
@@ -106,7 +106,8 @@ def _factor_type(row: dict[str, Any]) -> str:
 def _tensors(row: dict[str, Any], side: str) -> list[str]:
     """List how the types of a layer's tensors are written; scalars (alpha and beta of a product) are left out."""
     tensors = row.get(side) or []
-    return [str(item.get("Format/Datatype", "")) for item in tensors if item.get("Dimensions", [0]) not in ([], [1])]
+    factors = [item for item in tensors if item.get("Dimensions", [0]) not in ([], [1])]
+    return [str(item.get("Format/Datatype", item.get("Datatype", ""))) for item in factors]
 
 
 def _type_of(texts: list[str]) -> str:
