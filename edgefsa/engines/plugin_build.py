@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgefsa.artifacts import atomic_directory
@@ -17,6 +18,7 @@ from edgefsa.engines.plugin_library import (
     PluginLibrary,
     architecture_number,
     read_library,
+    serves,
     tensorrt_version,
 )
 from edgefsa.engines.plugin_sources import cache_folder, source_sha256, sources_folder
@@ -57,15 +59,33 @@ def _is_sound(path: Path) -> bool:
 
 def _build(target: Path, tensorrt: str, capability: str, include_dir: str | Path | None) -> None:
     with atomic_directory(target, overwrite=True) as partial, tempfile.TemporaryDirectory() as scratch:
-        log = partial / LOG_NAME
-        _run_cmake(Path(scratch), architecture_number(capability), include_dir, log)
-        shutil.copy2(Path(scratch) / LIBRARY_NAME, partial / LIBRARY_NAME)
-        built = read_library(partial / LIBRARY_NAME)
-        if built.fault(tensorrt, capability) is not None:
+        build, log = Path(scratch), partial / LOG_NAME
+        include_dir = include_dir or os.environ.get("TENSORRT_INCLUDE_DIR")
+        headers = [f"-DTENSORRT_INCLUDE_DIR={include_dir}"] if include_dir else []
+        architecture = f"-DCMAKE_CUDA_ARCHITECTURES={architecture_number(capability)}"
+        _run(["cmake", "-S", str(sources_folder()), "-B", scratch, architecture, *headers], log)
+        found = _headers_version(build)
+        if not serves(found, tensorrt):
             raise BuildError(
-                f"the headers are of TensorRT {built.tensorrt}, and this is {tensorrt}; set TENSORRT_INCLUDE_DIR to "
-                "the folder of its own"
+                f"the headers are of TensorRT {found}, and this is {tensorrt}; set TENSORRT_INCLUDE_DIR to the folder "
+                "of its own"
             )
+        _run(["cmake", "--build", scratch, "--target", "edgefsa_plugins", "--parallel", str(os.cpu_count() or 1)], log)
+        shutil.copy2(build / LIBRARY_NAME, partial / LIBRARY_NAME)
+
+
+def _headers_version(build: Path) -> str:
+    """Give the version of the headers that CMake found, before minutes go into compiling with them."""
+    cache = (build / "CMakeCache.txt").read_text(encoding="utf-8")
+    folder = re.search(r"^TENSORRT_INCLUDE_DIR:\w+=(.+)$", cache, re.MULTILINE)
+    try:
+        text = (Path(folder[1] if folder else "") / "NvInferVersion.h").read_text(encoding="utf-8")
+    except OSError as error:
+        raise BuildError(
+            f"TensorRT's headers cannot be read: {error}; set TENSORRT_INCLUDE_DIR to their folder"
+        ) from None
+    # NV_TENSORRT_MAJOR, or in TensorRT 11 what it stands for.
+    return ".".join(re.findall(r"#define \w+_(?:MAJOR|MINOR|PATCH)(?:_ENTERPRISE)? (\d+)", text)[:3])
 
 
 @contextlib.contextmanager
@@ -106,20 +126,14 @@ def build_for_this_machine(*, capability: str | None = None, include_dir: str | 
     return build_library(tensorrt, capability, include_dir=include_dir)
 
 
-def _run_cmake(build: Path, architecture: int, include_dir: str | Path | None, log: Path) -> None:
-    include_dir = include_dir or os.environ.get("TENSORRT_INCLUDE_DIR")
-    configure = ["cmake", "-S", str(sources_folder()), "-B", str(build), f"-DCMAKE_CUDA_ARCHITECTURES={architecture}"]
-    if include_dir:
-        configure.append(f"-DTENSORRT_INCLUDE_DIR={include_dir}")
-    compiling = ["cmake", "--build", str(build), "--target", "edgefsa_plugins", "--parallel", str(os.cpu_count() or 1)]
-    with log.open("w", encoding="utf-8") as file:
-        for command in (configure, compiling):
-            try:
-                status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-            except FileNotFoundError:
-                raise PluginError("cmake is not here, and the plugins are built with it; install cmake 3.22") from None
-            if status != 0:
-                raise BuildError(f"the plugin library cannot be built: {_reason(log)}")
+def _run(command: Sequence[str], log: Path) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        try:
+            status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        except FileNotFoundError:
+            raise PluginError("cmake is not here, and the plugins are built with it; install cmake 3.22") from None
+    if status != 0:
+        raise BuildError(f"the plugin library cannot be built: {_reason(log)}")
 
 
 def _reason(log: Path) -> str:
@@ -127,7 +141,8 @@ def _reason(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     for index, line in enumerate(lines):
         if line.startswith("CMake Error"):
-            return " ".join(" ".join(lines[index + 1 : index + 5]).split()) or line
+            said = " ".join(" ".join(lines[index + 1 : index + 5]).split())
+            return said.partition(" Call Stack")[0] or line
         if "error:" in line or "fatal" in line:
             return line
     return lines[-1] if lines else "the log is empty"

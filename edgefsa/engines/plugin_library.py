@@ -42,12 +42,8 @@ class PluginLibrary:
     source_sha256: str
 
     def fault(self, tensorrt: str, capability: str | None = None) -> str | None:
-        """Give why it does not serve this TensorRT ("10.13.3.9") on a GPU ("8.9", None for any), or None where it does.
-
-        TensorRT keeps the plugin interface within a major version, so an older minor one will do.
-        """
-        built, running = _major_minor(self.tensorrt), _major_minor(tensorrt)
-        if built[0] != running[0] or built > running:
+        """Give why it does not serve this TensorRT ("10.13.3.9") on a GPU ("8.9", None for any); None where it does."""
+        if not serves(self.tensorrt, tensorrt):
             return f"{self.path} was built for TensorRT {self.tensorrt}, and this is {tensorrt}; {MEND}"
         if self.source_sha256 != source_sha256():
             return f"{self.path} was built from other sources than these of edgefsa; {MEND}"
@@ -63,6 +59,14 @@ class PluginLibrary:
             {"name": name, "version": version, "namespace": NAMESPACE, "tensorrt": self.tensorrt, "sha256": digest}
             for name, version in PLUGINS.items()
         ]
+
+
+def serves(built: str, running: str) -> bool:
+    """Tell whether plugins for one version of TensorRT can be loaded by another.
+
+    TensorRT keeps the plugin interface within a major version, so an older minor one will do.
+    """
+    return _major_minor(built)[0] == _major_minor(running)[0] and _major_minor(built) <= _major_minor(running)
 
 
 def architecture_number(capability: str) -> int:
@@ -157,7 +161,12 @@ def _missing(registry: Any, operators: Iterable[str]) -> list[str]:
 
 
 def library_facts(capability: str | None = None) -> dict[str, Any]:
-    """Say for the doctor which library would be used: {"path", "tensorrt", "architectures", "why_not"}."""
+    """Say for the doctor which library would be used: {"path", "tensorrt", "architectures", "why_not"}.
+
+    Raises PluginError where `capability` is none.
+    """
+    if capability is not None:
+        architecture_number(capability)
     running = tensorrt_version()
     facts: dict[str, Any] = {"path": None, "tensorrt": None, "architectures": None, "why_not": None}
     if not running:

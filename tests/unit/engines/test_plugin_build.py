@@ -30,24 +30,49 @@ def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "package" / "plugin_library.py"))
 
 
-def play_cmake(monkeypatch: pytest.MonkeyPatch, tensorrt: str, status: int = 0) -> list[list[str]]:
+@pytest.fixture
+def headers(tmp_path: Path) -> Path:
+    """A folder of TensorRT's headers, as far as their version goes."""
+    folder = tmp_path / "headers"
+    folder.mkdir()
+    numbers = {"MAJOR": 10, "MINOR": 13, "PATCH": 3, "BUILD": 9}
+    (folder / "NvInferVersion.h").write_text(
+        "".join(f"#define NV_TENSORRT_{name} {value} //!< version\n" for name, value in numbers.items())
+    )
+    return folder
+
+
+def play_cmake(monkeypatch: pytest.MonkeyPatch, headers: Path, status: int = 0) -> list[list[str]]:
     """Put a library where CMake would, and give the commands that were asked for."""
     commands: list[list[str]] = []
 
     def run(command: list[str], stdout: Any, **_: Any) -> Any:
         commands.append(command)
+        if "--build" in command:
+            write_library(Path(command[2]) / LIBRARY_NAME)
+        else:
+            (Path(command[4]) / "CMakeCache.txt").write_text(f"A:PATH=a\nTENSORRT_INCLUDE_DIR:PATH={headers}\n")
         stdout.write("kernel.cu(7): error: it is wrong\nmake: *** [all] Error 2\n" if status else "fine\n")
         stdout.flush()
-        if "--build" in command and not status:
-            write_library(Path(command[2]) / LIBRARY_NAME, tensorrt=tensorrt)
         return SimpleNamespace(returncode=status)
 
     monkeypatch.setattr(plugin_build.subprocess, "run", run)
     return commands
 
 
-def test_a_library_is_built_once_for_a_tensorrt_and_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = play_cmake(monkeypatch, "10.13.3")
+def cmake_in(folder: Path, headers: Path, building: str) -> dict[str, str]:
+    """Write a program cmake that runs `building` where it is to build; gives an environment in which it is found."""
+    folder.mkdir(exist_ok=True)
+    cache = f'echo "TENSORRT_INCLUDE_DIR:PATH={headers}" > "$4/CMakeCache.txt"'
+    (folder / "cmake").write_text(f'#!/bin/sh\nif [ "$1" = --build ]; then {building}; else {cache}; fi\n')
+    (folder / "cmake").chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_a_library_is_built_once_for_a_tensorrt_and_a_gpu(
+    tmp_path: Path, headers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = play_cmake(monkeypatch, headers)
     first = plugin_build.build_library("10.13.3.9", "8.7", include_dir="/trt/include")
     assert plugin_build.build_library("10.13.3.9", "8.7") == first
     assert len(commands) == 2
@@ -57,80 +82,71 @@ def test_a_library_is_built_once_for_a_tensorrt_and_a_gpu(tmp_path: Path, monkey
 
 
 def test_a_failed_build_gives_the_first_error_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, headers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play_cmake(monkeypatch, "10.13.3", status=1)
+    play_cmake(monkeypatch, headers, status=1)
     with pytest.raises(BuildError, match=r"kernel\.cu\(7\): error: it is wrong"):
         plugin_build.build_library("10.13.3.9", "8.7")
     assert [path.name for path in (tmp_path / "cache" / "plugins").iterdir()] == [plugin_build.LOCK_NAME]
 
 
-def test_headers_of_another_tensorrt_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    play_cmake(monkeypatch, "11.1.0")
+@pytest.mark.parametrize("name", ["NV_TENSORRT", "TRT"])
+def test_headers_of_another_tensorrt_are_told_before_anything_is_compiled(
+    tmp_path: Path, headers: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # As TensorRT 10 and 11 write it.
+    end = "" if name == "NV_TENSORRT" else "_ENTERPRISE"
+    numbers = {"MAJOR": 11, "MINOR": 1, "PATCH": 0, "BUILD": 106}
+    text = "".join(f"#define {name}_{part}{end} {value}\n" for part, value in numbers.items())
+    (headers / "NvInferVersion.h").write_text(f"{text}#define NV_TENSORRT_SONAME_MAJOR 11\n")
+    commands = play_cmake(monkeypatch, headers)
     with pytest.raises(BuildError, match=r"headers are of TensorRT 11\.1\.0, and this is 10\.13\.3\.9"):
         plugin_build.build_library("10.13.3.9", "8.7")
+    assert len(commands) == 1
     assert [path.name for path in (tmp_path / "cache" / "plugins").iterdir()] == [plugin_build.LOCK_NAME]
 
 
-def test_a_damaged_library_in_the_cache_is_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = play_cmake(monkeypatch, "10.13.3")
+def test_a_damaged_library_in_the_cache_is_built_again(headers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = play_cmake(monkeypatch, headers)
     first = plugin_build.build_library("10.13.3.9", "8.7")
     first.path.write_bytes(b"cut short")
     assert plugin_build.build_library("10.13.3.9", "8.7") == first
     assert len(commands) == 4
 
 
-def test_two_processes_build_once(tmp_path: Path) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
+BUILD = "from edgefsa.engines.plugin_build import build_library; print(build_library('10.13.3.9', '8.7').path)"
+
+
+def test_two_processes_build_once(tmp_path: Path, headers: Path) -> None:
     library = write_library(tmp_path / "made.so")
-    script = f"""#!/bin/sh
-        [ "$1" = --build ] || exit 0
-        echo built >> {tmp_path}/builds
-        sleep 1
-        cp {library} "$2/{LIBRARY_NAME}"
-    """
-    (tools / "cmake").write_text(script)
-    (tools / "cmake").chmod(0o755)
-    code = "from edgefsa.engines.plugin_build import build_library; print(build_library('10.13.3.9', '8.7').path)"
-    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-c", code]
+    building = f'echo built >> {tmp_path}/builds; sleep 1; cp {library} "$2/{LIBRARY_NAME}"'
+    environment = cmake_in(tmp_path / "bin", headers, building)
+    command = [sys.executable, "-c", BUILD]
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    paths = {process.communicate()[0].strip() for process in started}
+    (path,) = {process.communicate()[0].strip() for process in started}
     assert (tmp_path / "builds").read_text() == "built\n"
-    (path,) = paths
     assert read_library(path) == replace(read_library(library), path=Path(path))
 
 
-def test_a_killed_build_leaves_nothing_that_the_next_one_stumbles_over(tmp_path: Path) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    cmake = tools / "cmake"
-    cmake.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 60\n")
-    cmake.chmod(0o755)
-    code = "from edgefsa.engines.plugin_build import build_library; build_library('10.13.3.9', '8.7')"
-    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+def test_a_killed_build_leaves_nothing_that_the_next_one_stumbles_over(tmp_path: Path, headers: Path) -> None:
+    environment = cmake_in(tmp_path / "bin", headers, f"touch {tmp_path}/started; exec sleep 60")
+    process = subprocess.Popen([sys.executable, "-c", BUILD], env=environment, start_new_session=True)
     while not (tmp_path / "started").exists():
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    library = write_library(tmp_path / "made.so")
-    cmake.write_text(f'#!/bin/sh\n[ "$1" = --build ] && cp {library} "$2/{LIBRARY_NAME}" || :\n')
-    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
-    found = find_library("10.13.3.9", "8.7")
-    assert {path.name for path in found.path.parent.parent.iterdir()} == {
-        found.path.parent.name,
-        plugin_build.LOCK_NAME,
-    }
+    cmake_in(tmp_path / "bin", headers, f'cp {write_library(tmp_path / "made.so")} "$2/{LIBRARY_NAME}"')
+    assert subprocess.run([sys.executable, "-c", BUILD], env=environment, capture_output=True).returncode == 0
+    build = find_library("10.13.3.9", "8.7").path.parent
+    assert {path.name for path in build.parent.iterdir()} == {build.name, plugin_build.LOCK_NAME}
 
 
-def test_the_cache_keeps_the_newest_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_keeps_the_newest_libraries(tmp_path: Path, headers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for age in range(12):
         path = write_library(tmp_path / "cache" / "plugins" / f"old-{age}" / LIBRARY_NAME, source="0" * 64)
         os.utime(path, (1e9 - age, 1e9 - age))
-    play_cmake(monkeypatch, "10.13.3")
+    play_cmake(monkeypatch, headers)
     built = plugin_build.build_library("10.13.3.9", "8.7")
     kept = {path.parent.name for path in (tmp_path / "cache" / "plugins").glob(f"*/{LIBRARY_NAME}")}
     assert kept == {built.path.parent.name, *(f"old-{age}" for age in range(plugin_build.KEPT_BUILDS - 1))}

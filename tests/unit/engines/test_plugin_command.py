@@ -18,6 +18,11 @@ def test_without_tensorrt_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "tensorrt is not installed" in json.loads(capsys.readouterr().out)["why_not"]
 
 
+def test_a_compute_capability_that_is_none_is_told() -> None:
+    with pytest.raises(PluginError, match=r"the compute capability is 'sm_87'; give one as 8\.7"):
+        deploy.plugins(compute_capability="sm_87")
+
+
 def test_building_needs_tensorrt_and_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_build, "tensorrt_version", lambda: "")
     with pytest.raises(PluginError, match=r"pip install 'edgefsa\[tensorrt\]'"):

@@ -6,6 +6,7 @@ TensorRT for RTX has no plugin layers, so nothing is built. Each test has its ow
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -92,6 +93,31 @@ def test_a_library_is_not_registered_twice(library: Path) -> None:
         library,
     )
     assert found == {"first": True, "second": False}
+
+
+def test_the_static_library_registers_itself_where_a_program_starts(
+    library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    version = (include_dirs()[-1] / "NvInferVersion.h").read_text()
+    if int(re.findall(r"_MAJOR(?:_ENTERPRISE)? (\d+)", version)[0]) < 11:
+        pytest.skip("needs headers of TensorRT 11 last in TENSORRT_INCLUDE_DIR: the registry's calls moved after 10")
+    folder, objects = tmp_path_factory.mktemp("registered"), objects_folder(tmp_path_factory)
+    registered = build_harness(include_dirs()[-1], objects, folder, registration="static_registration")
+    found = in_new_process(
+        """
+        import ctypes, tensorrt_rtx_libs
+        from pathlib import Path
+        from edgefsa.engines.plugin_library import check_plugins, PLUGINS
+        # Where the linker of a program would find getPluginRegistry.
+        ctypes.CDLL(str(next(Path(tensorrt_rtx_libs.__path__[0]).glob("libtensorrt_rtx.so*"))), ctypes.RTLD_GLOBAL)
+        before = len(tensorrt.get_plugin_registry().all_creators)
+        ctypes.CDLL(LIBRARY)
+        check_plugins(tensorrt, PLUGINS)
+        print(json.dumps({"added": len(tensorrt.get_plugin_registry().all_creators) - before}))
+        """,
+        registered,
+    )
+    assert found == {"added": len(PLUGINS)}
 
 
 PARSE = """

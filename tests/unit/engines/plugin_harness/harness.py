@@ -38,16 +38,16 @@ def plugin_sources() -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob("*.cpp"))]
 
 
-def build_harness(include_dir: Path, objects: Path, folder: Path) -> Path:
-    """Compile harness, plugins, kernels and emulator into one library; what they share lies in `objects`."""
+def build_harness(include_dir: Path, objects: Path, folder: Path, *, registration: str = "creators") -> Path:
+    """Compile harness, plugins, kernels and emulator into one library; what they share lies in `objects`.
+
+    With `registration` "static_registration" it registers itself where it is loaded, and needs TensorRT for that.
+    """
     includes = ["-I", PLUGINS / "tensorrt", "-I", PLUGINS, "-I", PLUGINS / "kernels", "-I", EMULATION / "include"]
     # The emulated runtime has no events, and TensorRT's headers name their type.
     tensorrt = [*includes, "-isystem", include_dir, "-DcudaEvent_t=void*"]
-    sources = [
-        *plugin_sources(),
-        PLUGINS / "tensorrt" / "registration" / "creators.cpp",
-        Path(__file__).with_suffix(".cpp"),
-    ]
+    entries = [PLUGINS / "tensorrt" / "registration" / f"{name}.cpp" for name in {"creators", registration}]
+    sources = [*plugin_sources(), *entries, Path(__file__).with_suffix(".cpp")]
     folders = [PLUGINS / "kernels" / name for name in OPERATORS]
     kernels = [path for kind in ("*.cu", "*.cpp") for item in folders for path in sorted(item.glob(kind))]
     plugins = [compile_once(source, [*FLAGS, *tensorrt], objects) for source in sources]
