@@ -71,7 +71,8 @@ def test_the_root_itself(k: Any) -> None:
     reference = FrequencySelfAttention(8, k=3).eval().half()
     reference.load_state_dict(block.state_dict())
     x = torch.randn(1, 8, 9, 7)
-    assert torch.equal(layer(x), reference(x))
+    # Not to the bit: CPUs with float16 arithmetic multiply tensors with and without gradients by different kernels.
+    assert relative_l2(layer(x), reference(x).detach()) < 1e-6
 
 
 def test_an_optimiser_keeps_its_hold() -> None:
