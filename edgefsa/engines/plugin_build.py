@@ -81,9 +81,8 @@ def _headers_version(build: Path) -> str:
     try:
         text = (Path(folder[1] if folder else "") / "NvInferVersion.h").read_text(encoding="utf-8")
     except OSError as error:
-        raise BuildError(
-            f"TensorRT's headers cannot be read: {error}; set TENSORRT_INCLUDE_DIR to their folder"
-        ) from None
+        reason = (error.strerror or str(error)).lower()
+        raise BuildError(f"cannot read {error.filename}: {reason}; set TENSORRT_INCLUDE_DIR to TensorRT's") from None
     # NV_TENSORRT_MAJOR, or in TensorRT 11 what it stands for.
     return ".".join(re.findall(r"#define \w+_(?:MAJOR|MINOR|PATCH)(?:_ENTERPRISE)? (\d+)", text)[:3])
 

@@ -8,4 +8,7 @@ if(NOT TENSORRT_INCLUDE_DIR)
     message(FATAL_ERROR "TensorRT's headers are not here: install libnvinfer-headers-dev, or give the folder of "
                         "NvInferRuntime.h with -DTENSORRT_INCLUDE_DIR (EDGEFSA_KERNELS_ONLY=ON builds without it)")
 endif()
+if(NOT EXISTS "${TENSORRT_INCLUDE_DIR}/NvInferRuntime.h")
+    message(FATAL_ERROR "TENSORRT_INCLUDE_DIR is ${TENSORRT_INCLUDE_DIR}, and NvInferRuntime.h is not in it")
+endif()
 message(STATUS "TensorRT headers: ${TENSORRT_INCLUDE_DIR}")
