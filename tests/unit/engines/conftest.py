@@ -6,13 +6,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
 
-from edgefsa.engines import BuildReport, build_engine
+from edgefsa.engines import BuildReport, aot_plugins, build_engine, plugin_library
+from edgefsa.engines.aot_kernels import AotKernel
 from tests.kernels.emulation.build import compiler, objects_folder
 
 from . import tiny
@@ -61,3 +63,26 @@ def build(quantiser: ModuleType, onnx_path: Path, tmp_path: Path) -> Build:
         return build_engine(onnx_path, tmp_path / "engines", precision=precision, target=target, **options)
 
     return make
+
+
+@pytest.fixture
+def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No library of this machine is found, and none is written outside tmp_path."""
+    monkeypatch.delenv(plugin_library.LIBRARY_VARIABLE, raising=False)
+    monkeypatch.setenv("EDGEFSA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(plugin_library, "checkout_build_folder", lambda: tmp_path / "build")
+    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "package" / "plugin_library.py"))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The kernels that were asked for; nothing is compiled."""
+    found: list[tuple[Any, ...]] = []
+
+    def compile_kernel(*arguments: Any) -> AotKernel:
+        found.append(arguments)
+        return AotKernel("kernel", "ptx", (64, 3, 1), 0, (32, 4), 1000)
+
+    monkeypatch.setattr(aot_plugins, "spectral_mask_kernel", compile_kernel)
+    monkeypatch.setattr(aot_plugins, "upsample_argmax_kernel", compile_kernel)
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgefsa.engines import aot_plugins
-from edgefsa.engines.aot_kernels import AotKernel, Target
+from edgefsa.engines.aot_kernels import Target
 
 from .plugin_harness.quick_plugins import QuickPlugin, loaded, plugin_packages
 
@@ -23,20 +23,6 @@ def tensorrt(request: pytest.FixtureRequest) -> Iterator[Any]:
     package: Path = request.param
     with loaded(package) as module:
         yield module
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The kernels that were asked for; nothing is compiled."""
-    found: list[tuple[Any, ...]] = []
-
-    def compile_kernel(*arguments: Any) -> AotKernel:
-        found.append(arguments)
-        return AotKernel("kernel", "ptx", (64, 3, 1), 0, (32, 4), 1000)
-
-    monkeypatch.setattr(aot_plugins, "spectral_mask_kernel", compile_kernel)
-    monkeypatch.setattr(aot_plugins, "upsample_argmax_kernel", compile_kernel)
-    return found
 
 
 def mask(tensorrt: Any) -> QuickPlugin:

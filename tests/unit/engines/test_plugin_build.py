@@ -14,20 +14,13 @@ from typing import Any
 
 import pytest
 
-from edgefsa.engines import plugin_build, plugin_library
+from edgefsa.engines import plugin_build
 from edgefsa.engines.plugin_library import LIBRARY_NAME, find_library, read_library
 from edgefsa.errors import BuildError, PluginError
 
 from .plugin_files import write_library
 
-
-@pytest.fixture(autouse=True)
-def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No library of this machine is found, and none is written outside tmp_path."""
-    monkeypatch.delenv(plugin_library.LIBRARY_VARIABLE, raising=False)
-    monkeypatch.setenv("EDGEFSA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(plugin_library, "checkout_build_folder", lambda: tmp_path / "build")
-    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "package" / "plugin_library.py"))
+pytestmark = pytest.mark.usefixtures("empty_places")
 
 
 @pytest.fixture

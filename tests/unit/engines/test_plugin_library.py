@@ -29,13 +29,7 @@ from .plugin_files import write_library
 PLUGINS_FOLDER = Path(__file__).parents[3] / "plugins"
 
 
-@pytest.fixture(autouse=True)
-def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No library of this machine is found, and none is written outside tmp_path."""
-    monkeypatch.delenv(plugin_library.LIBRARY_VARIABLE, raising=False)
-    monkeypatch.setenv("EDGEFSA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(plugin_library, "checkout_build_folder", lambda: tmp_path / "build")
-    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "package" / "plugin_library.py"))
+pytestmark = pytest.mark.usefixtures("empty_places")
 
 
 def test_the_note_is_read_from_the_files_bytes(tmp_path: Path) -> None:
