@@ -73,6 +73,21 @@ __device__ __forceinline__ void storePack(T* address, const Pack<T, COUNT>& pack
     *reinterpret_cast<Pack<T, COUNT>*>(address) = pack;
 }
 
+// storePack of 16 bytes to global memory, for values that a compiler may otherwise write one word at a time.
+template <int COUNT, typename T>
+__device__ __forceinline__ void storeGlobal(T* address, const Pack<T, COUNT>& pack) {
+#ifdef __CUDA_ARCH__
+    if constexpr (sizeof(Pack<T, COUNT>) == 16) {
+        uint4 words;
+        memcpy(&words, &pack, sizeof(words));
+        asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)), "r"(words.x),
+                     "r"(words.y), "r"(words.z), "r"(words.w));
+        return;
+    }
+#endif
+    storePack(address, pack);
+}
+
 // Whether every run of `count` elements that starts at a multiple of `count` in every row can be moved in one access.
 inline bool rowsAreAligned(const void* address, std::size_t bytes_per_element, int row_length, int count) noexcept {
     return row_length % count == 0 && reinterpret_cast<std::uintptr_t>(address) % (bytes_per_element * count) == 0;

@@ -101,6 +101,7 @@ INVERSE_LINEAR = attention_check(Case((2, 3, 12, 20), (3, 5)), HALF, LINEAR, DOT
 INVERSE_HWC = attention_check(Case((1, 3, 2100, 2), (2, 2)), HALF, HWC8, DOT_PRODUCT)
 LIN_SOFTMAX = attention_check(Case((2, 3, 9, 12), (3, 5), (65, 3), recurrence=2), FLOAT, LINEAR, LINSOFTMAX)
 UPSAMPLING = upsampling_check((1, 2, 8, 32), (32, 128))
+UPSAMPLING_IN_PARTS = upsampling_check((1, 30, 8, 32), (32, 128))  # more classes than are staged at once
 FOLDER = "truncated_dct_attention"
 BARRIERS: dict[str, tuple[Operator, Check]] = {
     f"{FOLDER}/truncated_dct_floats.cu": (DCT, DCT_FLOATS),
@@ -113,6 +114,7 @@ BARRIERS: dict[str, tuple[Operator, Check]] = {
     f"{FOLDER}/inverse_dct_hwc.cu": (ATTENTION, INVERSE_HWC),
     "spectral_mask/spectral_mask.cuh": (mask.OPERATOR, mask_check(mask.Case((1, 2, 64, 64), radius=2), LINEAR)),
     "upsample_argmax/upsample_argmax.cuh": (upsampling.OPERATOR, UPSAMPLING),
+    "upsample_argmax/cell_logits.cuh": (upsampling.OPERATOR, UPSAMPLING_IN_PARTS),
 }
 BARRIER = "__syncthreads();"
 
@@ -151,6 +153,7 @@ class Bounds:
 
 
 MASK, UPSAMPLE = "spectral_mask/spectral_mask.cuh", "upsample_argmax/upsample_argmax.cuh"
+LOGITS = "upsample_argmax/cell_logits.cuh"
 FRAMES = "frame_preparation/frame_preparation.cu"
 MASK_READ_TWICE = mask_check(mask.Case((1, 1, 64, 64), radius=2), LINEAR, passes=2)
 MASK_HWC = mask_check(mask.Case((1, 8, 5, 8), radius=1), HWC8)
@@ -204,10 +207,18 @@ BOUNDS = [
     Bounds(mask.OPERATOR, MASK_HWC, MASK, (
         "pack % kGroups * kGroupChannels < tile.channels@", "tile.packs = op.width * kGroups@;",
     )),
-    Bounds(upsampling.OPERATOR, UPSAMPLING, UPSAMPLE, (
-        "first_class + s < classes_@", "column + 1 < op.low_width@", "i < (bottom - top@) * runs",
+    Bounds(upsampling.OPERATOR, UPSAMPLING, UPSAMPLE, ("i < (bottom - top@) * runs",)),
+    Bounds(upsampling.OPERATOR, UPSAMPLING, LOGITS, (
+        "left_ + index % kPacks * kPerPack, last@)", "index % rows_, op_.low_height - 1@)",
+        "first, (end - first@) * rows_ * kPacks",
     )),
-    Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 4, 6), (3, 4)), UPSAMPLE, ("if (pixel >= pixels@) {",)),
+    Bounds(upsampling.OPERATOR, upsampling_check((1, 2, 5, 33), (20, 132)), LOGITS, (
+        "left_ + index % kColumns, op_.low_width - 1@)",
+    )),
+    Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 1, 2), (17, 34)), UPSAMPLE, ("if (pixel >= pixels@) {",)),
+    Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 1, 2), (17, 34)), LOGITS, (
+        "first_class + s < classes_@", "column + 1 < op.low_width@",
+    )),
     Bounds(frames.OPERATOR, frames_check((8, 16), (8, 16)), FRAMES, (
         "if (index >= count@) {\n        return;\n    }\n    const std::uint8_t",
     )),

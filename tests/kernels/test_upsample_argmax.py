@@ -47,7 +47,7 @@ def assert_largest(indices: Array, large: Array) -> None:
     """Each index is that of the largest value, or of one that no float32 could tell from it."""
     largest = large.max(1)
     chosen = np.take_along_axis(large, indices[:, None].astype(int), 1)[:, 0]
-    assert (largest - chosen <= 1e-5 * np.abs(large).max()).all()
+    assert (largest - chosen <= 1e-5 * np.abs(large).max()).all(), "not the formula"
 
 
 def settings_of(shape: tuple[int, ...], size_hw: Size, kind: int, form: int, index: int) -> dict[str, int]:

@@ -75,7 +75,7 @@ __device__ __forceinline__ void storePlanes(const Work& work, T* image, std::siz
                 const float value = colour == 0 ? pixel.red : colour == 1 ? pixel.green : pixel.blue;
                 values.values[k] = fromFloat<T>(normalised(work, value, colour));
             }
-            storePack(image + colour * plane + index + first, values);
+            storeGlobal(image + colour * plane + index + first, values);
         }
     }
 }
@@ -89,7 +89,7 @@ __device__ __forceinline__ void storeGroup(const Work& work, __half* image, std:
     for (int k = kColours; k < 8; ++k) {
         values.values[k] = fromFloat<__half>(0.0f);
     }
-    storePack(image + index * 8, values);
+    storeGlobal(image + index * 8, values);
 }
 
 // kRun pixels a thread, of frames that have the image's size; blockIdx.y counts samples.

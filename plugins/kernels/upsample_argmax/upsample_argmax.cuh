@@ -3,19 +3,17 @@
 // A cell is what lies between four neighbouring logits; all its pixels are mixed from these. Where one class is the
 // largest at all four corners, it is so in the whole cell: mixing with weights of one sign keeps the order, and so does
 // rounding. Most cells of a segmentation are of that kind, and cost one look at their corners. In the others a thread
-// mixes each class for 4 x 4 pixels at once.
+// mixes each class for 4 x 4 pixels at once. Linear logits come through shared memory, some classes at a time.
 #pragma once
 
-#include "../common.cuh"
-#include "upsample_argmax.h"
+#include "cell_logits.cuh"
 
 namespace edgefsa {
 namespace upsample_argmax {
 
-constexpr int kCellsWide = 32;  // cells in a row of a block
-constexpr int kMaxCellThreads = 128;
 constexpr int kPixelThreads = 256;
-constexpr int kSide = 4;  // pixels that are mixed at once, down and across
+constexpr int kCellBlocks = 4;  // for which a multiprocessor's registers must have room: they keep its memory busy
+constexpr int kSide = 4;        // pixels that are mixed at once, down and across
 
 struct Work {
     UpsampleArgmaxParams op;
@@ -59,7 +57,8 @@ __host__ __device__ constexpr Division divisionOf(const UpsampleArgmaxParams& op
                         ceilDiv(op.low_height, cell_rows) <= kMaxGridSide;
     if (division.by_cells) {
         division.row_bytes = roundUp(pixelsOf(kCellsWide, op.width, op.low_width) + 15, 16);
-        division.shared_bytes = division.row_bytes * pixelsOf(cell_rows, op.height, op.low_height);
+        division.shared_bytes =
+            logitBytes(op, cell_rows) + division.row_bytes * pixelsOf(cell_rows, op.height, op.low_height);
         division.grid_x = ceilDiv(op.low_width, kCellsWide);
         division.grid_y = ceilDiv(op.low_height, cell_rows);
         division.grid_z = op.batch;
@@ -100,98 +99,53 @@ __device__ __forceinline__ int firstPixelOf(int cell, float ratio, int cells, in
     return pixel;
 }
 
-// The logits at a cell's corners: rows 0 and 1, columns 0 and 1 of it.
-struct Corners {
-    float at00, at01, at10, at11;
-};
-
-// Reads a cell's corners, kStep classes at a time.
-template <typename T, Format FORMAT>
-class CellReader {
-  public:
-    static constexpr int kStep = FORMAT == Format::kHwc8 ? 8 : 4;
-
-    __device__ CellReader(const UpsampleArgmaxParams& op, int sample, int row, int column) {
-        const std::size_t pixels = static_cast<std::size_t>(op.low_height) * op.low_width;
-        classes_ = op.classes;
-        const int across = FORMAT == Format::kHwc8 ? roundUp(op.classes, kStep) : 1;
-        stride_ = FORMAT == Format::kHwc8 ? 1 : pixels;
-        const std::size_t stored = FORMAT == Format::kHwc8 ? across : op.classes;
-        const std::size_t first = static_cast<std::size_t>(row) * op.low_width + column;
-        corner_ = static_cast<const T*>(op.x) + sample * pixels * stored + first * across;
-        right_ = column + 1 < op.low_width ? across : 0;
-        down_ = row + 1 < op.low_height ? static_cast<std::size_t>(op.low_width) * across : 0;
-    }
-
-    // Classes past the last one are not read, and keep what `corners` held.
-    __device__ __forceinline__ void read(int first_class, Corners (&corners)[kStep]) const {
-        if constexpr (FORMAT == Format::kHwc8) {
-            const Pack<T, kStep> at00 = loadPack<kStep>(corner_ + first_class);
-            const Pack<T, kStep> at01 = loadPack<kStep>(corner_ + first_class + right_);
-            const Pack<T, kStep> at10 = loadPack<kStep>(corner_ + first_class + down_);
-            const Pack<T, kStep> at11 = loadPack<kStep>(corner_ + first_class + down_ + right_);
-#pragma unroll
-            for (int s = 0; s < kStep; ++s) {
-                corners[s] = {toFloat(at00.values[s]), toFloat(at01.values[s]), toFloat(at10.values[s]),
-                              toFloat(at11.values[s])};
-            }
-        } else {
-#pragma unroll
-            for (int s = 0; s < kStep; ++s) {
-                if (first_class + s < classes_) {
-                    corners[s] = readOne(first_class + s);
-                }
-            }
-        }
-    }
-
-    __device__ __forceinline__ Corners readOne(int index) const {
-        const T* address = corner_ + index * stride_;
-        return {toFloat(address[0]), toFloat(address[right_]), toFloat(address[down_]),
-                toFloat(address[down_ + right_])};
-    }
-
-  private:
-    const T* corner_;
-    std::size_t stride_;  // from a class to the next
-    std::size_t down_;
-    int right_;
-    int classes_;
-};
-
 constexpr int kMixed = -1;      // the corners have different classes
 constexpr int kNotFinite = -2;  // or one of them is infinite or NaN
 
-// The class that is largest at all corners, or kMixed or kNotFinite.
-template <typename Reader>
-__device__ __forceinline__ int classOfCell(const Reader& reader, int classes) {
-    const float lowest = __int_as_float(static_cast<int>(0xff800000u));  // -infinity
-    Corners largest = {lowest, lowest, lowest, lowest};
-    float not_finite = 0.0f;  // becomes NaN
-    int index = 0;
-    for (int first = 0; first < classes; first += Reader::kStep) {
-        Corners corners[Reader::kStep] = {};
-        reader.read(first, corners);
+// Looks for the class that is largest at all of a cell's corners.
+struct CornerScan {
+    Corners largest, chosen;  // chosen: the corners of the class that is largest at the first
+    float not_finite;         // becomes NaN
+    int index;
+
+    __device__ CornerScan() : not_finite(0.0f), index(0) {
+        const float lowest = __int_as_float(static_cast<int>(0xff800000u));  // -infinity
+        largest = chosen = {lowest, lowest, lowest, lowest};
+    }
+
+    // Looks at classes [first, end).
+    template <typename Logits>
+    __device__ __forceinline__ void add(const Logits& logits, int first, int end) {
+        for (; first < end; first += Logits::kStep) {
+            Corners corners[Logits::kStep] = {};
+            logits.read(first, corners);
 #pragma unroll
-        for (int s = 0; s < Reader::kStep; ++s) {
-            if (first + s >= classes) {
-                break;
+            for (int s = 0; s < Logits::kStep; ++s) {
+                if (first + s >= end) {
+                    break;
+                }
+                const Corners& corner = corners[s];
+                const bool is_larger = corner.at00 > largest.at00;
+                index = is_larger ? first + s : index;
+                chosen = is_larger ? corner : chosen;
+                largest = {fmaxf(largest.at00, corner.at00), fmaxf(largest.at01, corner.at01),
+                           fmaxf(largest.at10, corner.at10), fmaxf(largest.at11, corner.at11)};
+                not_finite = fmaf(corner.at00, 0.0f, fmaf(corner.at01, 0.0f, not_finite));
+                not_finite = fmaf(corner.at10, 0.0f, fmaf(corner.at11, 0.0f, not_finite));
             }
-            const Corners& corner = corners[s];
-            index = corner.at00 > largest.at00 ? first + s : index;
-            largest = {fmaxf(largest.at00, corner.at00), fmaxf(largest.at01, corner.at01),
-                       fmaxf(largest.at10, corner.at10), fmaxf(largest.at11, corner.at11)};
-            not_finite = fmaf(corner.at00, 0.0f, fmaf(corner.at01, 0.0f, not_finite));
-            not_finite = fmaf(corner.at10, 0.0f, fmaf(corner.at11, 0.0f, not_finite));
         }
     }
-    if (not_finite != 0.0f) {
-        return kNotFinite;
+
+    // The class, or kMixed or kNotFinite.
+    __device__ __forceinline__ int result() const {
+        if (not_finite != 0.0f) {
+            return kNotFinite;
+        }
+        const bool is_largest =
+            chosen.at01 == largest.at01 && chosen.at10 == largest.at10 && chosen.at11 == largest.at11;
+        return is_largest ? index : kMixed;
     }
-    const Corners chosen = reader.readOne(index);
-    const bool is_largest = chosen.at01 == largest.at01 && chosen.at10 == largest.at10 && chosen.at11 == largest.at11;
-    return is_largest ? index : kMixed;
-}
+};
 
 // Whether a class's value takes the place of the best before it: as in torch.argmax, NaN is above all, and of equals
 // the first stays.
@@ -200,46 +154,54 @@ __device__ __forceinline__ bool isBetter(float value, float best) {
     return value > best || (!FINITE && value != value && best == best);
 }
 
-// Finds the classes of kSide x kSide pixels, of which the first is (y, x); past y_end and x_end they repeat the last.
-template <bool FINITE, typename Reader>
-__device__ __forceinline__ void mixPixels(const Work& work, const Reader& reader, int cell_row, int cell_column, int y,
-                                          int x, int y_end, int x_end, int (&indices)[kSide][kSide]) {
-    float down[kSide];
-    float across[kSide];
+// Finds the classes of kSide x kSide pixels.
+struct PixelMix {
+    float down[kSide], across[kSide];
     float best[kSide][kSide];
+    int indices[kSide][kSide];
+
+    // (y, x) is the first pixel; past y_end and x_end they repeat the last.
+    __device__ __forceinline__ PixelMix(const Work& work, int cell_row, int cell_column, int y, int x, int y_end,
+                                        int x_end) {
 #pragma unroll
-    for (int p = 0; p < kSide; ++p) {
-        down[p] = positionOf(min(y + p, y_end - 1), work.ratio_h) - static_cast<float>(cell_row);
-        across[p] = positionOf(min(x + p, x_end - 1), work.ratio_w) - static_cast<float>(cell_column);
+        for (int p = 0; p < kSide; ++p) {
+            down[p] = positionOf(min(y + p, y_end - 1), work.ratio_h) - static_cast<float>(cell_row);
+            across[p] = positionOf(min(x + p, x_end - 1), work.ratio_w) - static_cast<float>(cell_column);
 #pragma unroll
-        for (int q = 0; q < kSide; ++q) {
-            best[p][q] = __int_as_float(static_cast<int>(0xff800000u));
-            indices[p][q] = 0;
+            for (int q = 0; q < kSide; ++q) {
+                best[p][q] = __int_as_float(static_cast<int>(0xff800000u));
+                indices[p][q] = 0;
+            }
         }
     }
-    for (int first = 0; first < work.op.classes; first += Reader::kStep) {
-        Corners corners[Reader::kStep] = {};
-        reader.read(first, corners);
+
+    // Mixes classes [first, end).
+    template <bool FINITE, typename Logits>
+    __device__ __forceinline__ void add(const Logits& logits, int first, int end) {
+        for (; first < end; first += Logits::kStep) {
+            Corners corners[Logits::kStep] = {};
+            logits.read(first, corners);
 #pragma unroll
-        for (int s = 0; s < Reader::kStep; ++s) {
-            if (first + s >= work.op.classes) {
-                break;
-            }
+            for (int s = 0; s < Logits::kStep; ++s) {
+                if (first + s >= end) {
+                    break;
+                }
 #pragma unroll
-            for (int p = 0; p < kSide; ++p) {
-                const float left = fmaf(down[p], corners[s].at10, (1.0f - down[p]) * corners[s].at00);
-                const float right = fmaf(down[p], corners[s].at11, (1.0f - down[p]) * corners[s].at01);
+                for (int p = 0; p < kSide; ++p) {
+                    const float left = fmaf(down[p], corners[s].at10, (1.0f - down[p]) * corners[s].at00);
+                    const float right = fmaf(down[p], corners[s].at11, (1.0f - down[p]) * corners[s].at01);
 #pragma unroll
-                for (int q = 0; q < kSide; ++q) {
-                    const float value = fmaf(across[q], right, (1.0f - across[q]) * left);
-                    const bool is_better = isBetter<FINITE>(value, best[p][q]);
-                    best[p][q] = is_better ? value : best[p][q];
-                    indices[p][q] = is_better ? first + s : indices[p][q];
+                    for (int q = 0; q < kSide; ++q) {
+                        const float value = fmaf(across[q], right, (1.0f - across[q]) * left);
+                        const bool is_better = isBetter<FINITE>(value, best[p][q]);
+                        best[p][q] = is_better ? value : best[p][q];
+                        indices[p][q] = is_better ? first + s : indices[p][q];
+                    }
                 }
             }
         }
     }
-}
+};
 
 // A block's pixels, which lie in shared memory as bytes before they are written in runs of 16 bytes. In each row they
 // start as far past a multiple of kRun as in y.
@@ -279,7 +241,7 @@ struct MaskTile {
                 for (int k = 0; k < kRun; ++k) {
                     run.values[k] = indices.values[k];
                 }
-                storePack(to, run);
+                storeGlobal(to, run);
                 continue;
             }
             for (int k = max(shift - first, 0); k < min(end - first, kRun); ++k) {
@@ -289,54 +251,76 @@ struct MaskTile {
     }
 };
 
-// Block [kCellsWide, rows of cells], a thread for each cell; blockIdx.z counts samples.
-template <typename T, typename Index, Format FORMAT>
-__device__ __forceinline__ void computeCells(const Work& work) {
+// Fills a cell's pixels [y, y_end) x [x, x_end) of the tile; all threads of a block call it, some without a cell, for
+// whom the ranges are empty.
+template <typename Index, typename Logits>
+__device__ __forceinline__ void fillCell(const Work& work, const MaskTile<Index>& tile, Logits& logits, int cell_row,
+                                         int cell_column, int y_start, int y_end, int x_start, int x_end, int of_cell) {
     const UpsampleArgmaxParams& op = work.op;
-    const int cell_left = static_cast<int>(blockIdx.x) * kCellsWide;
-    const int cell_top = static_cast<int>(blockIdx.y * blockDim.y);
-    const int column = cell_left + static_cast<int>(threadIdx.x);
-    const int row = cell_top + static_cast<int>(threadIdx.y);
-    const auto columnStart = [&](int cell) { return firstPixelOf(cell, work.ratio_w, op.low_width, op.width); };
-    const auto rowStart = [&](int cell) { return firstPixelOf(cell, work.ratio_h, op.low_height, op.height); };
-    MaskTile<Index> tile;
-    tile.memory = dynamicShared<unsigned char>();
-    tile.y = static_cast<Index*>(op.y) + static_cast<std::size_t>(blockIdx.z) * op.height * op.width;
-    tile.row_bytes = work.row_bytes;
-    tile.width = op.width;
-    tile.top = rowStart(cell_top);
-    tile.left = columnStart(cell_left);
-    tile.bottom = rowStart(cell_top + static_cast<int>(blockDim.y));
-    tile.right = columnStart(cell_left + kCellsWide);
-    if (row < op.low_height && column < op.low_width) {
-        const CellReader<T, FORMAT> reader(op, static_cast<int>(blockIdx.z), row, column);
-        const int y_end = rowStart(row + 1);
-        const int x_start = columnStart(column);
-        const int x_end = columnStart(column + 1);
-        const int of_cell = classOfCell(reader, op.classes);
-        for (int y = rowStart(row); y < y_end; y += kSide) {
-            for (int x = x_start; x < x_end; x += kSide) {
-                int indices[kSide][kSide];
-                if (of_cell == kMixed) {
-                    mixPixels<true>(work, reader, row, column, y, x, y_end, x_end, indices);
-                } else if (of_cell == kNotFinite) {
-                    mixPixels<false>(work, reader, row, column, y, x, y_end, x_end, indices);
+    const int at_once = logits.classesAtOnce();
+    // Classes that are brought in parts are brought by all threads, whatever the size of their cells.
+    const bool is_whole = at_once == op.classes;
+    const int most_down = is_whole ? y_end - y_start : pixelsOf(1, op.height, op.low_height);
+    const int most_across = is_whole ? x_end - x_start : pixelsOf(1, op.width, op.low_width);
+    for (int y = y_start; y < y_start + most_down; y += kSide) {
+        for (int x = x_start; x < x_start + most_across; x += kSide) {
+            const bool is_inside = y < y_end && x < x_end;
+            PixelMix mix(work, cell_row, cell_column, y, x, y_end, x_end);
+            for (int first = 0; first < op.classes && (!is_whole || of_cell < 0); first += at_once) {
+                const int end = min(first + at_once, op.classes);
+                if (!is_whole) {
+                    logits.bring(first, end);
                 }
+                if (is_inside && of_cell == kMixed) {
+                    mix.template add<true>(logits, first, end);
+                } else if (is_inside && of_cell == kNotFinite) {
+                    mix.template add<false>(logits, first, end);
+                }
+            }
 #pragma unroll
-                for (int p = 0; p < kSide; ++p) {
+            for (int p = 0; p < kSide; ++p) {
 #pragma unroll
-                    for (int q = 0; q < kSide; ++q) {
-                        if (y + p < y_end && x + q < x_end) {
-                            tile.set(y + p, x + q, of_cell >= 0 ? of_cell : indices[p][q]);
-                        }
+                for (int q = 0; q < kSide; ++q) {
+                    if (y + p < y_end && x + q < x_end) {
+                        tile.set(y + p, x + q, of_cell >= 0 ? of_cell : mix.indices[p][q]);
                     }
                 }
             }
         }
     }
+}
+
+// Block [kCellsWide, rows of cells], a thread for each cell; blockIdx.z counts samples.
+template <typename T, typename Index, Format FORMAT>
+__device__ __forceinline__ void computeCells(const Work& work) {
+    const UpsampleArgmaxParams& op = work.op;
+    const int cell_left = static_cast<int>(blockIdx.x) * kCellsWide, cell_rows = static_cast<int>(blockDim.y);
+    const int cell_top = static_cast<int>(blockIdx.y) * cell_rows;
+    const int column = cell_left + static_cast<int>(threadIdx.x), row = cell_top + static_cast<int>(threadIdx.y);
+    const auto columnStart = [&](int cell) { return firstPixelOf(cell, work.ratio_w, op.low_width, op.width); };
+    const auto rowStart = [&](int cell) { return firstPixelOf(cell, work.ratio_h, op.low_height, op.height); };
+    MaskTile<Index> tile;
+    tile.memory = dynamicShared<unsigned char>() + logitBytes(op, cell_rows);
+    tile.y = static_cast<Index*>(op.y) + static_cast<std::size_t>(blockIdx.z) * op.height * op.width;
+    tile.row_bytes = work.row_bytes;
+    tile.width = op.width;
+    tile.top = rowStart(cell_top);
+    tile.left = columnStart(cell_left);
+    tile.bottom = rowStart(cell_top + cell_rows);
+    tile.right = columnStart(cell_left + kCellsWide);
+    CellLogits<T, FORMAT> logits(op, static_cast<int>(blockIdx.z), cell_top, cell_left);
+    const bool has_cell = row < op.low_height && column < op.low_width;
+    CornerScan scan;
+    for (int first = 0; first < op.classes; first += logits.classesAtOnce()) {
+        const int end = min(first + logits.classesAtOnce(), op.classes);
+        logits.bring(first, end);
+        scan.add(logits, first, end);
+    }
+    const int y_start = rowStart(row), x_start = columnStart(column);
+    fillCell(work, tile, logits, row, column, y_start, has_cell ? rowStart(row + 1) : y_start, x_start,
+             has_cell ? columnStart(column + 1) : x_start, scan.result());
     __syncthreads();
-    const int threads = kCellsWide * static_cast<int>(blockDim.y);
-    tile.write(static_cast<int>(threadIdx.y) * kCellsWide + static_cast<int>(threadIdx.x), threads);
+    tile.write(static_cast<int>(threadIdx.y) * kCellsWide + static_cast<int>(threadIdx.x), kCellsWide * cell_rows);
 }
 
 // A thread for each pixel, whatever the sizes; blockIdx.y counts samples. Equal sizes leave nothing to mix.
@@ -352,17 +336,17 @@ __device__ __forceinline__ void computePixels(const Work& work) {
     const int x = static_cast<int>(pixel - static_cast<std::size_t>(y) * op.width);
     const int row = cellOf(y, work.ratio_h, op.low_height);
     const int column = cellOf(x, work.ratio_w, op.low_width);
-    const CellReader<T, FORMAT> reader(op, static_cast<int>(blockIdx.y), row, column);
+    const CornerReader<T, FORMAT> reader(op, static_cast<int>(blockIdx.y), row, column);
     const bool is_same = op.height == op.low_height && op.width == op.low_width;
     const float down = positionOf(y, work.ratio_h) - static_cast<float>(row);
     const float across = positionOf(x, work.ratio_w) - static_cast<float>(column);
     float best = __int_as_float(static_cast<int>(0xff800000u));
     int index = 0;
-    for (int first = 0; first < op.classes; first += CellReader<T, FORMAT>::kStep) {
-        Corners corners[CellReader<T, FORMAT>::kStep] = {};
+    for (int first = 0; first < op.classes; first += CornerReader<T, FORMAT>::kStep) {
+        Corners corners[CornerReader<T, FORMAT>::kStep] = {};
         reader.read(first, corners);
 #pragma unroll
-        for (int s = 0; s < CellReader<T, FORMAT>::kStep; ++s) {
+        for (int s = 0; s < CornerReader<T, FORMAT>::kStep; ++s) {
             const Corners& corner = corners[s];
             const float left = fmaf(down, corner.at10, (1.0f - down) * corner.at00);
             const float right = fmaf(down, corner.at11, (1.0f - down) * corner.at01);
@@ -377,7 +361,7 @@ __device__ __forceinline__ void computePixels(const Work& work) {
 }
 
 template <typename T, typename Index, Format FORMAT>
-__global__ void __launch_bounds__(kMaxCellThreads) upsampleArgmaxCells(const Work work) {
+__global__ void __launch_bounds__(kMaxCellThreads, kCellBlocks) upsampleArgmaxCells(const Work work) {
     computeCells<T, Index, FORMAT>(work);
 }
 
