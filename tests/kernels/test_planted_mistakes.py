@@ -215,8 +215,8 @@ BOUNDS = [
     Bounds(upsampling.OPERATOR, upsampling_check((1, 2, 5, 33), (20, 132)), LOGITS, (
         "left_ + index % kColumns, op_.low_width - 1@)",
     )),
-    Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 1, 2), (17, 34)), UPSAMPLE, ("if (pixel >= pixels@) {",)),
-    Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 1, 2), (17, 34)), LOGITS, (
+    Bounds(upsampling.OPERATOR, upsampling_check((1, 2, 1, 2), (17, 34)), UPSAMPLE, ("if (pixel >= pixels@) {",)),
+    Bounds(upsampling.OPERATOR, upsampling_check((1, 2, 1, 2), (17, 34)), LOGITS, (
         "first_class + s < classes_@", "column + 1 < op.low_width@",
     )),
     Bounds(frames.OPERATOR, frames_check((8, 16), (8, 16)), FRAMES, (
