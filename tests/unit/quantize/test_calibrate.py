@@ -11,7 +11,9 @@ from edgefsa.export.graph import weights_hash, write_metadata
 from edgefsa.imaging import resize_frame
 from edgefsa.quantize import METHODS, ranges_from_calibration
 from edgefsa.quantize.calibrate import calibrated_tensors
+from edgefsa.quantize.placement import place
 from tests.unit.quantize.conftest import HEIGHT, TEXT, WIDTH, metadata, run
+from tests.unit.quantize.test_placement import mixer
 
 
 def test_minmax_is_the_largest_magnitude_over_all_frames(network: onnx.ModelProto, network_path: Path, frames):
@@ -24,6 +26,14 @@ def test_minmax_is_the_largest_magnitude_over_all_frames(network: onnx.ModelProt
         assert ranges.tensors[name]["amax"] == pytest.approx(expected, rel=1e-5)
     assert ranges.data == {"name": "five", "fingerprint": "f", "frames": 5}
     assert ranges.model == "small" and ranges.model_sha256 == weights_hash(network)
+
+
+def test_what_any_form_rounds_is_measured(network: onnx.ModelProto):
+    for model in (network, mixer()):
+        forms: list[dict[str, bool]] = [{}, {"integer_outputs": True}, {"int8_operators": True}]
+        needed = {name for form in forms for name in place(model, **form).tensors}
+        assert set(calibrated_tensors(model)) == needed
+    assert "both" in needed and "low" in needed
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "minmax"])

@@ -8,6 +8,7 @@ from onnx import numpy_helper
 
 from edgefsa.errors import InputError
 from edgefsa.export.editing import GraphEditor
+from edgefsa.export.functions import spectral_mask
 from edgefsa.quantize.placement import never_negative, place
 
 CONVOLUTIONS = {"stem", "a1", "a2", "b1", "b2", "down", "c", "mix", "logits"}
@@ -93,26 +94,38 @@ def test_a_residual_stream_between_norms_stays_in_float():
     assert place(model).reads == {("c", 0), ("d", 0)}
 
 
-def test_a_mixer_multiplies_in_float_between_its_convolutions():
-    model = onnx.parser.parse_model(
-        """<ir_version: 10, opset_import: ["" : 20, "edgefsa" : 1]>
-        g (float[1,4,9,9] x) => (float[1,4,9,9] y)
-        <float[4,4,1,1] w = {0}, float[4,1,1,7] row = {0}, float[4,1,7,1] column = {0}, float[4] gain = {1, 1, 1, 1}>
-        {
-            inner = Conv (x, w)
-            rows = Conv <group = 4, pads = [0, 3, 0, 3]> (inner, row)
-            both = Conv <group = 4, pads = [3, 0, 3, 0]> (rows, column)
-            low = edgefsa.SpectralMask (both, gain)
-            context = Conv (low, w)
-            product = Mul (both, context)
-            out = Conv (product, w)
-            sum = Add (x, out)
-            y = Conv (sum, w)
-        }"""
-    )
+MIXER = """<ir_version: 10, opset_import: ["" : 20, "edgefsa" : 1]>
+g (float[1,4,9,9] x) => (float[1,4,9,9] logits) {
+    inner = Conv (x, w)
+    rows = Conv <group = 4, pads = [0, 3, 0, 3]> (inner, row)
+    both = Conv <group = 4, pads = [3, 0, 3, 0]> (rows, column)
+    low = edgefsa.SpectralMask (both, gain, basis, basis, coupling, coupling)
+    context = Conv (low, w)
+    product = Mul (both, context)
+    out = Conv (product, w)
+    sum = Add (x, out)
+    logits = Conv (sum, w)
+}"""
+MIXER_SHAPES = {
+    **{"w": (4, 4, 1, 1), "row": (4, 1, 1, 7), "column": (4, 1, 7, 1)},
+    **{"gain": (4,), "basis": (9, 3), "coupling": (9, 9)},
+}
+
+
+def mixer() -> onnx.ModelProto:
+    """SPANet's token mixer, between a float input and a float output."""
+    model, rng = onnx.parser.parse_model(MIXER), np.random.default_rng(6)
+    for name, shape in MIXER_SHAPES.items():
+        model.graph.initializer.append(numpy_helper.from_array(rng.normal(0, 0.5, shape).astype(np.float32), name))
     for node in model.graph.node:
         node.name = node.output[0]
-    convs = ["inner", "rows", "both", "context", "out", "y"]
+    model.functions.append(spectral_mask())
+    return onnx.shape_inference.infer_shapes(model, check_type=True)
+
+
+def test_a_mixer_multiplies_in_float_between_its_convolutions():
+    model = mixer()
+    convs = ["inner", "rows", "both", "context", "out", "logits"]
     plan = place(model)
     assert plan.weights == convs and plan.float_nodes == {"low": "frequency operator"}
     # Besides the convolutions only the skip is rounded: the filter and the product take floats.
@@ -120,6 +133,33 @@ def test_a_mixer_multiplies_in_float_between_its_convolutions():
     assert plan.tensors == ["x", "inner", "rows", "low", "product", "sum"]
     integers = place(model, integer_outputs=True)
     assert {("product", 0), ("product", 1), ("low", 0)} <= integers.reads
+
+
+def test_maps_of_an_operator_are_quantised_where_nothing_needs_them_in_float():
+    plain, plan = place(mixer()), place(mixer(), int8_operators=True)
+    # The product reads the rounded map too, so that its maker writes nothing but INT8.
+    assert plan.reads - plain.reads == {("low", 0), ("product", 0)}
+    assert set(plan.tensors) - set(plain.tensors) == {"both"} and plan.weights == plain.weights
+
+
+@pytest.mark.parametrize("operator, inputs", [("Relu", ["both"]), ("Relu", ["low"]), ("Mul", ["both", "both"])])
+def test_maps_that_something_reads_in_float_stay_in_float(operator: str, inputs: list[str]):
+    model = mixer()  # a product is no exception where no quantised node reads it
+    model.graph.node.append(onnx.helper.make_node(operator, inputs, ["other"], "other"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("other", onnx.TensorProto.FLOAT, None))
+    assert place(model, int8_operators=True).reads == place(model).reads
+
+
+@pytest.mark.parametrize("tensor", ["both", "low"])
+def test_maps_that_are_outputs_stay_in_float(tensor: str):
+    model = mixer()
+    model.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
+    assert place(model, int8_operators=True).reads == place(model).reads
+
+
+def test_operators_before_a_resize_or_skipped_stay_in_float(network: onnx.ModelProto):
+    assert place(network, int8_operators=True).reads == place(network).reads
+    assert place(mixer(), ["low"], int8_operators=True).reads == place(mixer()).reads
 
 
 def test_products_of_two_activations_stay_in_float():
