@@ -62,7 +62,7 @@ class TensorRtRtxTarget(Target):
 
         quantization, graph, expected = None, job.source, []
         if job.precision == "int8":
-            graph, quantization = int8_graph(job, "int8")
+            graph, quantization = int8_graph(job, "int8", rest="f16")
             expected = quantised_nodes(inline_functions(graph).graph)
             write_graph(graph, job.directory / QUANTISED_NAME)
         elif job.precision == "fp16":
@@ -71,7 +71,7 @@ class TensorRtRtxTarget(Target):
             write_graph(graph, job.directory / HALF_NAME)
         capabilities = tuple(job.compute_capabilities) or DEFAULT_COMPUTE_CAPABILITIES
         layers = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
-        rest = "f16" if job.precision == "fp16" else "f32"
+        rest = "f32" if job.precision == "fp32" else "f16"
         return TargetBuild(
             detail={"compute": _COMPUTE[job.precision], "float": rest, "compute_capabilities": list(capabilities)},
             expected=expected,

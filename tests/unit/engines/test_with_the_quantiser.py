@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines import TARGETS, build_engine, open_engine
+from edgefsa.engines import TARGETS, build_engine, inspect_engine, open_engine
 from edgefsa.engines.convert import check_half, half_graph
 from edgefsa.engines.target import BuildJob
 from edgefsa.errors import PrecisionError, RangesError
@@ -35,6 +35,22 @@ def test_ranges_to_int8_engine(onnx_path: Path, tmp_path: Path, target: str) -> 
     if TARGETS[target].unusable() is None:
         with open_engine(report.engine) as session:
             assert (session.run(frames[:1]) == tiny.reference_masks(frames[:1])).mean() > 0.95
+
+
+def test_what_tensorrt_rtx_does_not_run_in_int8_runs_in_float16(onnx_path: Path, tmp_path: Path) -> None:
+    if TARGETS["tensorrt-rtx"].unbuildable() is not None:
+        pytest.skip(str(TARGETS["tensorrt-rtx"].unbuildable()))
+    frames = np.random.default_rng(5).integers(0, 256, (4, *tiny.SIZE_HW, 3), dtype=np.uint8)
+    ranges = ranges_from_calibration(onnx_path, frames, method="minmax")
+    engine = build_engine(onnx_path, tmp_path, precision="int8", target="tensorrt-rtx", ranges=ranges).engine
+    manifest = Manifest.read(engine)
+    assert manifest.precision_detail["float"] == manifest.quantization["rest"] == "f16"
+    kinds = {node: row for row in inspect_engine(engine)["layers"] for node in row["nodes"]}
+    assert {kinds[name]["precision"] for name in tiny.CONVOLUTIONS} == {"int8"}
+    assert {kinds[name]["precision"] for name in ("stem_relu", "body_relu")} == {"f16"}
+    graph = onnx.shape_inference.infer_shapes(load_graph(engine / "int8.onnx"), strict_mode=True).graph
+    types = {item.name: item.type.tensor_type.elem_type for item in [*graph.value_info, *graph.output]}
+    assert types["logits"] == onnx.TensorProto.FLOAT and types["stem_relu"] == onnx.TensorProto.FLOAT16
 
 
 @pytest.fixture
