@@ -1,17 +1,23 @@
-"""What the tests on a GPU share. Without a GPU they are skipped, or, with EDGEFSA_REQUIRE_GPU=1, they fail."""
+"""What the tests on a GPU share.
+
+Without a GPU they are skipped, without TensorRT those that need it. With EDGEFSA_REQUIRE_GPU=1 and
+EDGEFSA_REQUIRE_TENSORRT=1 they fail instead, and so does a run in which no test used the GPU to its end.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REQUIRE_VARIABLE = "EDGEFSA_REQUIRE_GPU"
+REQUIRE_GPU, REQUIRE_TENSORRT = "EDGEFSA_REQUIRE_GPU", "EDGEFSA_REQUIRE_TENSORRT"
+USED = pytest.StashKey[int]()
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
@@ -21,10 +27,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gpu)
 
 
-def missing(reason: str) -> None:
-    """Leave a test out; a run that was meant to have a GPU must not pass by leaving everything out."""
-    if os.environ.get(REQUIRE_VARIABLE) == "1":
-        pytest.fail(f"{REQUIRE_VARIABLE}=1, and {reason}", pytrace=False)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and report.passed and "cuda" in getattr(item, "fixturenames", ()):
+        item.config.stash[USED] = item.config.stash.get(USED, 0) + 1
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    is_run = not session.config.option.collectonly and not hasattr(session.config, "workerinput")
+    if is_run and os.environ.get(REQUIRE_GPU) == "1" and not session.config.stash.get(USED, 0):
+        print(f"\n{REQUIRE_GPU}=1, and no test has passed that uses the GPU", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def missing(reason: str, required_by: str = REQUIRE_GPU) -> NoReturn:
+    """Leave a test out; a run that was meant to have what is missing must not pass by leaving everything out."""
+    if os.environ.get(required_by) == "1":
+        pytest.fail(f"{required_by}=1, and {reason}", pytrace=False)
     pytest.skip(reason)
 
 
@@ -48,9 +69,21 @@ def capability(cuda: Any) -> str:
 
 @pytest.fixture(scope="session")
 def kernels(cuda: Any, capability: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The kernels compiled for this GPU."""
+    """The kernels compiled for this GPU, or the library that EDGEFSA_KERNELS names."""
     from _kernels import Kernels, build_kernels
 
+    if "EDGEFSA_KERNELS" in os.environ:
+        return Kernels(Path(os.environ["EDGEFSA_KERNELS"]))
     if shutil.which("cmake") is None:
         missing("needs cmake and nvcc to build the kernels; there is no cmake on the PATH")
     return Kernels(build_kernels(capability, tmp_path_factory.mktemp("kernels")))
+
+
+@pytest.fixture(scope="session")
+def tensorrt(cuda: Any) -> Any:
+    """Full TensorRT's Python package."""
+    try:
+        import tensorrt
+    except ImportError:
+        missing("needs full TensorRT's Python package; it is not installed", REQUIRE_TENSORRT)
+    return tensorrt

@@ -12,14 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgefsa.engines.plugin_nodes import plugin_graph
 from edgefsa.errors import EdgeFsaError
+from tests.gpu.conftest import REQUIRE_TENSORRT, missing
 
 SHAPE = (2, 24, 32, 48)
 TOLERANCE = 2e-3
-
-
-@pytest.fixture(scope="module")
-def tensorrt(cuda: Any) -> Any:
-    return pytest.importorskip("tensorrt", reason="needs full TensorRT's Python package")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +30,7 @@ def with_library(tensorrt: Any, capability: str) -> Any:
         try:
             library = build_library(tensorrt.__version__, capability)
         except EdgeFsaError as error:
-            pytest.skip(f"needs the plugin library: {error}")
+            missing(f"needs the plugin library: {error}", REQUIRE_TENSORRT)
     load_library(tensorrt, library)
     return tensorrt
 
@@ -127,7 +123,7 @@ def test_a_kernel_inside_an_engine(cuda: Any, tensorrt: Any, capability: str) ->
     try:
         aot_plugins.register_aot_plugins(tensorrt, capability, driver_cuda())
     except EdgeFsaError as error:
-        pytest.skip(f"needs kernels inside engines: {error}")
+        missing(f"needs kernels inside engines: {error}", REQUIRE_TENSORRT)
     module, operator = operators(cuda)["SpectralMask"]
     graph = plugin_graph(graph_of("SpectralMask", operator), namespace=aot_plugins.NAMESPACE)
     plan = build(tensorrt, graph, "PREFER_AOT_PYTHON_PLUGINS")
@@ -143,7 +139,7 @@ def test_trtexec_loads_the_library(with_library: Any, capability: str, tmp_path:
 
     trtexec = shutil.which("trtexec") or shutil.which("trtexec", path="/usr/src/tensorrt/bin")
     if trtexec is None:
-        pytest.skip("needs trtexec; it is neither on the PATH nor in /usr/src/tensorrt/bin")
+        missing("needs trtexec; it is neither on the PATH nor in /usr/src/tensorrt/bin", REQUIRE_TENSORRT)
     graph = plugin_graph(graph_of("SpectralMask", vars(SpectralMask(SHAPE[1]).operator(*SHAPE[2:]))))
     (tmp_path / "mask.onnx").write_bytes(graph.SerializeToString())
     library = find_library(with_library.__version__, capability).path

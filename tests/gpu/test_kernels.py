@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-FLOAT, HALF = 0, 1
+FLOAT, HALF, INT8 = 0, 1, 2
 LINEAR, HWC8 = 0, 1
 LAYOUTS = [(FLOAT, LINEAR), (HALF, LINEAR), (HALF, HWC8)]
 # Odd, prime and single sizes beside those of a network.
@@ -17,6 +17,18 @@ TOLERANCE = {FLOAT: 1e-5, HALF: 2e-3}
 def random_map(torch: Any, shape: tuple[int, ...], kind: int) -> Any:
     torch.manual_seed(sum(shape))
     return torch.randn(shape, device="cuda").to(torch.float16 if kind == HALF else torch.float32)
+
+
+def random_bytes(torch: Any, shape: tuple[int, ...]) -> Any:
+    torch.manual_seed(sum(shape))
+    return torch.randint(-128, 128, shape, device="cuda", dtype=torch.int8)
+
+
+def assert_rounded(torch: Any, y: Any, wanted: Any, y_scale: float) -> None:
+    """y is `wanted` in units of y_scale, rounded and saturated, and some of it is saturated."""
+    real = wanted / y_scale
+    assert float(real.abs().max()) > 128
+    assert float((real.clamp(-128, 127) - y.double()).abs().max()) < 0.5 + 2e-2
 
 
 def laid_out(torch: Any, x: Any, layout: int) -> Any:
@@ -47,64 +59,110 @@ def dims_of(shape: tuple[int, ...]) -> dict[str, int]:
     return dict(zip(("batch", "channels", "height", "width"), shape, strict=True))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
-@pytest.mark.parametrize(
-    ("form", "mode", "recurrence", "k"),
-    [("ccnet", "dot_product", 1, 8), ("mmseg", "dot_product", 2, (0, 5, 0, 3)), ("mmseg", "linsoftmax", 1, 8)],
-)
-def test_attention(
-    cuda: Any,
-    kernels: Any,
-    shape: tuple[int, ...],
-    kind: int,
-    layout: int,
-    form: str,
-    mode: str,
-    recurrence: int,
-    k: Any,
-) -> None:
+FORMS = [("ccnet", "dot_product", 1, 8), ("mmseg", "dot_product", 2, (0, 5, 0, 3)), ("mmseg", "linsoftmax", 1, 8)]
+
+
+def attended(
+    torch: Any, kernels: Any, x: Any, layout: int, form: tuple[str, str, int, Any], **scales: float
+) -> tuple[Any, Any]:
+    """Run the attention on x, int8 if `scales` are given; gives y as it is stored, and the formula's in float64."""
     from edgefsa.models import FrequencySelfAttention
     from edgefsa.models.formulas import truncated_dct_attention
 
-    cuda.manual_seed(1)
-    layer = FrequencySelfAttention(shape[1], k=k, mode=mode, recurrence=recurrence, form=form).eval()
+    name, mode, recurrence, k = form
+    torch.manual_seed(1)
+    layer = FrequencySelfAttention(x.shape[1], k=k, mode=mode, recurrence=recurrence, form=name).eval()
     for parameter in layer.parameters():
-        cuda.nn.init.normal_(parameter, std=0.3)
-    operator = layer.operator(*shape[2:])
+        torch.nn.init.normal_(parameter, std=0.3)
+    operator = layer.operator(*x.shape[2:])
     weights = {name: tensor.cuda() for name, tensor in operator.tensors.items()}
-    x = random_map(cuda, shape, kind)
-    given = laid_out(cuda, x, layout)
-    y = cuda.full_like(given, float("nan"))
+    given = laid_out(torch, x, layout)
+    y = torch.zeros_like(given) if scales else torch.full_like(given, float("nan"))
+    kind = INT8 if scales else HALF if x.dtype == torch.float16 else FLOAT
     launch(
-        cuda, kernels, "TruncatedDctAttention", x=given, y=y, type=kind, format=layout, **dims_of(shape), **weights,
+        torch, kernels, "TruncatedDctAttention", x=given, y=y, type=kind, format=layout, **dims_of(x.shape), **weights,
         kh=weights["basis_h"].shape[0], kw=weights["basis_w"].shape[0], mode=int(mode == "linsoftmax"),
         query_channels=weights["query_weight"].shape[0], value_channels=weights["value_weight"].shape[0],
-        recurrence=recurrence, scale=float(operator.attributes["scale"]),
+        recurrence=recurrence, scale=float(operator.attributes["scale"]), **scales,
     )  # fmt: skip
     wide = {name: tensor.double() for name, tensor in weights.items()}
-    wanted = truncated_dct_attention(x.double(), **wide, **operator.attributes)
-    assert relative_l2(plain(y, shape[1], layout), wanted) < TOLERANCE[kind]
+    real = x.double() * scales.get("x_scale", 1.0)
+    return plain(y, x.shape[1], layout), truncated_dct_attention(real, **wide, **operator.attributes)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_attention(cuda: Any, kernels: Any, shape: tuple[int, ...], kind: int, layout: int, form: Any) -> None:
+    y, wanted = attended(cuda, kernels, random_map(cuda, shape, kind), layout, form)
+    assert relative_l2(y, wanted) < TOLERANCE[kind]
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 32, 48), (3, 19, 17, 23), (2, 8, 9, 12)])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_attention_in_int8(cuda: Any, kernels: Any, shape: tuple[int, ...], form: Any) -> None:
+    x, x_scale = random_bytes(cuda, shape), 0.02
+    _, wanted = attended(cuda, kernels, x, LINEAR, form, x_scale=x_scale, y_scale=1.0)
+    y_scale = float(wanted.abs().max()) / 150
+    y, wanted = attended(cuda, kernels, x, LINEAR, form, x_scale=x_scale, y_scale=y_scale)
+    assert_rounded(cuda, y, wanted, y_scale)
+
+
+def masked(torch: Any, kernels: Any, x: Any, layout: int, radius: int, **scales: float) -> tuple[Any, Any]:
+    """Run the spectral mask on x, int8 if `scales` are given; gives y as it is stored, and the formula's in float64."""
+    from edgefsa.models import SpectralMask
+    from edgefsa.models.formulas import spectral_mask
+
+    operator = SpectralMask(x.shape[1], radius=radius).operator(*x.shape[2:])
+    weights = {name: tensor.cuda() for name, tensor in operator.tensors.items()}
+    given = laid_out(torch, x, layout)
+    y = torch.zeros_like(given) if scales else torch.full_like(given, float("nan"))
+    kind = INT8 if scales else HALF if x.dtype == torch.float16 else FLOAT
+    modes = {"modes_h": weights["basis_h"].shape[1], "modes_w": weights["basis_w"].shape[1]}
+    launch(
+        torch, kernels, "SpectralMask", x=given, y=y, type=kind, format=layout, **dims_of(x.shape), **modes,
+        **weights, **scales,
+    )  # fmt: skip
+    real = x.double() * scales.get("x_scale", 1.0)
+    wanted = spectral_mask(real, **{name: tensor.double() for name, tensor in weights.items()})
+    return plain(y, x.shape[1], layout), wanted
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 8, 256, 512)])
 @pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
 @pytest.mark.parametrize("radius", [1, 2])
 def test_spectral_mask(cuda: Any, kernels: Any, shape: tuple[int, ...], kind: int, layout: int, radius: int) -> None:
-    from edgefsa.models import SpectralMask
-    from edgefsa.models.formulas import spectral_mask
+    y, wanted = masked(cuda, kernels, random_map(cuda, shape, kind), layout, radius)
+    assert relative_l2(y, wanted) < TOLERANCE[kind]
 
-    operator = SpectralMask(shape[1], radius=radius).operator(*shape[2:])
-    weights = {name: tensor.cuda() for name, tensor in operator.tensors.items()}
-    x = random_map(cuda, shape, kind)
-    given = laid_out(cuda, x, layout)
-    y = cuda.full_like(given, float("nan"))
-    modes = {"modes_h": weights["basis_h"].shape[1], "modes_w": weights["basis_w"].shape[1]}
+
+@pytest.mark.parametrize("shape", [(1, 64, 32, 48), (3, 19, 17, 23), (1, 2, 512, 1024)])
+def test_spectral_mask_in_int8(cuda: Any, kernels: Any, shape: tuple[int, ...]) -> None:
+    x, x_scale, y_scale = random_bytes(cuda, shape), 0.03, 0.008
+    y, wanted = masked(cuda, kernels, x, LINEAR, 2, x_scale=x_scale, y_scale=y_scale)
+    assert_rounded(cuda, y, wanted, y_scale)
+
+
+@pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
+@pytest.mark.parametrize(
+    ("frame_hw", "size"), [((48, 64), (48, 64)), ((7, 13), (7, 13)), ((37, 53), (64, 96)), ((60, 80), (41, 48))]
+)
+def test_frame_preparation(
+    cuda: Any, kernels: Any, frame_hw: tuple[int, int], size: tuple[int, int], kind: int, layout: int
+) -> None:
+    cuda.manual_seed(sum(size))
+    frames = cuda.randint(0, 256, (3, *frame_hw, 3), device="cuda", dtype=cuda.uint8)
+    mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
+    image = laid_out(cuda, cuda.zeros(3, 3, *size, device="cuda", dtype=(cuda.float32, cuda.float16)[kind]), layout)
     launch(
-        cuda, kernels, "SpectralMask", x=given, y=y, type=kind, format=layout, **dims_of(shape), **modes, **weights
+        cuda, kernels, "FramePreparation", workspace=False, frames=frames, image=image, type=kind, format=layout,
+        batch=3, frame_height=frame_hw[0], frame_width=frame_hw[1], height=size[0], width=size[1],
+        mean_rgb=mean, std_rgb=std,
     )  # fmt: skip
-    wanted = spectral_mask(x.double(), **{name: tensor.double() for name, tensor in weights.items()})
-    assert relative_l2(plain(y, shape[1], layout), wanted) < TOLERANCE[kind]
+    rgb = frames.flip(3).permute(0, 3, 1, 2).double()
+    large = cuda.nn.functional.interpolate(rgb, size, mode="bilinear", align_corners=False)
+    offset, scale = (cuda.tensor(values, device="cuda", dtype=cuda.float64).view(3, 1, 1) for values in (mean, std))
+    assert relative_l2(plain(image, 3, layout), (large - offset) / scale) < TOLERANCE[kind]
 
 
 @pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
