@@ -123,7 +123,7 @@ def test_the_static_library_registers_itself_where_a_program_starts(
 PARSE = """
 import sys
 from edgefsa.engines.plugin_nodes import plugin_graph
-from tests.unit.engines.test_plugin_nodes import mask, model_of
+from tests.unit.engines.test_plugin_nodes import int8_model, mask, model_of
 from onnx import TensorProto
 
 class Logger(tensorrt.ILogger):
@@ -136,15 +136,25 @@ class Logger(tensorrt.ILogger):
 tensorrt.get_plugin_registry().load_library(LIBRARY)
 logger = Logger()
 network = tensorrt.Builder(logger).create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-graph = plugin_graph(model_of([mask("x", "y")], [("y", TensorProto.FLOAT)], x=TensorProto.FLOAT))
+graph = plugin_graph({model})
 tensorrt.OnnxParser(network, logger).parse(graph.SerializeToString())
 """
 
 
-def test_the_parser_makes_the_plugin_from_the_exported_node(library: Path) -> None:
+@pytest.mark.parametrize(
+    ("operator", "model"),
+    [
+        ("SpectralMask", 'model_of([mask("x", "y")], [("y", TensorProto.FLOAT)], x=TensorProto.FLOAT)'),
+        ("SpectralMask", 'int8_model("SpectralMask")[0]'),
+        ("TruncatedDctAttention", 'int8_model("TruncatedDctAttention")[0]'),
+    ],
+    ids=["float map", "int8 mask", "int8 attention"],
+)
+def test_the_parser_makes_the_plugin_from_the_exported_node(library: Path, operator: str, model: str) -> None:
     # The layer that comes next is what TensorRT for RTX lacks: there the process ends.
-    text = f"import json, tensorrt_rtx as tensorrt\nLIBRARY = {str(library)!r}\n{PARSE}"
+    parse = PARSE.replace("{model}", model)
+    text = f"import json, tensorrt_rtx as tensorrt\nLIBRARY = {str(library)!r}\n{parse}"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT)
     said = [json.loads(line)["said"] for line in done.stdout.splitlines() if line.startswith('{"said"')]
-    assert "Successfully created plugin: SpectralMask" in said, done.stdout + done.stderr
+    assert f"Successfully created plugin: {operator}" in said, done.stdout + done.stderr
     assert not [line for line in said if "not found in plugin node" in line]
