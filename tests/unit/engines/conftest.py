@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -47,11 +46,12 @@ def frames() -> npt.NDArray[np.uint8]:
 
 @pytest.fixture
 def quantiser(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The tiny quantiser in place of edgefsa.quantize, so that these tests stand on their own."""
-    module = ModuleType("edgefsa.quantize")
-    module.int8_onnx, module.fp16_onnx = tiny.tiny_int8, tiny.tiny_fp16  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edgefsa.quantize", module)
-    return module
+    """The tiny quantiser's graphs in place of edgefsa.quantize's, so that these tests stand on their own."""
+    import edgefsa.quantize
+
+    monkeypatch.setattr(edgefsa.quantize, "int8_onnx", tiny.tiny_int8)
+    monkeypatch.setattr(edgefsa.quantize, "fp16_onnx", tiny.tiny_fp16)
+    return edgefsa.quantize
 
 
 @pytest.fixture

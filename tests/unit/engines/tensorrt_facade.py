@@ -18,13 +18,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgefsa.engines.plan_build import onnx_nodes
 from edgefsa.engines.plugin_library import PLUGINS
 
 PLAN = b"ptrt: a plan"
 # Types as reports of both kinds of kernels spell them.
 WORDS = {"FLOAT": "Row major linear FP32", "HALF": "Channel major FP16 format where channel % 8 == 0"}
-INT8_WORD = "Thirty-two wide channel vectorized row major Int8 format"
 
 
 @dataclass
@@ -110,22 +108,23 @@ class PluginLayer:
 class Network(Guarded):
     """The real network of a graph, in which plugin nodes are layers of their own."""
 
-    _plugins: tuple[PluginLayer, ...] = ()
+    _layers: tuple[Any, ...] = ()
 
     def __init__(self, played: Played, real: Any) -> None:
         super().__init__(played, "INetworkDefinition", real)
 
-    def _layers(self) -> list[Any]:
+    def _fill(self, plugins: list[PluginLayer]) -> None:
+        """List the layers once a graph is parsed."""
         played, real = self._state[0], self._state[3]
-        layers = [real.get_layer(index) for index in range(real.num_layers)]
-        return [*[Layer(played, "ILayer", layer) for layer in layers], *self._plugins]
+        layers = [Layer(played, "ILayer", real.get_layer(index)) for index in range(real.num_layers)]
+        object.__setattr__(self, "_layers", (*layers, *plugins))
 
     @property
     def num_layers(self) -> int:
-        return len(self._layers())
+        return len(self._layers)
 
     def get_layer(self, index: int) -> Any:
-        return self._layers()[index]
+        return self._layers[index]
 
 
 class Parser(Guarded):
@@ -141,12 +140,10 @@ class Parser(Guarded):
         model = played.parsed = onnx.ModelProto.FromString(data)
         bare = onnx.ModelProto.FromString(data)
         plugins = [node for node in bare.graph.node if node.domain == "edgefsa" and node.op_type in played.registered]
-        object.__setattr__(
-            network, "_plugins", tuple(PluginLayer(module.LayerType.PLUGIN_V3, node) for node in plugins)
-        )
         for node in plugins:
             _stand_in(bare, node)
         parsed = self._real.parse(bare.SerializeToString())
+        network._fill([PluginLayer(module.LayerType.PLUGIN_V3, node) for node in plugins])
         for tensor in [*model.graph.input, *model.graph.output]:
             played.shapes[tensor.name] = tuple(item.dim_value for item in tensor.type.tensor_type.shape.dim)
         return bool(parsed)
@@ -239,7 +236,7 @@ def report_rows(network: Network, *, free: bool, held: dict[str, str]) -> list[d
     A layer whose type is `free` runs in float16, unless it is `held` to another.
     """
     rows, dequantised = [], set()
-    for layer in network._layers():
+    for layer in network._layers:
         if isinstance(layer, PluginLayer):
             rows.append({"Name": layer.name, "LayerType": "PluginV3", "PluginType": layer.op_type, **_ends("FLOAT")})
             continue
@@ -375,8 +372,3 @@ class TensorRt(types.ModuleType):
     def _deserialize(self, plan: bytes) -> Engine | None:
         self._played.events.append("deserialize")
         return Engine(self._played, plan) if plan.startswith(PLAN) else None
-
-
-def nodes_of(rows: list[dict[str, Any]]) -> list[str]:
-    """List the ONNX nodes that a report names."""
-    return [node for row in rows for node in onnx_nodes(row.get("Metadata", ""))]

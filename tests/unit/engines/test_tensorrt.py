@@ -347,3 +347,19 @@ def test_a_mask_is_uint8(machine: Played, build: Build) -> None:
     assert machine.parsed.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     with np.load(build("fp32", "tensorrt").engine / "golden.npz") as golden:
         assert golden["outputs"].dtype == np.uint8
+
+
+def test_the_command_line_takes_plugins_and_refuses_them_elsewhere(
+    machine: Played, onnx_path: Path, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from edgefsa.cli import app
+
+    def run(*options: str) -> Any:
+        return CliRunner().invoke(app, ["build", str(onnx_path), "--precision", "fp32", "-o", str(tmp_path), *options])
+
+    done = run("--target", "tensorrt", "--plugins", "none")
+    assert done.exit_code == 0 and "none: asked for" in done.output
+    refused = run("--target", "openvino", "--plugins", "library")
+    assert refused.exit_code != 0 and "for the target tensorrt, not openvino" in str(refused.exception)
