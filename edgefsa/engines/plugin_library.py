@@ -33,12 +33,15 @@ _NOTE = re.compile(rb"edgefsa-plugins-note:(\{[^\x00]*\})\x00")
 
 @dataclass(frozen=True)
 class PluginLibrary:
-    """A library file and its note: TensorRT's version, CUDA's as 12060, architectures as (87,), the sources' hash."""
+    """A library file and its note: TensorRT's version, CUDA's as 12060, architectures as CMake has them, sources' hash.
+
+    An architecture is "87", or "87-real" without PTX, or "87-virtual" with PTX alone.
+    """
 
     path: Path
     tensorrt: str
     cudart: int
-    architectures: tuple[int, ...]
+    architectures: tuple[str, ...]
     source_sha256: str
 
     def fault(self, tensorrt: str, capability: str | None = None) -> str | None:
@@ -47,8 +50,8 @@ class PluginLibrary:
             return f"{self.path} was built for TensorRT {self.tensorrt}, and this is {tensorrt}; {MEND}"
         if self.source_sha256 != source_sha256():
             return f"{self.path} was built from other sources than these of edgefsa; {MEND}"
-        if capability is not None and min(self.architectures) > architecture_number(capability):
-            made_for = ", ".join(f"{item / 10:.1f}" for item in self.architectures)
+        if capability is not None and not any(_runs_on(item, capability) for item in self.architectures):
+            made_for = ", ".join(map(_capability_text, self.architectures))
             return f"{self.path} was built for compute capability {made_for}, and this GPU has {capability}; {MEND}"
         return None
 
@@ -76,6 +79,21 @@ def architecture_number(capability: str) -> int:
     return int(capability.replace(".", ""))
 
 
+def _runs_on(architecture: str, capability: str) -> bool:
+    """Tell whether code for one architecture runs on a GPU: PTX on every newer one, machine code within its major."""
+    built, running = _number_of(architecture), architecture_number(capability)
+    return built <= running and (not architecture.endswith("-real") or built // 10 == running // 10)
+
+
+def _capability_text(architecture: str) -> str:
+    text = f"{_number_of(architecture) / 10:.1f}"
+    return f"{text} without PTX" if architecture.endswith("-real") else text
+
+
+def _number_of(architecture: str) -> int:
+    return int(architecture.partition("-")[0])
+
+
 def read_library(path: str | Path) -> PluginLibrary:
     """Read the note of a library without loading it; PluginError where the file is missing, or is none of ours."""
     path = Path(path)
@@ -87,7 +105,7 @@ def read_library(path: str | Path) -> PluginLibrary:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise PluginError(f"cannot read the plugin library {path}: {reason}; {MEND}") from None
     try:
-        architectures = tuple(sorted(int(item.split("-")[0]) for item in note["architectures"].split(",")))
+        architectures = tuple(sorted(note["architectures"].split(","), key=_number_of))
         return PluginLibrary(path, note["tensorrt"], int(note["cudart"]), architectures, note["source_sha256"])
     except (KeyError, ValueError, AttributeError):
         raise PluginError(f"{path} is no plugin library of edgefsa; {MEND}") from None

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("empty_places")
 def test_the_note_is_read_from_the_files_bytes(tmp_path: Path) -> None:
     library = read_library(write_library(tmp_path / "x.so", architectures="87,75-real,120"))
     assert (library.tensorrt, library.cudart) == ("10.13.3", 12060)
-    assert library.architectures == (75, 87, 120)
+    assert library.architectures == ("75-real", "87", "120")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF no note", b'edgefsa-plugins-note:{"tensorrt": 1}\0'])
@@ -75,6 +75,36 @@ def test_a_gpu_older_than_every_architecture_is_told_apart(tmp_path: Path) -> No
     with pytest.raises(PluginError, match=r"compute capability 8\.7, 8\.9, and this GPU has 7\.5"):
         find_library("10.13.3.9", "7.5")
     assert find_library("10.13.3.9", "12.0")
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "serves"),
+    [
+        ("87-real", "8.7", True),
+        ("87-real", "8.9", True),
+        ("87-real", "8.6", False),
+        ("87-real", "9.0", False),
+        ("87-real", "12.0", False),
+        ("87-virtual", "12.0", True),
+        ("87", "12.0", True),
+        ("87", "8.6", False),
+        ("75-real,87", "8.0", False),
+        ("75-real,87", "7.5", True),
+        ("87-real,89-virtual", "12.0", True),
+    ],
+)
+def test_without_ptx_a_library_serves_gpus_of_the_same_major_version(
+    tmp_path: Path, architectures: str, capability: str, serves: bool
+) -> None:
+    library = read_library(write_library(tmp_path / LIBRARY_NAME, architectures=architectures))
+    fault = library.fault("10.13.3.9", capability)
+    assert (fault is None) == serves
+    assert fault is None or f"and this GPU has {capability}; run `make plugins`" in fault
+
+
+def test_a_library_without_ptx_says_so(tmp_path: Path) -> None:
+    library = read_library(write_library(tmp_path / LIBRARY_NAME, architectures="75-real,87-real"))
+    assert "compute capability 7.5 without PTX, 8.7 without PTX, and" in str(library.fault("10.13.3.9", "9.0"))
 
 
 def test_the_first_library_that_fits_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
