@@ -72,6 +72,10 @@ def _spectral_mask(plugin: Any, tensorrt: Any) -> tuple[Callable[..., Any], Call
         return x.like()
 
     def implement(x, gain, basis_h, basis_w, coupling_gain, coupling_base, outputs, tactic):  # type: ignore[no-untyped-def]
+        weights = (gain, basis_h, basis_w, coupling_gain, coupling_base)
+        for name, weight in zip(_MASK_INPUTS[1:], weights, strict=True):
+            if weight.dtype != tensorrt.float32:
+                raise PluginError(f"the kernel reads {name} as float32, not {weight.dtype}; keep it in float32")
         modes = (int(basis_h.shape[1]), int(basis_w.shape[1]))
         kernel = spectral_mask_kernel(list(x.shape), modes, _dtype(tensorrt, x), _TARGETS[plugin])
         return _launch(plugin, kernel, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -80,14 +81,17 @@ def parameters_of(ptx: str, name: str) -> list[str]:
 GPUS = [("8.0", (12, 2), "8.2"), ("8.7", (12, 6), "8.5"), ("9.0", (12, 8), "8.7"), ("12.0", (13, 0), "9.0")]
 
 
-@pytest.mark.usefixtures("nvrtc")
-@pytest.mark.parametrize(("capability", "cuda", "version"), GPUS)
-def test_the_kernels_are_for_the_gpu_and_the_cuda(
-    tmp_path: Path, capability: str, cuda: tuple[int, int], version: str
-) -> None:
+@functools.cache
+def kernels_for(capability: str, cuda: tuple[int, int]) -> tuple[AotKernel, AotKernel]:
     target = Target(capability, cuda)
     mask = spectral_mask_kernel((-1, 6, 40, 48), (5, 5), "float16", target)
-    upsample = upsample_argmax_kernel((-1, 19, 8, 12), (32, 48), "float32", target)
+    return mask, upsample_argmax_kernel((-1, 19, 8, 12), (32, 48), "float32", target)
+
+
+@pytest.mark.usefixtures("nvrtc")
+@pytest.mark.parametrize(("capability", "cuda", "version"), GPUS)
+def test_the_kernels_are_for_the_gpu_and_the_cuda(capability: str, cuda: tuple[int, int], version: str) -> None:
+    mask, upsample = kernels_for(capability, cuda)
     assert parameters_of(mask.ptx, mask.name) == [POINTERS] * 6 + [BATCH, POINTERS]
     assert parameters_of(upsample.ptx, upsample.name) == [POINTERS, BATCH, POINTERS]
     architecture = f"sm_{capability.replace('.', '')}"
@@ -97,17 +101,21 @@ def test_the_kernels_are_for_the_gpu_and_the_cuda(
     assert (mask.grid, mask.batch_axis, mask.block) == ((6, 1, 1), 0, (256, 1))
     # 32 x 4 cells a block, and a sample for each block in z.
     assert (upsample.grid, upsample.batch_axis, upsample.block) == ((1, 2, 1), 2, (32, 4))
-    assemble(tmp_path, architecture, mask, upsample)
 
 
-def assemble(folder: Path, architecture: str, *kernels: AotKernel) -> None:
-    """Let NVIDIA's assembler judge the PTX, where it is installed: it holds instructions against the version."""
+@pytest.mark.usefixtures("nvrtc")
+@pytest.mark.parametrize(("capability", "cuda"), [gpu[:2] for gpu in GPUS])
+def test_nvidias_assembler_takes_the_kernels_and_spills_nothing(
+    tmp_path: Path, capability: str, cuda: tuple[int, int]
+) -> None:
+    """It holds instructions against the version of PTX."""
     ptxas = shutil.which("ptxas") or shutil.which("ptxas", path="/usr/local/cuda/bin")
     if ptxas is None:
-        return
-    for kernel in kernels:
-        (folder / "kernel.ptx").write_text(kernel.ptx)
-        command = [ptxas, "-v", f"-arch={architecture}", str(folder / "kernel.ptx"), "-o", str(folder / "kernel.cubin")]
+        pytest.skip("needs ptxas of the CUDA toolkit; there is none on the PATH or in /usr/local/cuda/bin")
+    for kernel in kernels_for(capability, cuda):
+        (tmp_path / "kernel.ptx").write_text(kernel.ptx)
+        command = [ptxas, "-v", f"-arch=sm_{capability.replace('.', '')}", str(tmp_path / "kernel.ptx")]
+        command += ["-o", str(tmp_path / "kernel.cubin")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "0 bytes spill stores, 0 bytes spill loads" in done.stderr
@@ -224,6 +232,19 @@ def test_another_type_is_told(tensorrt: Any) -> None:
     logits = tensorrt.plugin.TensorDesc((1, 19, 8, 12), "i8")
     with pytest.raises(PluginError, match="float32 and float16, not i8"):
         tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, (logits,), None)
+
+
+@pytest.mark.parametrize("position", range(1, 6))
+def test_a_mask_with_weights_of_another_type_is_told(tensorrt: Any, position: int) -> None:
+    aot_plugins.register_aot_plugins(tensorrt.module, "8.7")
+    names = ("x", "gain", "basis_h", "basis_w", "coupling_gain", "coupling_base")
+    shapes = [(1, 64, 32, 48), (64,), (32, 5), (48, 3), (15, 15), (15, 15)]
+    inputs = [
+        tensorrt.plugin.TensorDesc(shape, "f16" if index in (0, position) else "f32")
+        for index, shape in enumerate(shapes)
+    ]
+    with pytest.raises(PluginError, match=f"reads {names[position]} as float32, not f16"):
+        tensorrt.plugin.implemented["edgefsa::SpectralMask"](*inputs, (inputs[0],), None)
 
 
 def test_an_old_tensorrt_is_told() -> None:
