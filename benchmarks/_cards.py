@@ -71,7 +71,7 @@ def per_class(record: Record, model: str) -> str:
     ]
     rows.append(emphasised(["mIoU", *(percent(column["miou"]) for column in columns)]))
     rows.append(["pixel accuracy", *(percent(column["pixel_accuracy"]) for column in columns)])
-    return markdown(["IoU %", *titles], rows, record)
+    return markdown(["IoU %", *titles], rows, record, columns)
 
 
 def _label(row: dict[str, Any]) -> str:

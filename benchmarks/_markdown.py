@@ -8,12 +8,17 @@ Record = dict[str, Any]
 NOT_MEASURED = "*Not measured yet: `make bench` and `make ablations` do it.*"
 
 
-def markdown(header: list[str], rows: list[list[str]], record: Record | None = None) -> str:
-    """Lay out a table; columns of numbers stand to the right, and a record's origin stands below."""
+def markdown(
+    header: list[str], rows: list[list[str]], record: Record | None = None, measured: list[Record] | None = None
+) -> str:
+    """Lay out a table; columns of numbers stand to the right, and a record's origin stands below.
+
+    `measured` are those of the record's rows that the table shows, where they may come from several runs.
+    """
     numeric = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
     rule = ["---:" if right else "---" for right in numeric]
     lines = ["| " + " | ".join(cells) + " |" for cells in [header, rule, *rows]]
-    return "\n".join([*lines, "", origin(record)] if record else lines)
+    return "\n".join([*lines, "", origins(record, measured or [])] if record else lines)
 
 
 def origin(record: Record) -> str:
@@ -21,6 +26,16 @@ def origin(record: Record) -> str:
     machine = record["machine"]
     features = " ".join(name for name in machine["cpu_features"] if name.startswith(("avx512_", "amx", "asimddp")))
     return f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores, {features}"
+
+
+def origins(record: Record, rows: list[Record]) -> str:
+    """Say where the rows of a record come from: its own run, or an earlier one that rows were kept of."""
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        models.setdefault(row.get("origin", origin(record)), []).append(row["model"])
+    if len(models) < 2:
+        return next(iter(models), origin(record))
+    return "\n".join(f"- {', '.join(dict.fromkeys(names))}: {line}" for line, names in models.items())
 
 
 def percent(share: float | None) -> str:

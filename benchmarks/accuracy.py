@@ -2,7 +2,7 @@
 
 By default on the synthetic scenes; `--data camvid:DIR` measures on CamVid's val split, as in the README. `--also
 LABEL=ENGINE` adds an engine that lies there already, for instance one from quantisation-aware training: `--also
-QAT=engines/fsanet-edge-openvino-int8-360x480`.
+QAT=engines/fsanet-edge-openvino-int8-360x480`. Rows of models that are not measured again stay, with their origin.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from _common import (
     argument_parser,
     build,
     data_without_folder,
+    load,
     save,
 )
+from _markdown import origin
 
 from edgefsa.artifacts import Manifest
 from edgefsa.console import run, table
 from edgefsa.data.readers import Dataset, open_dataset
+
+MODELS = ("fsanet-edge", "spanet-edge")
 
 
 def row_of(engine: Path, dataset: Dataset, **label: str) -> dict[str, Any]:
@@ -41,21 +45,33 @@ def model_rows(model: str, dataset: Dataset) -> Rows:
         return [row_of(build(model, precision, target, Path(scratch)), dataset) for target, precision in ENGINES]
 
 
+def kept_rows(name: str, directory: Path, measured: Rows) -> Rows:
+    """Give the stored rows of other models than those just measured, each with the origin of its figures."""
+    record = load(name, directory)
+    models = {row["model"] for row in measured}
+    rows = record["rows"] if record else []
+    return [{"origin": origin(record), **row} for row in rows if record and row["model"] not in models]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("models", nargs="*", default=["fsanet-edge", "spanet-edge"])
+    parser.add_argument("models", nargs="*", help=f"by default {' '.join(MODELS)}")
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--also", action="append", default=[], metavar="LABEL=ENGINE")
     arguments = parser.parse_args(argv)
     dataset = open_dataset(arguments.data, split="val")
-    rows = [row for model in arguments.models for row in model_rows(model, dataset)]
+    rows = [row for model in arguments.models or MODELS for row in model_rows(model, dataset)]
     for labelled in arguments.also:
         label, _, engine = labelled.partition("=")
         rows.append(row_of(Path(engine), dataset, label=label))
     print(table(ACCURACY_HEADER, accuracy_cells(rows)))
     family = arguments.data.partition(":")[0]
-    command = f"python benchmarks/accuracy.py --data {data_without_folder(arguments.data)}"
-    save(f"accuracy-{family}", command, rows, arguments.results)
+    command = " ".join(
+        ["python benchmarks/accuracy.py", *arguments.models, "--data", data_without_folder(arguments.data)]
+    )
+    name = f"accuracy-{family}"
+    rows = sorted(kept_rows(name, arguments.results, rows) + rows, key=lambda row: str(row["model"]))
+    save(name, command, rows, arguments.results)
 
 
 if __name__ == "__main__":

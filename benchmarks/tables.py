@@ -31,7 +31,7 @@ def _latency(record: Record, _model: str) -> str:
 
 
 def _accuracy(record: Record, _model: str) -> str:
-    return markdown(ACCURACY_HEADER, accuracy_cells(record["rows"]), record)
+    return markdown(ACCURACY_HEADER, accuracy_cells(record["rows"]), record, record["rows"])
 
 
 def _frequency(record: Record, _model: str) -> str:

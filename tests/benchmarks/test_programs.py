@@ -39,14 +39,19 @@ def test_accuracy_tells_built_and_added_engines_apart(
     monkeypatch.setattr(accuracy, "ENGINES", [("openvino", "fp32")])
     engine = program("_common").build("spanet-edge", "fp32", "onnxruntime", tmp_path)
     arguments = ["spanet-edge", "--data", small_camvid, "--also", f"again={engine}"]
+    machine = {"cpu": "A CPU", "cores": 2, "cpu_features": []}
+    earlier = [{"model": "fsanet-edge", "miou": 0.7}, {"model": "spanet-edge", "miou": 0.6}]
+    stored = {"command": "earlier", "date": "2026-01-02", "machine": machine, "rows": earlier}
+    (tmp_path / "accuracy-camvid.json").write_text(json.dumps(stored))
     accuracy.main([*arguments, "--results", str(tmp_path)])
     record = json.loads((tmp_path / "accuracy-camvid.json").read_text())
-    built, added = record["rows"]
+    kept, built, added = record["rows"]
+    assert kept == {"origin": "`earlier`, 2026-01-02, A CPU, 2 cores, ", **earlier[0]}
     assert (built["model"], built["target"], "label" in built) == ("spanet-edge", "openvino", False)
     assert (added["model"], added["target"], added["label"]) == ("spanet-edge", "onnxruntime", "again")
     assert added["miou"] == pytest.approx(built["miou"], abs=0.01)
     assert added["weights"] == built["weights"] and len(built["per_class_iou"]) == 11
-    assert record["command"] == "python benchmarks/accuracy.py --data camvid:DIR"
+    assert record["command"] == "python benchmarks/accuracy.py spanet-edge --data camvid:DIR"
 
 
 @pytest.fixture

@@ -63,6 +63,13 @@ def test_a_card_shows_its_own_model_by_class(program) -> None:
     assert program("_cards").per_class(record(rows), "c") == program("_markdown").NOT_MEASURED
 
 
+def test_rows_of_an_earlier_run_are_told_apart(program) -> None:
+    rows = [accuracy_row("a", "fp32", 0.70, origin="`then`"), accuracy_row("b", "fp32", 0.60)]
+    lines = program("tables")._accuracy(record(rows), "").splitlines()
+    assert lines[-2:] == ["- a: `then`", "- b: `python x.py`, 2026-01-02, A CPU, 2 cores, avx512_vnni"]
+    assert program("_cards").per_class(record(rows), "a").endswith("\n`then`")
+
+
 def ablation_row(model: str, label: str, *miou: float) -> dict:
     accuracy = {engine: [{"miou": value} for value in miou] for engine in ENGINES}
     times = dict(zip(ENGINES, (4.0, 2.0, 5.0, 3.0), strict=True))
