@@ -121,8 +121,8 @@ def in_hwc8(array: Array) -> Array:
 
 
 def run(harness: Harness, case: Case, x: Array, kind: int, layout: int, **scales: float) -> Array:
-    """Enqueue the plugin as an engine holds it, saved and loaded."""
-    plugin = make(harness, case.name, **case.attributes, **scales).round_trip()
+    """Enqueue the plugin that an engine does: the saved and loaded one, cloned, and attached to its context."""
+    plugin = make(harness, case.name, **case.attributes, **scales).round_trip().clone().attach()
     given = in_hwc8(x) if layout == HWC8 else x
     arrays = [given, *(weight.numpy().astype(np.float32) for weight in case.weights.values())]
     tensors = case.tensors(Tensor(x.shape, kind, layout))
