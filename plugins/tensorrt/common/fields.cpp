@@ -31,6 +31,19 @@ void checkScalar(const PluginField& field, const char* wanted) {
 
 }  // namespace
 
+FieldReader::FieldReader(const nvinfer1::PluginFieldCollection* fields) : fields_(fields) {
+    const std::int32_t count = fields_ == nullptr ? 0 : fields_->nbFields;
+    if (count > 0 && fields_->fields == nullptr) {
+        throw std::invalid_argument("the list of its " + std::to_string(count) + " attributes is null; hand it over");
+    }
+    for (std::int32_t i = 0; i < count; ++i) {
+        if (fields_->fields[i].name == nullptr) {
+            throw std::invalid_argument("attribute " + std::to_string(i) + " of " + std::to_string(count) +
+                                        " has no name; give each of them one");
+        }
+    }
+}
+
 const PluginField* FieldReader::find(const char* name) const {
     for (std::int32_t i = 0; fields_ != nullptr && i < fields_->nbFields; ++i) {
         if (std::strcmp(fields_->fields[i].name, name) == 0) {

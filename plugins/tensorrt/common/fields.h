@@ -11,7 +11,7 @@ namespace edgefsa {
 // Reads fields by name. Throws std::invalid_argument naming a field that is missing, or has another type or length.
 class FieldReader {
   public:
-    explicit FieldReader(const nvinfer1::PluginFieldCollection* fields) : fields_(fields) {}
+    explicit FieldReader(const nvinfer1::PluginFieldCollection* fields);
 
     int integer(const char* name) const;
     float real(const char* name) const;
@@ -22,7 +22,7 @@ class FieldReader {
     const nvinfer1::PluginField* find(const char* name) const;
     const nvinfer1::PluginField& require(const char* name) const;
 
-    const nvinfer1::PluginFieldCollection* fields_;
+    const nvinfer1::PluginFieldCollection* fields_;  // null where the caller has none
 };
 
 // A list of fields that refers to values which live as long as the plugin or creator that owns them.

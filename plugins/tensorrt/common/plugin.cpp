@@ -24,6 +24,9 @@ bool isKnown(const nvinfer1::Dims& dims) {
     return dims.nbDims >= 0;
 }
 
+// TensorRT may run an empty batch, which no kernel has to see.
+bool isEmpty(const PluginTensorDesc& x) { return x.dims.nbDims > 0 && x.dims.d[0] == 0; }
+
 // The tensors of one call at the largest shapes of the profile. Some of them may not be known yet.
 class Largest {
   public:
@@ -120,7 +123,9 @@ std::size_t Plugin::getWorkspaceSize(const DynamicPluginTensorDesc* inputs, std:
 
 const char* Plugin::getTimingCacheID() noexcept {
     return guarded(name_, static_cast<const char*>(nullptr), [&] {
-        timingCacheId_ = std::string("edgefsa.") + name_ + "." + kPluginVersion + "." + settings();
+        // Timings of other kernels than these must not be taken for theirs.
+        const std::string sources = std::string(EDGEFSA_SOURCE_SHA256).substr(0, 12);
+        timingCacheId_ = std::string("edgefsa.") + name_ + "." + kPluginVersion + "." + sources + "." + settings();
         return timingCacheId_.c_str();
     });
 }
@@ -138,6 +143,9 @@ std::int32_t Plugin::enqueue(const PluginTensorDesc* inputs, const PluginTensorD
                              const void* const* inputAddresses, void* const* outputAddresses, void* workspace,
                              cudaStream_t stream) noexcept {
     return guarded(name_, kFailure, [&] {
+        if (isEmpty(inputs[0])) {
+            return kSuccess;
+        }
         const cudaError_t status =
             launch({inputs, outputs[0]}, {inputAddresses, outputAddresses[0], workspace}, stream);
         if (status != cudaSuccess) {
@@ -165,8 +173,8 @@ void Plugin::checkCounts(std::int32_t inputCount, std::int32_t outputCount) cons
 
 void Plugin::checkAll(const Tensors& tensors) const {
     check(tensors);
-    if (!isServed(tensors)) {
-        const PluginTensorDesc& x = tensors.inputs[0];
+    const PluginTensorDesc& x = tensors.inputs[0];
+    if (!isEmpty(x) && !isServed(tensors)) {
         throw std::invalid_argument("no kernel takes TensorRT's type " + std::to_string(static_cast<int>(x.type)) +
                                     " in its format " + std::to_string(static_cast<int>(x.format)) +
                                     " at these shapes on this GPU; its README lists what is served");

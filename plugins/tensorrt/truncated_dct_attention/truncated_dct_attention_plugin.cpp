@@ -1,5 +1,6 @@
 #include "truncated_dct_attention/truncated_dct_attention_plugin.h"
 
+#include <cmath>
 #include <stdexcept>
 
 #include "kernels/truncated_dct_attention/checks.h"
@@ -53,6 +54,10 @@ TruncatedDctAttentionPlugin::TruncatedDctAttentionPlugin(const FieldReader& fiel
         throw std::invalid_argument("the attribute recurrence is " + std::to_string(recurrence_) +
                                     "; it can be 1 or more, and at most " + std::to_string(kMaxLinSoftmaxPasses) +
                                     " in the mode linsoftmax");
+    }
+    if (!std::isfinite(scale_)) {
+        throw std::invalid_argument("the attribute scale is " + std::to_string(scale_) +
+                                    "; it has to be a finite number");
     }
 }
 

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "common/tensors.h"
+#include "kernels/launch_checks.h"
 
 namespace edgefsa {
 namespace {
@@ -19,9 +20,9 @@ void UpsampleArgmaxPlugin::announceFields(FieldList& fields) {
 
 UpsampleArgmaxPlugin::UpsampleArgmaxPlugin(const FieldReader& fields)
     : Cloneable(kName, kInputCount), height_(fields.integer("height")), width_(fields.integer("width")) {
-    if (height_ < 1 || width_ < 1) {
+    if (!areExtents({height_, width_})) {
         throw std::invalid_argument("the attributes height and width are " + std::to_string(height_) + " and " +
-                                    std::to_string(width_) + "; they have to be 1 or more");
+                                    std::to_string(width_) + "; they can be 1 to " + std::to_string(kMaxExtent));
     }
 }
 
@@ -57,12 +58,18 @@ bool UpsampleArgmaxPlugin::supports(std::int32_t position, const nvinfer1::Dynam
 
 void UpsampleArgmaxPlugin::check(const Tensors& tensors) const {
     requireRank("logits", tensors.inputs[kLogits], 4);
-    const int classes = extent(tensors.inputs[kLogits].dims, 1);
+    const int batch = extent(tensors.inputs[kLogits].dims, 0), classes = extent(tensors.inputs[kLogits].dims, 1);
+    const int low_height = extent(tensors.inputs[kLogits].dims, 2), low_width = extent(tensors.inputs[kLogits].dims, 3);
+    if (batch > kMaxExtent || !areExtents({low_height, low_width})) {
+        throw std::invalid_argument("logits are a batch of " + std::to_string(batch) + " maps of " +
+                                    std::to_string(low_height) + " x " + std::to_string(low_width) +
+                                    "; it takes at most " + std::to_string(kMaxExtent) + " of each, and no empty maps");
+    }
     if (classes > kMaxClasses) {
         throw std::invalid_argument("it takes at most " + std::to_string(kMaxClasses) + " classes, not " +
                                     std::to_string(classes));
     }
-    requireShape("the output", tensors.output, {extent(tensors.inputs[kLogits].dims, 0), height_, width_});
+    requireShape("the output", tensors.output, {batch, height_, width_});
 }
 
 std::size_t UpsampleArgmaxPlugin::workspaceBytes(const Tensors&) const { return 0; }

@@ -5,6 +5,7 @@ They are compiled for the host against TensorRT's public headers, with the emula
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.unit.engines.plugin_harness.harness import (
     HALF,
     INT8,
     INT32,
+    SOURCE_SHA256,
     Harness,
     Tensor,
 )
@@ -82,6 +84,8 @@ def test_more_frequencies_than_the_kernels_have_are_told(harness: Harness) -> No
         ("TruncatedDctAttention", {**ATTENTION, "mode": "softmax"}, 'mode is "softmax"; it can be dot_product or lins'),
         ("TruncatedDctAttention", {**ATTENTION, "recurrence": 0}, "recurrence is 0"),
         ("TruncatedDctAttention", {**ATTENTION, "mode": "linsoftmax", "recurrence": 17}, "at most 16"),
+        ("TruncatedDctAttention", {**ATTENTION, "scale": float("nan")}, "scale is nan; it has to be a finite number"),
+        ("TruncatedDctAttention", {**ATTENTION, "scale": float("inf")}, "scale is inf"),
         ("TruncatedDctAttention", {**ATTENTION, "scale": 1}, "scale has to be one float"),
         ("TruncatedDctAttention", {**ATTENTION, "mode": 3}, "mode has to be a text"),
         ("SpectralMask", {"x_scale": "wide"}, "x_scale has to be one float"),
@@ -89,6 +93,7 @@ def test_more_frequencies_than_the_kernels_have_are_told(harness: Harness) -> No
         ("SpectralMask", {"x_scale": 0.5, "y_scale": float("inf")}, "are 0.500000 and inf"),
         ("TruncatedDctAttention", {**ATTENTION, "x_scale": -1.0, "y_scale": -1.0}, "are -1.000000 and -1.000000"),
         ("UpsampleArgmax", {"height": 0, "width": 4}, "are 0 and 4"),
+        ("UpsampleArgmax", {"height": 4, "width": 65536}, "are 4 and 65536; they can be 1 to 65535"),
         ("UpsampleArgmax", {"height": 4}, "the attribute width is missing"),
         ("UpsampleArgmax", {"height": 4.5, "width": 4}, "height has to be one integer"),
         ("UpsampleArgmax", {"height": (1 << 32) + 4, "width": 4}, "height has to be one integer of 32 bits"),
@@ -100,6 +105,20 @@ def test_attributes_that_cannot_be_are_logged_and_give_no_plugin(
     assert harness.create(name, attributes) is None
     logged = harness.log()
     assert logged.startswith(f"edgefsa {name}: ") and message in logged and logged.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+@pytest.mark.parametrize(("is_null", "message"), [(True, "list of its 2 attributes is null"), (False, "0 of 2 has no")])
+def test_a_broken_list_of_attributes_is_told(harness: Harness, name: str, is_null: bool, message: str) -> None:
+    assert harness.create_from(name, 2, is_null=is_null) is None
+    assert message in harness.log()
+
+
+@pytest.mark.parametrize(("batch", "low_hw"), [(65536, (H, W)), (1, (65536, W)), (1, (H, 65536)), (1, (0, W))], ids=str)
+def test_more_logits_than_the_kernels_take_are_told(harness: Harness, batch: int, low_hw: tuple[int, int]) -> None:
+    tensors = [Tensor((batch, C, *low_hw)), Tensor((batch, 9, 14), INT32)]
+    assert make(harness, "UpsampleArgmax").configure(tensors) != 0
+    assert f"a batch of {batch} maps of {low_hw[0]} x {low_hw[1]}; it takes at most 65535" in harness.log()
 
 
 def test_a_wrong_number_of_tensors_is_told(harness: Harness) -> None:
@@ -131,9 +150,48 @@ def test_the_timing_cache_tells_settings_apart(harness: Harness) -> None:
     assert len(set(ids)) == 4
 
 
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+def test_the_timing_cache_tells_the_kernels_sources_apart(harness: Harness, name: str) -> None:
+    assert make(harness, name).timing_cache_id().startswith(f"edgefsa.{name}.1.{SOURCE_SHA256[:12]}.")
+
+
 def test_a_launch_that_fails_is_logged_and_told(harness: Harness) -> None:
-    plugin = make(harness, "UpsampleArgmax")
-    tensors = [Tensor((0, C, H, W)), Tensor((0, 9, 14), INT32)]
-    negative = [Tensor((N, C, -1, W)), tensors[1]]
-    assert plugin.enqueue(negative, [np.zeros(1, np.float32)], np.zeros(1, np.int32)) != 0
+    too_many_classes = [Tensor((N, 256, H, W)), Tensor((N, 9, 14), INT32)]
+    logits, mask = np.zeros((N, 256, H, W), np.float32), np.zeros((N, 9, 14), np.int32)
+    assert make(harness, "UpsampleArgmax").enqueue(too_many_classes, [logits], mask) != 0
+    assert harness.log() == "edgefsa UpsampleArgmax: the launch failed: an error of the emulated runtime\n"
+    assert harness.launches == 0
+
+
+def test_a_shape_that_is_unknown_at_a_launch_is_told(harness: Harness) -> None:
+    unknown = [Tensor((N, C, -1, W)), Tensor((N, 9, 14), INT32)]
+    assert make(harness, "UpsampleArgmax").enqueue(unknown, [np.zeros(1, np.float32)], np.zeros(1, np.int32)) != 0
     assert "is unknown or too large" in harness.log()
+
+
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+def test_an_empty_batch_is_served_without_a_launch(harness: Harness, name: str) -> None:
+    plugin, tensors = make(harness, name), tensors_of(name, batch=0)
+    assert plugin.shape_change(tensors) == 0
+    arrays = [np.zeros(tensor.dims, np.float32) for tensor in tensors[:-1]]
+    output = np.zeros(tensors[-1].dims, np.int32 if name == "UpsampleArgmax" else np.float32)
+    assert plugin.enqueue(tensors, arrays, output) == 0
+    assert harness.launches == 0 and harness.log() == ""
+
+
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+def test_the_workspace_of_the_largest_batch_serves_every_smaller_one(harness: Harness, name: str) -> None:
+    plugin, largest = make(harness, name), 5
+    fixed = [tensors_of(name, batch=batch) for batch in range(1, largest + 1)]
+    dynamic = [
+        replace(tensor, dims=(-1, *tensor.dims[1:]), largest=tensor.dims)
+        if position in (0, len(fixed[-1]) - 1)
+        else tensor
+        for position, tensor in enumerate(fixed[-1])
+    ]
+    assert plugin.configure(dynamic) == 0
+    assert all(plugin.supports(position, dynamic) for position in range(len(dynamic)))
+    sizes = [plugin.workspace_bytes(tensors) for tensors in fixed]
+    assert plugin.workspace_bytes(dynamic) == sizes[-1] == max(sizes)
+    assert (sizes[-1] > 0) == (name != "UpsampleArgmax")
+    assert harness.log() == ""

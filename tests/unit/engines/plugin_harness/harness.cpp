@@ -87,14 +87,21 @@ struct Description {
     int32_t format;
     float scale;
     int64_t dims[8];
+    int64_t maxDims[8];  // of the profile; those of `dims` where the shape is fixed
 };
+
+Dims dimsOf(int32_t rank, const int64_t* given) {
+    Dims result{};
+    result.nbDims = rank;
+    for (int32_t i = 0; i < rank; ++i) {
+        result.d[i] = given[i];
+    }
+    return result;
+}
 
 PluginTensorDesc fixedOf(const Description& given) {
     PluginTensorDesc result{};
-    result.dims.nbDims = given.rank;
-    for (int32_t i = 0; i < given.rank; ++i) {
-        result.dims.d[i] = given.dims[i];
-    }
+    result.dims = dimsOf(given.rank, given.dims);
     result.type = static_cast<DataType>(given.type);
     result.format = static_cast<TensorFormat>(given.format);
     result.scale = given.scale;
@@ -113,7 +120,13 @@ std::vector<DynamicPluginTensorDesc> dynamic(const Description* given, int32_t c
     std::vector<DynamicPluginTensorDesc> result(count);
     for (int32_t i = 0; i < count; ++i) {
         result[i].desc = fixedOf(given[i]);
-        result[i].min = result[i].opt = result[i].max = result[i].desc.dims;
+        result[i].max = dimsOf(given[i].rank, given[i].maxDims);
+        result[i].min = result[i].opt = result[i].max;
+        for (int32_t j = 0; j < given[i].rank; ++j) {
+            if (given[i].dims[j] < given[i].maxDims[j]) {
+                result[i].min.d[j] = result[i].opt.d[j] = 1;
+            }
+        }
     }
     return result;
 }
@@ -147,6 +160,12 @@ void* harnessCreate(const char* name, int count, const char** names, const int* 
         fields.emplace_back(names[i], data[i], static_cast<PluginFieldType>(types[i]), lengths[i]);
     }
     const PluginFieldCollection collection{count, fields.data()};
+    return creator(name)->createPlugin("node", &collection, TensorRTPhase::kBUILD);
+}
+
+void* harnessCreateFrom(const char* name, int count, bool isNull) {
+    const std::vector<PluginField> unnamed(count, PluginField(nullptr, nullptr, PluginFieldType::kINT32, 1));
+    const PluginFieldCollection collection{count, isNull ? nullptr : unnamed.data()};
     return creator(name)->createPlugin("node", &collection, TensorRTPhase::kBUILD);
 }
 

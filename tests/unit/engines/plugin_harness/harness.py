@@ -21,6 +21,7 @@ FLOAT, HALF, INT8, INT32, BOOL, UINT8, FP8, BF16, INT64 = range(9)
 LINEAR, CHW2, HWC8, CHW4, CHW16, CHW32 = range(6)
 HWC, HWC16 = 8, 11
 FIELD_FLOAT32, FIELD_INT32, FIELD_CHAR, FIELD_INT64 = 1, 5, 6, 10
+SOURCE_SHA256 = "0123456789abcdef" * 4  # CMake's own would compile everything again after each change
 OPERATORS = ("truncated_dct_attention", "spectral_mask", "upsample_argmax")
 
 
@@ -45,7 +46,7 @@ def build_harness(include_dir: Path, objects: Path, folder: Path, *, registratio
     """
     includes = ["-I", PLUGINS / "tensorrt", "-I", PLUGINS, "-I", PLUGINS / "kernels", "-I", EMULATION / "include"]
     # The emulated runtime has no events, and TensorRT's headers name their type.
-    tensorrt = [*includes, "-isystem", include_dir, "-DcudaEvent_t=void*"]
+    tensorrt = [*includes, "-isystem", include_dir, "-DcudaEvent_t=void*", f'-DEDGEFSA_SOURCE_SHA256="{SOURCE_SHA256}"']
     entries = [PLUGINS / "tensorrt" / "registration" / f"{name}.cpp" for name in {"creators", registration}]
     sources = [*plugin_sources(), *entries, Path(__file__).with_suffix(".cpp")]
     folders = [PLUGINS / "kernels" / name for name in OPERATORS]
@@ -56,12 +57,13 @@ def build_harness(include_dir: Path, objects: Path, folder: Path, *, registratio
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor as TensorRT describes it; a negative dimension is an unknown one."""
+    """A tensor as TensorRT describes it; a negative dimension is an unknown one, and `largest` that of the profile."""
 
     dims: tuple[int, ...]
     type: int = FLOAT
     format: int = LINEAR
     scale: float = -1.0
+    largest: tuple[int, ...] | None = None
 
 
 class _Description(ctypes.Structure):
@@ -71,6 +73,7 @@ class _Description(ctypes.Structure):
         ("format", ctypes.c_int32),
         ("scale", ctypes.c_float),
         ("dims", ctypes.c_int64 * 8),
+        ("max_dims", ctypes.c_int64 * 8),
     )
 
 
@@ -78,7 +81,8 @@ def _describe(tensors: Sequence[Tensor]) -> Any:
     items = []
     for tensor in tensors:
         dims = (ctypes.c_int64 * 8)(*tensor.dims)
-        items.append(_Description(len(tensor.dims), tensor.type, tensor.format, tensor.scale, dims))
+        largest = (ctypes.c_int64 * 8)(*(tensor.largest or tensor.dims))
+        items.append(_Description(len(tensor.dims), tensor.type, tensor.format, tensor.scale, dims, largest))
     return (_Description * len(items))(*items)
 
 
@@ -93,13 +97,14 @@ class CreatorFacts:
 
 
 class Harness:
-    """The library of `build_harness`."""
+    """The library of `build_harness`; `launches` is how many kernels the last `enqueue` launched."""
 
     def __init__(self, library: Path) -> None:
         self.c = ctypes.CDLL(str(library))
+        self.launches = 0
         for name in ("Log", "CreatorName", "CreatorVersion", "CreatorNamespace", "FieldName", "Name", "TimingCacheId"):
             getattr(self.c, f"harness{name}").restype = ctypes.c_char_p
-        for name in ("Create", "Clone", "Attach", "RoundTrip"):
+        for name in ("Create", "CreateFrom", "Clone", "Attach", "RoundTrip"):
             getattr(self.c, f"harness{name}").restype = ctypes.c_void_p
         self.c.harnessWorkspaceBytes.restype = ctypes.c_size_t
         self.c.emulationAllocate.restype = ctypes.c_void_p
@@ -142,6 +147,10 @@ class Harness:
         kinds, sizes = (ctypes.c_int * count)(*types), (ctypes.c_int * count)(*lengths)
         texts = (ctypes.c_char_p * count)(*names)
         return self._plugin(self.c.harnessCreate(name.encode(), count, texts, kinds, pointers, sizes))
+
+    def create_from(self, name: str, count: int, *, is_null: bool) -> Plugin | None:
+        """Create a plugin from a broken list of `count` attributes: a null one, or attributes without names."""
+        return self._plugin(self.c.harnessCreateFrom(name.encode(), count, is_null))
 
     def _plugin(self, address: int | None) -> Plugin | None:
         return None if address is None else Plugin(self, ctypes.c_void_p(address))
@@ -218,6 +227,7 @@ class Plugin:
         status = self.c.harnessEnqueue(
             self.address, _describe(tensors), len(arrays), pointers, ctypes.c_void_p(result), ctypes.c_void_p(workspace)
         )
+        self.harness.launches = self.c.emulationLaunches()
         error = self.c.emulationError().decode()
         assert not error, error
         ctypes.memmove(output.ctypes.data, result, output.nbytes)
