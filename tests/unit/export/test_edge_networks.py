@@ -70,6 +70,8 @@ def test_spanet_edge_at_an_odd_size(masked: bool, frame: np.ndarray, tmp_path: P
         assert len(plan.weights) == count
         assert Counter(plan.float_nodes.values())["frequency operator"] == BLOCKS * masked
     assert not {name for name, _ in place(graph).reads} & {n.name for n in graph.graph.node if n.op_type == "Mul"}
+    read = place(graph, int8_operators=True).reads
+    assert sum((n.name, 0) in read for n in graph.graph.node if n.op_type == "SpectralMask") == BLOCKS * masked
 
 
 def onnx_rank(model: onnx.ModelProto, tensor: str) -> int:
