@@ -11,22 +11,26 @@ import torch
 
 WARMUP = 3
 COPY_BYTES = 1 << 30
+SCRUB_BYTES = 128 << 20  # at least
+WAIT_CYCLES = 4_000_000  # some 2 ms, in which the CPU launches all kernels of a call
+DEVICE = "cuda"
 
 
 def cold_medians_ms(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Time each call once a round, in turn, and give the medians in ms.
 
-    Before each the L2 cache is overwritten; the GPU is still busy with that while the call is launched, so what the
-    CPU takes for one launch is not in the time.
+    Before each the L2 cache is overwritten, and the GPU waits until the call is launched, so that what the CPU takes
+    for launches is not in the time.
     """
     device = torch.cuda.current_device()
     cache = int(torch.cuda.get_device_properties(device).L2_cache_size)
-    scrub = torch.empty(max(4 * cache, 128 << 20), dtype=torch.uint8, device="cuda")
+    scrub = torch.empty(max(4 * cache, SCRUB_BYTES), dtype=torch.uint8, device=DEVICE)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for index in range(WARMUP + rounds):
         for name, call in calls.items():
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             scrub.zero_()
+            torch.cuda._sleep(WAIT_CYCLES)
             start.record()
             call()
             end.record()
@@ -39,7 +43,7 @@ def cold_medians_ms(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict
 def copy_bandwidth(rounds: int) -> float:
     """Measure how many bytes a second a large copy moves, those read and those written added up."""
     free, _ = torch.cuda.mem_get_info()
-    source = torch.empty(min(COPY_BYTES, free // 8), dtype=torch.uint8, device="cuda")
+    source = torch.empty(min(COPY_BYTES, free // 8), dtype=torch.uint8, device=DEVICE)
     target = torch.empty_like(source)
     time_ms = cold_medians_ms({"copy": lambda: target.copy_(source)}, rounds)["copy"]
     return 2 * source.numel() / (time_ms * 1e-3)

@@ -17,6 +17,7 @@ from edgefsa.models.formulas import spectral_mask, truncated_dct_attention
 
 Run = Callable[[], object]
 DEVICE = "cuda"
+REGION = 16  # low-resolution pixels on a side of what one class has to itself
 
 
 @dataclass
@@ -50,7 +51,7 @@ def cases(kernels: Kernels, size: Size) -> dict[str, Case]:
     return {
         **_attention_cases(kernels, size, x),
         **_mask_case(kernels, size, x),
-        **_upsample_case(kernels, size),
+        **_upsample_cases(kernels, size),
         **_frame_case(kernels, size),
     }
 
@@ -133,7 +134,8 @@ def _forms(layer: FrequencySelfAttention, size: Size, x: Tensor) -> dict[str, Ru
             y = (half["out_weight"] @ attended + half["shift"][:, None]).view_as(x) + y
         return y
 
-    compiled = torch.compile(truncated_dct_attention)
+    torch._dynamo.reset()  # each size is compiled for itself, not as one with the sizes before
+    compiled = torch.compile(truncated_dct_attention, dynamic=False)
     return {
         "dense PyTorch": dense,
         "separable, torch.compile": lambda: compiled(x, **half, **operator.attributes),
@@ -166,8 +168,20 @@ def _fourier(size: Size, x: Tensor) -> Run:
     return filtered
 
 
-def _upsample_case(kernels: Kernels, size: Size) -> dict[str, Case]:
-    logits = torch.randn(size.batch, CLASSES, size.height, size.width, dtype=torch.float16, device=DEVICE)
+def _upsample_cases(kernels: Kernels, size: Size) -> dict[str, Case]:
+    """Of logits with regions, as a segmentation has them, and of noise, in which every pixel is a border."""
+    shape = (size.batch, CLASSES, size.height, size.width)
+    noise = torch.randn(shape, dtype=torch.float16, device=DEVICE)
+    rows, columns = (torch.arange(extent, device=DEVICE) // REGION for extent in shape[2:])
+    owner = (5 * rows[:, None] + 3 * columns + rows[:, None] * columns) % CLASSES
+    regions = noise + 10 * F.one_hot(owner, CLASSES).permute(2, 0, 1).half()
+    return {
+        "upsample + argmax": _upsample_case(kernels, size, regions),
+        "upsample + argmax of noise": _upsample_case(kernels, size, noise),
+    }
+
+
+def _upsample_case(kernels: Kernels, size: Size, logits: Tensor) -> Case:
     large = (UPSAMPLING * size.height, UPSAMPLING * size.width)
     y = torch.empty(size.batch, *large, dtype=torch.int32, device=DEVICE)
     run = _launcher(
@@ -182,7 +196,7 @@ def _upsample_case(kernels: Kernels, size: Size) -> dict[str, Case]:
     def form() -> Tensor:
         return F.interpolate(logits, large, mode="bilinear").argmax(1)
 
-    return {"upsample + argmax": Case(run, lambda: y, indices, logits, {"interpolate and argmax": form})}
+    return Case(run, lambda: y, indices, logits, {"interpolate and argmax": form})
 
 
 def _frame_case(kernels: Kernels, size: Size) -> dict[str, Case]:

@@ -46,11 +46,13 @@ def sizes() -> list[Size]:
 def bytes_moved(size: Size) -> dict[str, int]:
     """Give the bytes that each kernel reads and writes, each counted once."""
     pixels = size.batch * size.height * size.width
+    upsampling = pixels * (CLASSES * HALF_BYTES + UPSAMPLING**2 * INDEX_BYTES)
     return {
         "truncated DCT": size.map_bytes,
         "inverse DCT": 2 * size.map_bytes,
         "spectral mask": 2 * size.map_bytes,
-        "upsample + argmax": pixels * (CLASSES * HALF_BYTES + UPSAMPLING**2 * INDEX_BYTES),
+        "upsample + argmax": upsampling,
+        "upsample + argmax of noise": upsampling,
         "frame preparation": pixels * UPSAMPLING**2 * 3 * (1 + HALF_BYTES),
         "attention block": 3 * size.map_bytes,
     }

@@ -1,0 +1,195 @@
+"""benchmarks/kernels.py from end to end without a GPU: on the emulated kernels, a small map and a CPU's clock."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.kernels.emulation.build import (
+    PLUGINS,
+    build_emulator,
+    build_kernels,
+    compiler,
+    link,
+    objects_folder,
+)
+
+BENCHMARKS = PLUGINS.parent / "benchmarks"
+
+
+class Event:
+    """Tells the time as torch.cuda.Event does."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+        self.seconds = 0.0
+
+    def record(self) -> None:
+        self.seconds = time.perf_counter()
+
+    def synchronize(self) -> None:
+        assert self.seconds
+
+    def elapsed_time(self, end: Event) -> float:
+        return 1000 * (end.seconds - self.seconds)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    """The kernels under the names that the benchmark calls, for the host."""
+    if compiler() is None:
+        pytest.skip("needs g++ to compile the kernels for the host; there is none on the PATH")
+    objects = objects_folder(tmp_path_factory)
+    folder = PLUGINS / "kernels"
+    sources = [*sorted(folder.glob("*/*.cu")), *sorted(folder.glob("*/*.cpp")), PLUGINS / "bindings" / "bindings.cpp"]
+    return link([*build_kernels(sources, objects), *build_emulator(objects)], tmp_path_factory.mktemp("k") / "kernels")
+
+
+@pytest.fixture
+def gpu(monkeypatch, program) -> None:
+    """A GPU that is this CPU, and a map that is small."""
+    sizes = program("_kernel_sizes")
+    timing = program("_gpu")
+    properties = SimpleNamespace(
+        name="CPU 0", major=9, minor=0, multi_processor_count=4, total_memory=1 << 30, L2_cache_size=1 << 10
+    )
+    for name, value in (
+        ("current_device", lambda: 0),
+        ("get_device_properties", lambda device: properties),
+        ("current_stream", lambda: SimpleNamespace(cuda_stream=0)),
+        ("mem_get_info", lambda: (1 << 20, 1 << 20)),
+        ("synchronize", lambda: None),
+        ("_sleep", lambda cycles: None),
+        ("Event", Event),
+    ):
+        monkeypatch.setattr(torch.cuda, name, value)
+    for module in (timing, program("_kernel_cases")):
+        monkeypatch.setattr(module, "DEVICE", "cpu")
+    monkeypatch.setattr(timing, "SCRUB_BYTES", 1 << 10)
+    monkeypatch.setattr(timing, "WARMUP", 1)
+    monkeypatch.setattr(program("kernels"), "require_cuda", lambda: torch)
+    monkeypatch.setattr(program("kernels"), "sizes", lambda: [sizes.Size(2, 8, 16, 32)])
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+
+
+def run(program, library: Path, output: Path, *arguments: str) -> tuple[int, dict]:
+    given = ["--rounds", "2", "--library", str(library), "--output", str(output), *arguments]
+    return program("kernels").main(given), json.loads(output.read_text())
+
+
+def test_every_kernel_and_every_form_is_measured(gpu, program, library: Path, tmp_path: Path, capsys) -> None:
+    status, record = run(program, library, tmp_path / "kernels.json")
+    assert status == 0
+    (row,) = record["rows"]
+    assert row["shape"] == [2, 8, 16, 32] and not row["not_measured"]
+    names = set(program("_kernel_sizes").bytes_moved(program("_kernel_sizes").Size(2, 8, 16, 32)))
+    assert {item["kernel"] for item in row["kernels"]} == names == set(row["relative_l2"])
+    assert max(row["relative_l2"].values()) < 5e-3
+    forms = {form for item in row["kernels"] for form in item["times_faster"]}
+    assert forms >= {"dense PyTorch", "separable, torch.compile", "torch.fft", "interpolate and argmax"}
+    assert all(value > 0 for value in row["median_ms"].values())
+    # One each for the numbers, four for the bandwidth, two for the attention and one for the mask.
+    assert len(record["targets"]) == len(names) + 4 + 3
+    printed = capsys.readouterr().out
+    for target in record["targets"]:
+        assert target["target"] in printed
+    assert f"of {len(record['targets'])} targets are missed" in printed
+
+
+def test_check_fails_where_a_target_is_missed(gpu, program, library: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(program("_gpu"), "cold_medians_ms", lambda calls, rounds: dict.fromkeys(calls, 1.0))
+    status, record = run(program, library, tmp_path / "kernels.json", "--check")
+    assert status == 1 and not all(target["is_reached"] for target in record["targets"])
+
+    # A copy of the map's bytes at half the speed of the kernels, and forms twenty times slower.
+    def fast(calls, rounds: int) -> dict[str, float]:
+        return {name: 20.0 if ": " in name else 1e9 if name == "copy" else 1.0 for name in calls}
+
+    monkeypatch.setattr(program("_gpu"), "cold_medians_ms", fast)
+    status, record = run(program, library, tmp_path / "kernels.json", "--check")
+    assert status == 0 and all(target["is_reached"] for target in record["targets"])
+
+
+def test_a_form_that_cannot_run_does_not_stop_the_rest(
+    gpu, program, library: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def without_compiler(*_: object, **__: object) -> object:
+        def call(*_: object, **__: object) -> None:
+            raise RuntimeError("no triton here")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", without_compiler)
+    status, record = run(program, library, tmp_path / "kernels.json", "--check")
+    assert status == 1
+    (row,) = record["rows"]
+    assert row["not_measured"] == {"attention block: separable, torch.compile": "RuntimeError: no triton here"}
+    (target,) = [item for item in record["targets"] if "separable" in item["target"]]
+    assert target["reached"] is None and not target["is_reached"]
+
+
+def test_the_forms_compute_what_the_kernels_do(gpu, program) -> None:
+    """In PyTorch alone: each form against the formula, where it computes the same."""
+    cases = program("_kernel_cases")
+
+    class NoKernels:
+        def params(self, name: str, **values: object) -> None: ...
+        def workspace_bytes(self, name: str, params: None) -> int:
+            return 0
+
+    with torch.inference_mode():
+        contest = cases.cases(NoKernels(), program("_kernel_sizes").Size(1, 6, 12, 16))
+        for case in contest.values():
+            for form in case.forms.values():
+                found, wanted = form(), case.wanted()
+                if wanted.is_floating_point():
+                    assert float((found.float() - wanted).norm() / wanted.norm()) < 5e-3
+                else:
+                    assert float((found == wanted).float().mean()) > 0.95  # in FP16, classes at borders differ
+
+
+def test_a_library_that_is_not_there_is_told(gpu, program, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as left:
+        program("kernels").main(["--library", str(tmp_path / "none.so")])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: there is no library at")
+
+
+# Stands for Python on a machine with a GPU: tells what it was asked to do, and fails where FAIL is part of that.
+PYTHON = """#!/bin/sh
+echo "$EDGEFSA_KERNELS $EDGEFSA_REQUIRE_GPU $*" >> "$LISTING"
+if [ "$1" = -c ]; then echo built.so; fi
+case "$*" in *"$FAIL"*) exit 1;; esac
+"""
+
+
+@pytest.mark.parametrize(("fail", "library"), [("-", ""), ("pytest", "given.so"), ("kernels.py", "given.so")])
+def test_one_command_does_all_that_wants_a_gpu(tmp_path: Path, fail: str, library: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    listing = tmp_path / "listing"
+    fail = fail if fail != "-" else "no such step"
+    done = subprocess.run(
+        [BENCHMARKS / "on_gpu.sh", tmp_path / "out", *([library] if library else [])],
+        env={**os.environ, "PYTHON": str(python), "LISTING": str(listing), "FAIL": fail},
+        capture_output=True,
+        text=True,
+    )
+    asked = listing.read_text()
+    used = library or "built.so"
+    assert f"{used} 1 -m pytest -q -p no:cacheprovider tests/gpu/test_kernels.py" in asked
+    assert f"benchmarks/kernels.py --library {used} --check --output {tmp_path}/out/kernels.json" in asked
+    # Without compute-sanitizer the last step fails, whatever the others did.
+    has_sanitizer = shutil.which("compute-sanitizer") or Path("/usr/local/cuda/bin/compute-sanitizer").is_file()
+    assert done.returncode == (0 if has_sanitizer and fail == "no such step" else 1)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tests.log", "benchmark.log", "sanitizer.log"}
