@@ -65,6 +65,21 @@ class CornerReader {
     int classes_;
 };
 
+// Calls use(number, corners) for each class of [first, end), in their order, reading kStep of them at once.
+template <typename Logits, typename Use>
+__device__ __forceinline__ void forEachClass(const Logits& logits, int first, int end, const Use& use) {
+    for (; first < end; first += Logits::kStep) {
+        Corners corners[Logits::kStep] = {};
+        logits.read(first, corners);
+#pragma unroll
+        for (int s = 0; s < Logits::kStep; ++s) {
+            if (first + s < end) {
+                use(first + s, corners[s]);
+            }
+        }
+    }
+}
+
 // Bytes of shared memory for a block's logits, whatever their type.
 __host__ __device__ constexpr int logitBytes(const UpsampleArgmaxParams& op, int cell_rows) {
     const int of_floats = op.classes * (cell_rows + 1) * roundUp(kCellsWide + 1, 4) * 4;

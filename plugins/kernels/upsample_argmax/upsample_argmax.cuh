@@ -116,24 +116,15 @@ struct CornerScan {
     // Looks at classes [first, end).
     template <typename Logits>
     __device__ __forceinline__ void add(const Logits& logits, int first, int end) {
-        for (; first < end; first += Logits::kStep) {
-            Corners corners[Logits::kStep] = {};
-            logits.read(first, corners);
-#pragma unroll
-            for (int s = 0; s < Logits::kStep; ++s) {
-                if (first + s >= end) {
-                    break;
-                }
-                const Corners& corner = corners[s];
-                const bool is_larger = corner.at00 > largest.at00;
-                index = is_larger ? first + s : index;
-                chosen = is_larger ? corner : chosen;
-                largest = {fmaxf(largest.at00, corner.at00), fmaxf(largest.at01, corner.at01),
-                           fmaxf(largest.at10, corner.at10), fmaxf(largest.at11, corner.at11)};
-                not_finite = fmaf(corner.at00, 0.0f, fmaf(corner.at01, 0.0f, not_finite));
-                not_finite = fmaf(corner.at10, 0.0f, fmaf(corner.at11, 0.0f, not_finite));
-            }
-        }
+        forEachClass(logits, first, end, [&](int number, const Corners& corner) {
+            const bool is_larger = corner.at00 > largest.at00;
+            index = is_larger ? number : index;
+            chosen = is_larger ? corner : chosen;
+            largest = {fmaxf(largest.at00, corner.at00), fmaxf(largest.at01, corner.at01),
+                       fmaxf(largest.at10, corner.at10), fmaxf(largest.at11, corner.at11)};
+            not_finite = fmaf(corner.at00, 0.0f, fmaf(corner.at01, 0.0f, not_finite));
+            not_finite = fmaf(corner.at10, 0.0f, fmaf(corner.at11, 0.0f, not_finite));
+        });
     }
 
     // The class, or kMixed or kNotFinite.
@@ -178,28 +169,20 @@ struct PixelMix {
     // Mixes classes [first, end).
     template <bool FINITE, typename Logits>
     __device__ __forceinline__ void add(const Logits& logits, int first, int end) {
-        for (; first < end; first += Logits::kStep) {
-            Corners corners[Logits::kStep] = {};
-            logits.read(first, corners);
+        forEachClass(logits, first, end, [&](int number, const Corners& corner) {
 #pragma unroll
-            for (int s = 0; s < Logits::kStep; ++s) {
-                if (first + s >= end) {
-                    break;
-                }
+            for (int p = 0; p < kSide; ++p) {
+                const float left = fmaf(down[p], corner.at10, (1.0f - down[p]) * corner.at00);
+                const float right = fmaf(down[p], corner.at11, (1.0f - down[p]) * corner.at01);
 #pragma unroll
-                for (int p = 0; p < kSide; ++p) {
-                    const float left = fmaf(down[p], corners[s].at10, (1.0f - down[p]) * corners[s].at00);
-                    const float right = fmaf(down[p], corners[s].at11, (1.0f - down[p]) * corners[s].at01);
-#pragma unroll
-                    for (int q = 0; q < kSide; ++q) {
-                        const float value = fmaf(across[q], right, (1.0f - across[q]) * left);
-                        const bool is_better = isBetter<FINITE>(value, best[p][q]);
-                        best[p][q] = is_better ? value : best[p][q];
-                        indices[p][q] = is_better ? first + s : indices[p][q];
-                    }
+                for (int q = 0; q < kSide; ++q) {
+                    const float value = fmaf(across[q], right, (1.0f - across[q]) * left);
+                    const bool is_better = isBetter<FINITE>(value, best[p][q]);
+                    best[p][q] = is_better ? value : best[p][q];
+                    indices[p][q] = is_better ? number : indices[p][q];
                 }
             }
-        }
+        });
     }
 };
 
@@ -342,21 +325,14 @@ __device__ __forceinline__ void computePixels(const Work& work) {
     const float across = positionOf(x, work.ratio_w) - static_cast<float>(column);
     float best = __int_as_float(static_cast<int>(0xff800000u));
     int index = 0;
-    for (int first = 0; first < op.classes; first += CornerReader<T, FORMAT>::kStep) {
-        Corners corners[CornerReader<T, FORMAT>::kStep] = {};
-        reader.read(first, corners);
-#pragma unroll
-        for (int s = 0; s < CornerReader<T, FORMAT>::kStep; ++s) {
-            const Corners& corner = corners[s];
-            const float left = fmaf(down, corner.at10, (1.0f - down) * corner.at00);
-            const float right = fmaf(down, corner.at11, (1.0f - down) * corner.at01);
-            const float value = is_same ? corner.at00 : fmaf(across, right, (1.0f - across) * left);
-            if (first + s < op.classes && isBetter<false>(value, best)) {
-                best = value;
-                index = first + s;
-            }
-        }
-    }
+    forEachClass(reader, 0, op.classes, [&](int number, const Corners& corner) {
+        const float left = fmaf(down, corner.at10, (1.0f - down) * corner.at00);
+        const float right = fmaf(down, corner.at11, (1.0f - down) * corner.at01);
+        const float value = is_same ? corner.at00 : fmaf(across, right, (1.0f - across) * left);
+        const bool is_better = isBetter<false>(value, best);
+        best = is_better ? value : best;
+        index = is_better ? number : index;
+    });
     static_cast<Index*>(op.y)[blockIdx.y * pixels + pixel] = static_cast<Index>(index);
 }
 
