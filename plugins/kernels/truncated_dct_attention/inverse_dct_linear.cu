@@ -13,7 +13,8 @@ constexpr int kColumnMultiple = 16;
 
 // Block (plane, block of rows, tile of columns).
 template <typename T, int RUN, bool WEIGHTED>
-__global__ void __launch_bounds__(kInverseThreads, WEIGHTED ? 1 : 2) inverseLinearKernel(const InverseArguments a) {
+__global__ void __launch_bounds__(kInverseThreads, WEIGHTED || RUN == 1 ? 1 : 2)
+    inverseLinearKernel(const InverseArguments a) {
     constexpr int kColumns = 16 / static_cast<int>(sizeof(T));
     constexpr int kRows = (WEIGHTED ? 16 : 32) / kColumns;
     float* basis = dynamicShared<float>();        // [kw, tile_columns]
