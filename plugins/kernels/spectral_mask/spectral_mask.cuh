@@ -349,8 +349,10 @@ __device__ __forceinline__ void synthesise(const Work& work, const Tile& tile, c
 
 // Blocks that a multiprocessor's registers must have room for: several keep its memory busy while one computes. What is
 // compiled for 11.0 and 12.0 needs more registers than a third block leaves, and channels-last for 12.0 than a second;
-// so does int8 where CUDA 12.2 compiles it.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+// so do int8 where CUDA 12.2 compiles it, and all of 12.0 where CUDA 12.9 does.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200 && __CUDACC_VER_MAJOR__ < 13
+constexpr int kMostBlocks = 1, kMostHwc8Blocks = 1;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
 constexpr int kMostBlocks = 2, kMostHwc8Blocks = 1;
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr int kMostBlocks = 2, kMostHwc8Blocks = 2;
@@ -358,10 +360,10 @@ constexpr int kMostBlocks = 2, kMostHwc8Blocks = 2;
 constexpr int kMostBlocks = 3, kMostHwc8Blocks = 2;
 #endif
 template <typename T, int MODES_H, Format FORMAT>
-constexpr int kBlocksAtOnce = MODES_H > 5               ? 1
-                              : FORMAT == Format::kHwc8 ? kMostHwc8Blocks
-                              : sizeof(T) == 1          ? 2
-                                                        : kMostBlocks;
+constexpr int kBlocksAtOnce = MODES_H > 5                         ? 1
+                              : FORMAT == Format::kHwc8           ? kMostHwc8Blocks
+                              : sizeof(T) == 1 && kMostBlocks > 2 ? 2
+                                                                  : kMostBlocks;
 
 template <typename T, int VEC, int MODES_H, Format FORMAT, Pass PASS>
 __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<T, MODES_H, FORMAT>) spectralMaskKernel(const Work work) {
