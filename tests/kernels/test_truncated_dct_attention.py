@@ -38,6 +38,12 @@ LINSOFTMAX_CASES = [
     Case((1, 9, 7, 9), (1, 1), (65, 3)),
     Case((1, 2, 9, 18), (2, 17), (2, 2), recurrence=2),
 ]
+# Larger than a block takes of the inverse transform: several blocks along rows and columns.
+TILED_CASES = [
+    (Case((1, 1, 130, 600), (8, 8)), LINEAR),
+    (Case((1, 1, 70, 300), (5, 32)), LINEAR),
+    (Case((1, 1, 3, 300), (2, 32)), HWC8),
+]
 
 
 def check(emulate: Emulate, case: Case, kind: int, form: int, mode: int) -> None:
@@ -61,6 +67,11 @@ def test_dot_products(emulate: Emulate, case: Case, kind: int, form: int) -> Non
 @pytest.mark.parametrize("case", LINSOFTMAX_CASES, ids=str)
 def test_linear_softmax(emulate: Emulate, case: Case, kind: int, form: int) -> None:
     check(emulate, case, kind, form, LINSOFTMAX)
+
+
+@pytest.mark.parametrize(("case", "form"), TILED_CASES, ids=str)
+def test_maps_larger_than_a_block(emulate: Emulate, case: Case, form: int) -> None:
+    check(emulate, case, HALF, form, DOT_PRODUCT)
 
 
 @pytest.mark.parametrize(("mode", "launches"), [(DOT_PRODUCT, 5), (LINSOFTMAX, 11)])
