@@ -15,7 +15,7 @@ from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.device import cpu, gpus
 from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import Frames, Outputs, Session, first_line
-from edgefsa.engines.target import BuildJob, Target, TargetBuild
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
 from edgefsa.errors import EngineError, TargetError
 from edgefsa.export.metadata import LOGITS
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ENGINE_NAME = "engine.onnx"
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
-_COMPUTE = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 _FLOAT = {"fp32": "f32", "fp16": "f16", "int8": "f32"}
 
 
@@ -69,7 +68,7 @@ class OnnxRuntimeTarget(Target):
         path = job.directory / ENGINE_NAME
         write_graph(graph, path)
         return TargetBuild(
-            detail={"compute": _COMPUTE[job.precision], "float": _FLOAT[job.precision], "device": provider},
+            detail={"compute": COMPUTE_TYPES[job.precision], "float": _FLOAT[job.precision], "device": provider},
             expected=_expected(job.precision, inline_functions(graph).graph),
             layers=optimised_layers(path, provider),
             quantization=quantization,

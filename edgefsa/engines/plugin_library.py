@@ -69,7 +69,7 @@ def serves(built: str, running: str) -> bool:
 
     TensorRT keeps the plugin interface within a major version, so an older minor one will do.
     """
-    return _major_minor(built)[0] == _major_minor(running)[0] and _major_minor(built) <= _major_minor(running)
+    return major_minor(built)[0] == major_minor(running)[0] and major_minor(built) <= major_minor(running)
 
 
 def architecture_number(capability: str) -> int:
@@ -207,6 +207,7 @@ def tensorrt_version() -> str:
     return ""
 
 
-def _major_minor(version: str) -> tuple[int, int]:
+def major_minor(version: str) -> tuple[int, int]:
+    """Give the first two numbers of a version, "10.13.3.9" as (10, 13)."""
     major, minor = version.split(".")[:2]
     return int(major), int(minor)

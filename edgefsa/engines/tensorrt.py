@@ -20,11 +20,11 @@ from edgefsa.engines.device import Gpu, driver_cuda, gpus
 from edgefsa.engines.plan_build import ENGINE_NAME, PlanBuild, layers_of
 from edgefsa.engines.plan_session import PlanSession, logits_refused
 from edgefsa.engines.plan_types import hold_types, types_by_node
-from edgefsa.engines.plugin_library import tensorrt_version
+from edgefsa.engines.plugin_library import major_minor, tensorrt_version
 from edgefsa.engines.plugin_nodes import plugin_graph, plugin_operators
 from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import LayerPrecision, Session
-from edgefsa.engines.target import BuildJob, Target, TargetBuild
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
 from edgefsa.engines.tensorrt_layers import PLUGIN_KIND, layers_from_inspector
 from edgefsa.engines.tensorrt_plugins import KERNELS, LIBRARY, PluginChoice, choose_plugins, load_plugins
 from edgefsa.engines.timing_cache import store_timing_cache, timing_cache_path, use_timing_cache
@@ -38,7 +38,6 @@ OLDEST = (10, 3)
 STRONGLY_TYPED_FROM = (10, 12)
 # Enough for the kernels of these networks, and little beside what a Jetson shares with its CPU.
 WORKSPACE_BYTES = 1 << 30
-_COMPUTE = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 _JETSON = "a Jetson has it from JetPack: apt install python3-libnvinfer, and a venv with --system-site-packages"
 
 
@@ -60,7 +59,7 @@ class TensorRtTarget(Target):
         fault = super().package_fault()
         if fault is not None:
             return fault if self.version() else f"{fault} ({_JETSON})"
-        if _major_minor(self.version()) < OLDEST:
+        if major_minor(self.version()) < OLDEST:
             return f"TensorRT {self.version()} is too old; install 10.3 or newer (JetPack 6 has it)"
         return None
 
@@ -85,7 +84,7 @@ class TensorRtTarget(Target):
         _check_plugins_are_in(graph.plugin_nodes, layers)
         return TargetBuild(
             detail={
-                "compute": _COMPUTE[job.precision],
+                "compute": COMPUTE_TYPES[job.precision],
                 "float": "f32" if job.precision == "fp32" else "f16",
                 "typing": "strong" if _is_strong(tensorrt, plugins) else "builder flags",
                 "plugins": {"asked": job.plugins, "used": plugins.kind, "why": plugins.why},
@@ -147,7 +146,7 @@ def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
 
 def _is_strong(tensorrt: Any, plugins: PluginChoice) -> bool:
     # Kernels inside the engine tell their types as strongly typed networks do.
-    return _major_minor(tensorrt.__version__) >= STRONGLY_TYPED_FROM or plugins.kind == KERNELS
+    return major_minor(tensorrt.__version__) >= STRONGLY_TYPED_FROM or plugins.kind == KERNELS
 
 
 def _parsed(tensorrt: Any, graph: _TypedGraph, precision: str, plugins: PluginChoice) -> PlanBuild:
@@ -214,8 +213,3 @@ def _in_words(plugins: PluginChoice) -> str:
     if plugins.kind == LIBRARY:
         return f"{names} of {plugins.library.path if plugins.library else ''}"
     return f"{names} as kernels inside the engine" if plugins.kind == KERNELS else f"none: {plugins.why}"
-
-
-def _major_minor(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)

@@ -19,14 +19,13 @@ from edgefsa.engines.plan_build import ENGINE_NAME, PlanBuild, layers_of, onnx_n
 from edgefsa.engines.plan_session import PlanSession, logits_refused
 from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import LayerPrecision, Session
-from edgefsa.engines.target import BuildJob, Target, TargetBuild
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
 from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
 
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9")
-_COMPUTE = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 _WORDS = {"FLOAT": "f32", "HALF": "f16"}
 
 
@@ -73,7 +72,7 @@ class TensorRtRtxTarget(Target):
         layers = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
         rest = "f32" if job.precision == "fp32" else "f16"
         return TargetBuild(
-            detail={"compute": _COMPUTE[job.precision], "float": rest, "compute_capabilities": list(capabilities)},
+            detail={"compute": COMPUTE_TYPES[job.precision], "float": rest, "compute_capabilities": list(capabilities)},
             expected=expected,
             layers=layers,
             quantization=quantization,
