@@ -51,7 +51,7 @@ def wants_plugins() -> bool:
 
 
 class BuildWithPlugins(build_py):
-    """Copies the Python files, then builds the plugin library beside edgefsa/engines."""
+    """Copies the Python files, then builds the plugin library beside edgefsa/engines/tensorrt/plugins."""
 
     def run(self) -> None:
         """Run setuptools' own step, then ours."""
@@ -59,7 +59,7 @@ class BuildWithPlugins(build_py):
         if getattr(self, "editable_mode", False):
             return
         if wants_plugins():
-            self.build_plugins(Path(self.build_lib) / "edgefsa" / "engines" / LIBRARY)
+            self.build_plugins(Path(self.build_lib) / "edgefsa" / "engines" / "tensorrt" / "plugins" / LIBRARY)
         else:
             missing = missing_tools()
             reason = f"{', '.join(missing)} not found" if missing else "not asked for"

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from edgefsa.engines.plugin_sources import sources_folder
+from edgefsa.engines.tensorrt.plugins.sources import sources_folder
 from edgefsa.errors import BuildError
 
 ROOT = Path(__file__).resolve().parents[1]

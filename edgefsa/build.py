@@ -208,7 +208,7 @@ def _build_onnx(
     onnx_path: Path, request: BuildRequest, say: Callable[[str], None], progress: Progress | None
 ) -> dict[str, Any]:
     from edgefsa.engines import build_engine
-    from edgefsa.export.graph import read_metadata
+    from edgefsa.graph.files import read_metadata
 
     metadata = read_metadata(onnx_path)
     used: list[Ranges] = []
@@ -236,7 +236,7 @@ def _build_onnx(
 
 def _known_ranges(onnx_path: Path, metadata: dict[str, Any], request: BuildRequest) -> Ranges | None:
     """Give the ranges that need no frames: the named ones, or the shipped ones of these very weights."""
-    from edgefsa.export.graph import load_graph, weights_hash
+    from edgefsa.graph.files import load_graph, weights_hash
     from edgefsa.quantize import Ranges
 
     if request.ranges is not None:

@@ -82,7 +82,7 @@ def calibrate(
     Example: edgefsa calibrate m.onnx --data camvid:data/camvid -o ranges.json
     """
     from edgefsa.build import calibrate_onnx
-    from edgefsa.export.graph import read_metadata
+    from edgefsa.graph.files import read_metadata
     from edgefsa.quantize import Recipe, read_recipe
 
     metadata = read_metadata(onnx)

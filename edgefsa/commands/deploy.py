@@ -37,8 +37,8 @@ def plugins(
 
     Example: edgefsa plugins
     """
-    from edgefsa.engines.plugin_build import build_for_this_machine
-    from edgefsa.engines.plugin_library import library_facts
+    from edgefsa.engines.tensorrt.plugins.build import build_for_this_machine
+    from edgefsa.engines.tensorrt.plugins.library import library_facts
 
     if build:
         built = build_for_this_machine(capability=compute_capability, include_dir=tensorrt_include_dir)

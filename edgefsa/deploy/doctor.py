@@ -14,9 +14,9 @@ from typing import Any
 import edgefsa
 from edgefsa.deploy.jetson import jetson
 from edgefsa.engines import PRECISIONS, TARGETS, choose_target
-from edgefsa.engines.device import cpu, gpus
-from edgefsa.engines.plugin_library import library_facts
+from edgefsa.engines.tensorrt.plugins.library import library_facts
 from edgefsa.errors import TargetError
+from edgefsa.machine import cpu, gpus
 
 PACKAGES = (
     *("numpy", "opencv-python-headless", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt-rtx", "tensorrt"),

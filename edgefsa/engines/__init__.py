@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from edgefsa.engines.build import PRECISIONS, BuildReport, build_engine
 from edgefsa.engines.opening import inspect_engine, logits_session, open_engine
+from edgefsa.engines.registry import TARGETS, choose_target, usable_targets
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import Target
-from edgefsa.engines.targets import TARGETS, choose_target, usable_targets
 
 __all__ = [
     "PRECISIONS",

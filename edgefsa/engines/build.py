@@ -15,13 +15,13 @@ import numpy as np
 
 import edgefsa
 from edgefsa.artifacts import Manifest, atomic_directory, sha256_of_file
-from edgefsa.engines.device import cpu, features_relied_on
 from edgefsa.engines.directory import engine_name
 from edgefsa.engines.precision import layer_counts, prove_precision
+from edgefsa.engines.registry import AUTO, choose_target, target_of
 from edgefsa.engines.session import write_golden, write_layers
 from edgefsa.engines.target import SOURCE_NAME, BuildJob, Target, TargetBuild
-from edgefsa.engines.targets import AUTO, choose_target, target_of
 from edgefsa.errors import EdgeFsaError, InputError, PrecisionError, TargetError
+from edgefsa.machine import cpu, features_relied_on
 
 if TYPE_CHECKING:
     from edgefsa.quantize import Ranges
@@ -75,7 +75,7 @@ def build_engine(
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
-    from edgefsa.export.graph import load_graph, read_metadata
+    from edgefsa.graph.files import load_graph, read_metadata
 
     begun = time.monotonic()
     _check_settings(precision, ranges is not None, skip, plugins)

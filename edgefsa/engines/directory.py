@@ -7,9 +7,9 @@ from typing import Any
 
 import edgefsa
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.device import cpu, gpus
 from edgefsa.engines.target import Target
 from edgefsa.errors import EngineError, TargetError
+from edgefsa.machine import cpu, gpus
 
 _REBUILD = "rebuild it here with `edgefsa build`"
 

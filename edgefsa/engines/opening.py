@@ -8,8 +8,8 @@ from typing import Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.directory import check_directory
+from edgefsa.engines.registry import target_of
 from edgefsa.engines.session import Session, read_layers
-from edgefsa.engines.targets import target_of
 
 
 def open_engine(path: str | Path, *, check: bool = True, threads: int | None = None) -> Session:

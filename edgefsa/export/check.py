@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgefsa.errors import ExportError
-from edgefsa.export.graph import FRAMES, LOGITS, MASKS, inline_functions
+from edgefsa.graph.files import FRAMES, LOGITS, MASKS, inline_functions
 
 MAX_RELATIVE_L2 = 1e-4
 TIE_TOLERANCE = 1e-3

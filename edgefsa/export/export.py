@@ -20,14 +20,14 @@ from edgefsa.data.classes import ClassSet, class_set_for
 from edgefsa.data.synthetic import render_scene
 from edgefsa.errors import ExportError, InputError
 from edgefsa.export.check import Agreement, Frames, check_export, module_logits
-from edgefsa.export.editing import GraphEditor
-from edgefsa.export.folding import fold_batch_norms, fold_channel_affines, fold_constants
 from edgefsa.export.frames import add_frames_input, add_masks_output
-from edgefsa.export.functions import function_for
-from edgefsa.export.graph import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
-from edgefsa.export.metadata import is_model_name
 from edgefsa.export.names import rename, strip_provenance
 from edgefsa.export.trace import trace_logits
+from edgefsa.graph.editing import GraphEditor
+from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
+from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
+from edgefsa.graph.functions import function_for
+from edgefsa.graph.metadata import is_model_name
 from edgefsa.imaging import MAX_CLASSES, Frame, resize_frame
 
 OUTPUTS = (MASKS, LOGITS)

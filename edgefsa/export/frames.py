@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgefsa.export.editing import GraphEditor, int_attribute
-from edgefsa.export.folding import conv_tensors, set_conv_tensors
-from edgefsa.export.graph import DOMAIN, FRAMES, LOGITS, MASKS
+from edgefsa.graph.editing import GraphEditor, int_attribute
+from edgefsa.graph.files import DOMAIN, FRAMES, LOGITS, MASKS
+from edgefsa.graph.folding import conv_tensors, set_conv_tensors
 
 INDICES = "UpsampleArgmax"
 

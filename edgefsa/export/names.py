@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import onnx
 
-from edgefsa.export.editing import unique_name
+from edgefsa.graph.editing import unique_name
 
 _PREFIX = "network."
 _SCOPES = "pkg.torch.onnx.name_scopes"

@@ -15,7 +15,7 @@ from onnxscript import optimizer
 from torch import Tensor, nn
 
 from edgefsa.errors import ExportError
-from edgefsa.export.graph import DOMAIN, DOMAIN_VERSION, LOGITS, OPSET
+from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, LOGITS, OPSET
 from edgefsa.models.frequency import FrequencyOperator, FrequencySelfAttention, SpectralMask
 from edgefsa.models.modules import swap_modules
 

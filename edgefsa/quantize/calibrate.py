@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 
 from edgefsa.errors import RangesError
-from edgefsa.export.graph import FRAMES, load_graph, read_metadata, weights_hash
+from edgefsa.graph.files import FRAMES, load_graph, read_metadata, weights_hash
 from edgefsa.imaging import Frame, resize_frame
 from edgefsa.quantize.histogram import Histogram, amax_of, check_method
 from edgefsa.quantize.placement import place

@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgefsa.errors import GraphError
-from edgefsa.export.editing import GraphEditor
-from edgefsa.export.graph import FRAMES, LOGITS, OPSET
+from edgefsa.graph.editing import GraphEditor
+from edgefsa.graph.files import FRAMES, LOGITS, OPSET
 from edgefsa.quantize.placement import MULTIPLYING, reason_for_precision
 from edgefsa.quantize.ranges import Ranges
 

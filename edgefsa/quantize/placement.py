@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import onnx
 
 from edgefsa.errors import InputError
-from edgefsa.export.editing import GraphEditor
-from edgefsa.export.graph import DOMAIN, LOGITS
+from edgefsa.graph.editing import GraphEditor
+from edgefsa.graph.files import DOMAIN, LOGITS
 
 MULTIPLYING = ("Conv", "MatMul", "Gemm")
 # Frequency operators that give a map of the type of the one that they take.

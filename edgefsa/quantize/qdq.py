@@ -11,7 +11,7 @@ import onnx
 from onnx import helper
 
 from edgefsa.errors import InputError
-from edgefsa.export.editing import GraphEditor, int_attribute
+from edgefsa.graph.editing import GraphEditor, int_attribute
 from edgefsa.quantize.half import fits_half, half_nodes, half_rest, half_scale, wide_tensors
 from edgefsa.quantize.placement import Placement, never_negative, place, result_of
 from edgefsa.quantize.ranges import Ranges

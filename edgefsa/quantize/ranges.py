@@ -12,7 +12,7 @@ import onnx
 from edgefsa import __version__
 from edgefsa.artifacts import write_json
 from edgefsa.errors import RangesError
-from edgefsa.export.graph import METADATA_KEY, read_metadata, weights_hash
+from edgefsa.graph.files import METADATA_KEY, read_metadata, weights_hash
 
 FORMAT = 1
 # Between these a tensor's scale, amax / 127, is a normal float32, and so is its inverse.
@@ -30,7 +30,7 @@ class Ranges:
     """The largest magnitude `amax` that INT8 keeps of each tensor, in the tensor's own units.
 
     `tensors` maps a tensor's name in the graph to {"amax": float}, in graph order. `model_sha256` is
-    `edgefsa.export.graph.weights_hash` of the network measured, `data` says on what: {"name", "fingerprint",
+    `edgefsa.graph.files.weights_hash` of the network measured, `data` says on what: {"name", "fingerprint",
     "frames"}.
     """
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from edgefsa.engines.device import cpu
 from edgefsa.errors import InputError
+from edgefsa.machine import cpu
 
 # With any of these a CPU multiplies bf16 matrices at least as fast as float32 ones, in order of preference.
 FAST_BF16_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from edgefsa.errors import InputError
-from edgefsa.export.editing import GraphEditor
+from edgefsa.graph.editing import GraphEditor
 from edgefsa.models import FrequencySelfAttention, SpectralMask
 from edgefsa.quantize.placement import Placement
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from edgefsa.errors import InputError
 from edgefsa.export.check import MAX_RELATIVE_L2, module_logits, relative_l2
-from edgefsa.export.editing import GraphEditor
-from edgefsa.export.graph import read_metadata
+from edgefsa.graph.editing import GraphEditor
+from edgefsa.graph.files import read_metadata
 from edgefsa.models import FrequencySelfAttention
 from edgefsa.models.checkpoint import AUXILIARY_PREFIXES
 from edgefsa.models.spanet import SpectralMixer

@@ -176,7 +176,7 @@ def _torch_model(manifest: Manifest, checkpoint: str | Path | None) -> nn.Module
 
 def _onnx_stage(path: Path) -> Stage:
     from edgefsa.export.check import onnx_runner
-    from edgefsa.export.graph import load_graph
+    from edgefsa.graph.files import load_graph
 
     return onnx_runner(load_graph(path))
 

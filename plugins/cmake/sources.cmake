@@ -1,4 +1,4 @@
-# One hash over all that the libraries are made of; edgefsa/engines/plugin_sources.py computes the same.
+# One hash over all that the libraries are made of; edgefsa/engines/tensorrt/plugins/sources.py computes the same.
 set(hashed_sources CMakeLists.txt)
 foreach(folder cmake kernels tensorrt)
     foreach(pattern *.cu *.cuh *.h *.cpp *.cmake CMakeLists.txt)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefsa.engines.plugin_nodes import plugin_graph
+from edgefsa.engines.tensorrt.plugins.nodes import plugin_graph
 from edgefsa.errors import EdgeFsaError
 from tests.gpu.conftest import REQUIRE_TENSORRT, missing
 
@@ -21,8 +21,8 @@ TOLERANCE = 2e-3
 @pytest.fixture(scope="module")
 def with_library(tensorrt: Any, capability: str) -> Any:
     """TensorRT with the plugin library loaded, built if need be."""
-    from edgefsa.engines.plugin_build import build_library
-    from edgefsa.engines.plugin_library import find_library, load_library
+    from edgefsa.engines.tensorrt.plugins.build import build_library
+    from edgefsa.engines.tensorrt.plugins.library import find_library, load_library
 
     try:
         library = find_library(tensorrt.__version__, capability)
@@ -49,7 +49,7 @@ def operators(torch: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
 
 
 def graph_of(name: str, operator: dict[str, Any]) -> onnx.ModelProto:
-    from edgefsa.export.functions import function_for
+    from edgefsa.graph.functions import function_for
 
     node = helper.make_node(
         name, ["x", *operator["tensors"]], ["y"], "operator", domain="edgefsa", **operator["attributes"]
@@ -117,8 +117,8 @@ def test_a_plugin_of_the_library_in_an_engine(cuda: Any, with_library: Any, name
 
 
 def test_a_kernel_inside_an_engine(cuda: Any, tensorrt: Any, capability: str) -> None:
-    from edgefsa.engines import aot_plugins
-    from edgefsa.engines.device import driver_cuda
+    from edgefsa.engines.tensorrt.plugins import aot_plugins
+    from edgefsa.machine import driver_cuda
 
     try:
         aot_plugins.register_aot_plugins(tensorrt, capability, driver_cuda())
@@ -134,7 +134,7 @@ def test_trtexec_loads_the_library(with_library: Any, capability: str, tmp_path:
     import shutil
     import subprocess
 
-    from edgefsa.engines.plugin_library import find_library
+    from edgefsa.engines.tensorrt.plugins.library import find_library
     from edgefsa.models import SpectralMask
 
     trtexec = shutil.which("trtexec") or shutil.which("trtexec", path="/usr/src/tensorrt/bin")

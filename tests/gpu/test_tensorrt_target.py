@@ -15,8 +15,8 @@ import pytest
 from edgefsa.artifacts import Manifest
 from edgefsa.data.synthetic import render_scene
 from edgefsa.engines import TARGETS, build_engine, inspect_engine, open_engine
-from edgefsa.engines.plugin_build import build_for_this_machine
-from edgefsa.engines.plugin_library import find_library, tensorrt_version
+from edgefsa.engines.tensorrt.plugins.build import build_for_this_machine
+from edgefsa.engines.tensorrt.plugins.library import find_library, tensorrt_version
 from edgefsa.errors import EdgeFsaError, PluginError
 
 MODELS = ("fsanet-edge", "spanet-edge")
@@ -150,7 +150,7 @@ def test_trtexec_opens_the_plan(model: Path, library: Any, tmp_path: Path, monke
 def test_either_package_gives_the_memory(
     model: Path, machine: str, expected: np.ndarray, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgefsa.engines import cuda_memory
+    from edgefsa.engines.tensorrt import memory as cuda_memory
 
     pytest.importorskip(kind, reason=f"needs the package {kind}")
     monkeypatch.setattr(cuda_memory, "_importable", lambda name: name == kind)

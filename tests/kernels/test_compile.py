@@ -20,7 +20,7 @@ import pytest
 
 from tests.kernels.device_code import SOURCES, DeviceCode, architecture_of_the_day, nvcc
 from tests.kernels.emulation.build import objects_folder
-from tests.unit.engines.plugin_harness.harness import include_dirs, plugin_sources
+from tests.unit.engines.tensorrt.plugins.harness.harness import include_dirs, plugin_sources
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "plugins"

@@ -12,30 +12,27 @@ import pytest
 import edgefsa
 
 PACKAGE = Path(edgefsa.__file__).parent
-BASE = {"errors", "artifacts", "imaging"}
-# These know ONNX files and no module.
-ONNX_READERS = {"export.graph", "export.editing", "export.metadata"}
+BASE = {"errors", "artifacts", "imaging", "machine"}
 # Folder -> what else of edgefsa its files may import.
 ALLOWED = {
     "models": BASE,
     "data": BASE,
-    "export": BASE | {"models", "data"},
-    "quantize": BASE | ONNX_READERS,
-    "engines": BASE | ONNX_READERS | {"quantize"},
+    "graph": BASE,
+    "export": BASE | {"models", "data", "graph"},
+    "quantize": BASE | {"graph"},
+    "engines": BASE | {"graph", "quantize"},
     "segment": BASE | {"engines", "data"},
     "verify": BASE | {"engines", "segment", "data"},
     "deploy": BASE | {"engines", "segment", "verify", "data"},
     "train": BASE | {"models", "data", "verify"},
 }
 # The parity check holds an engine against the PyTorch model it came from, so it alone looks back up the pipeline.
-# Training asks the one file that knows CPU features whether bf16 is fast here, and that for INT8 trains what the rest
-# of the pipeline makes of a network.
+# Training for INT8 trains what the rest of the pipeline makes of a network.
 EXTRA = {
-    "verify/parity.py": {"models", "export", "quantize"},
-    "train/compute.py": {"engines.device"},
+    "verify/parity.py": {"models", "export", "graph", "quantize"},
     "train/qat.py": {"build", "export", "quantize"},
-    "train/qat_calls.py": {"export", "quantize"},
-    "train/qat_network.py": {"export", "quantize"},
+    "train/qat_calls.py": {"graph", "quantize"},
+    "train/qat_network.py": {"export", "graph", "quantize"},
 }
 
 
@@ -88,6 +85,6 @@ def test_the_device_side_loads_neither_torch_nor_onnx(module: str) -> None:
 
 
 def test_reading_a_graph_does_not_load_torch() -> None:
-    code = "import sys, edgefsa.export.graph, edgefsa.quantize; print('torch' in sys.modules)"
+    code = "import sys, edgefsa.graph.files, edgefsa.quantize; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from edgefsa import machine as device
 from edgefsa.deploy import doctor, doctor_text
 from edgefsa.deploy.jetson import jetpack_of, jetson
-from edgefsa.engines import TARGETS, device, usable_targets
+from edgefsa.engines import TARGETS, usable_targets
 
 
 @pytest.fixture

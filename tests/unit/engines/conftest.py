@@ -12,12 +12,13 @@ import numpy.typing as npt
 import onnx
 import pytest
 
-from edgefsa.engines import BuildReport, aot_plugins, build_engine, plugin_library
-from edgefsa.engines.aot_kernels import AotKernel
+from edgefsa.engines import BuildReport, build_engine
+from edgefsa.engines.tensorrt.plugins import aot_plugins
+from edgefsa.engines.tensorrt.plugins import library as plugin_library
+from edgefsa.engines.tensorrt.plugins.aot_kernels import AotKernel
 from tests.kernels.emulation.build import compiler, objects_folder
-
-from . import tiny
-from .plugin_harness.harness import Harness, build_harness, include_dirs
+from tests.unit.engines import tiny
+from tests.unit.engines.tensorrt.plugins.harness.harness import Harness, build_harness, include_dirs
 
 Build = Callable[..., BuildReport]
 

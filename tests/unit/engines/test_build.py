@@ -15,7 +15,7 @@ from onnx import numpy_helper
 import edgefsa
 from edgefsa.artifacts import Manifest, sha256_of_file
 from edgefsa.engines import build_engine, open_engine
-from edgefsa.engines.openvino import half_type
+from edgefsa.engines.cpu.openvino import half_type
 from edgefsa.errors import (
     BuildError,
     EngineError,
@@ -26,9 +26,8 @@ from edgefsa.errors import (
     RangesError,
     TargetError,
 )
-
-from . import tiny
-from .conftest import Build
+from tests.unit.engines import tiny
+from tests.unit.engines.conftest import Build
 
 
 def engines_in(folder: Path) -> list[str]:
@@ -111,7 +110,7 @@ def test_errors_name_the_engine_and_not_the_folder_it_is_made_in(
     def cut_short(graph: onnx.ModelProto, path: Path) -> None:
         path.write_bytes(graph.SerializeToString()[:99])
 
-    monkeypatch.setattr("edgefsa.engines.onnxruntime.write_graph", cut_short)
+    monkeypatch.setattr("edgefsa.engines.cpu.onnxruntime.write_graph", cut_short)
     with pytest.raises(EngineError, match="ONNX Runtime cannot load") as caught:
         build("fp32", "onnxruntime")
     assert ".partial" not in str(caught.value)
@@ -148,7 +147,7 @@ def test_fp16_on_openvino_says_which_type(build: Build) -> None:
 
 
 def test_fp16_where_the_cpu_has_no_fast_type_is_refused(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefsa.engines.openvino.half_type", lambda: None)
+    monkeypatch.setattr("edgefsa.engines.cpu.openvino.half_type", lambda: None)
     with pytest.raises(PrecisionError, match="no 16-bit type"):
         build("fp16", "openvino")
     with pytest.raises(TargetError, match="no 16-bit type"):

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgefsa import machine as device
 from edgefsa.artifacts import Manifest
-from edgefsa.engines import device, directory, inspect_engine, logits_session, open_engine
+from edgefsa.engines import directory, inspect_engine, logits_session, open_engine
+from edgefsa.engines.registry import TARGETS
 from edgefsa.engines.target import Target
-from edgefsa.engines.targets import TARGETS
 from edgefsa.errors import EngineError, TargetError
-
-from .conftest import Build
+from tests.unit.engines.conftest import Build
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from edgefsa.engines import TARGETS, build_engine, inspect_engine, open_engine
 from edgefsa.engines.convert import check_half, half_graph
 from edgefsa.engines.target import BuildJob
 from edgefsa.errors import PrecisionError, RangesError
-from edgefsa.export.graph import load_graph, read_metadata, weights_hash
+from edgefsa.graph.files import load_graph, read_metadata, weights_hash
 from edgefsa.quantize import Ranges, ranges_from_calibration
-
-from . import tiny
+from tests.unit.engines import tiny
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -15,7 +15,7 @@ from edgefsa.data.classes import CAMVID
 from edgefsa.errors import ExportError, InputError
 from edgefsa.export import inline_functions, load_graph, onnx_from_model, read_metadata, weights_hash
 from edgefsa.export.check import check_export, module_logits
-from edgefsa.export.graph import write_metadata
+from edgefsa.graph.files import write_metadata
 from edgefsa.models import ModelConfig, create_model
 from edgefsa.models.frequency import FrequencySelfAttention, SpectralMask
 from edgefsa.quantize import Ranges

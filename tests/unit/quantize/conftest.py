@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from edgefsa.export.functions import spectral_mask, upsample_argmax
-from edgefsa.export.graph import write_metadata
+from edgefsa.graph.files import write_metadata
+from edgefsa.graph.functions import spectral_mask, upsample_argmax
 
 BATCH, HEIGHT, WIDTH = 1, 24, 32
 SHAPES = {

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgefsa.errors import GraphError, InputError, RangesError
-from edgefsa.export.graph import weights_hash, write_metadata
+from edgefsa.graph.files import weights_hash, write_metadata
 from edgefsa.imaging import resize_frame
 from edgefsa.quantize import METHODS, ranges_from_calibration
 from edgefsa.quantize.calibrate import calibrated_tensors

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from edgefsa.errors import InputError, RangesError
-from edgefsa.export.graph import read_metadata
+from edgefsa.graph.files import read_metadata
 from edgefsa.quantize import fp16_onnx, int8_onnx
 from edgefsa.quantize.half import fits_half, half_scale
 from tests.unit.quantize.conftest import run

@@ -7,8 +7,8 @@ import pytest
 from onnx import numpy_helper
 
 from edgefsa.errors import InputError
-from edgefsa.export.editing import GraphEditor
-from edgefsa.export.functions import spectral_mask
+from edgefsa.graph.editing import GraphEditor
+from edgefsa.graph.functions import spectral_mask
 from edgefsa.quantize.placement import never_negative, place
 
 CONVOLUTIONS = {"stem", "a1", "a2", "b1", "b2", "down", "c", "mix", "logits"}

@@ -7,7 +7,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgefsa.errors import InputError, RangesError
-from edgefsa.export.graph import read_metadata, weights_hash
+from edgefsa.graph.files import read_metadata, weights_hash
 from edgefsa.quantize import Ranges, int8_onnx
 from edgefsa.quantize.calibrate import calibrated_tensors
 from tests.unit.quantize.conftest import run

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from edgefsa.errors import RangesError
-from edgefsa.export.graph import weights_hash
+from edgefsa.graph.files import weights_hash
 from edgefsa.quantize import Ranges, int8_onnx, ranges_from_calibration
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgefsa.engines.device import Cpu
 from edgefsa.errors import InputError
+from edgefsa.machine import Cpu
 from edgefsa.train import compute
 from edgefsa.train.compute import choose_compute
 

@@ -14,7 +14,7 @@ from torch import nn
 from edgefsa.errors import InputError
 from edgefsa.export import load_graph, onnx_from_model
 from edgefsa.export.check import module_logits, relative_l2
-from edgefsa.export.graph import weights_hash
+from edgefsa.graph.files import weights_hash
 from edgefsa.models import create_model
 from edgefsa.quantize import int8_onnx
 from edgefsa.quantize.placement import place

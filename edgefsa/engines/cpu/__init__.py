@@ -1,0 +1,1 @@
+"""Targets that run on a CPU: OpenVINO and ONNX Runtime."""

@@ -1,0 +1,173 @@
+"""ONNX Runtime: its CPU provider everywhere, its CUDA provider where onnxruntime-gpu and a GPU are there.
+
+The engine is an ONNX file that ONNX Runtime optimises when it opens it. INT8 is for the CPU, with activations as
+uint8 around zero point 128 (the numbers of the symmetric graph, in the form that has fast kernels).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefsa.artifacts import Manifest
+from edgefsa.engines.convert import half_graph, int8_graph, write_graph
+from edgefsa.engines.precision import half_nodes, quantised_nodes
+from edgefsa.engines.session import Frames, Outputs, Session, first_line
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
+from edgefsa.errors import EngineError, TargetError
+from edgefsa.graph.metadata import LOGITS
+from edgefsa.machine import cpu, gpus
+
+if TYPE_CHECKING:
+    import onnx
+
+ENGINE_NAME = "engine.onnx"
+CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+_ERRORS_ONLY = 3
+_FLOAT = {"fp32": "f32", "fp16": "f16", "int8": "f32"}
+
+
+class OnnxRuntimeTarget(Target):
+    """Builds and opens ONNX engines."""
+
+    name = "onnxruntime"
+    package = "onnxruntime"
+    extra = "build"
+
+    def version(self) -> str:
+        """Give the version of onnxruntime, or of onnxruntime-gpu, which takes its place."""
+        for distribution in ("onnxruntime", "onnxruntime-gpu"):
+            try:
+                return importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return ""
+
+    def unusable(self) -> str | None:
+        """Give why engines of this target cannot run on this machine, or None where they can."""
+        return self.package_fault()
+
+    def unsuited(self, precision: str) -> str | None:
+        """Give why `auto` should not pick it for `precision`, or None."""
+        if precision == "fp16" and _provider_for(precision) == CPU_PROVIDER and "asimdhp" not in cpu().features:
+            return "its CPU provider computes FP16 convolutions in f32 on this CPU"
+        return None
+
+    def build(self, job: BuildJob) -> TargetBuild:
+        """Write engine.onnx, and ask ONNX Runtime what it makes of it."""
+        from edgefsa.engines.cpu.onnxruntime_layers import optimised_layers
+        from edgefsa.graph.files import inline_functions
+
+        quantization, graph = None, job.source
+        if job.precision == "int8":
+            graph, quantization = int8_graph(job, "uint8")
+        elif job.precision == "fp16":
+            graph = half_graph(job)
+        provider = _provider_for(job.precision)
+        path = job.directory / ENGINE_NAME
+        write_graph(graph, path)
+        return TargetBuild(
+            detail={"compute": COMPUTE_TYPES[job.precision], "float": _FLOAT[job.precision], "device": provider},
+            expected=_expected(job.precision, inline_functions(graph).graph),
+            layers=optimised_layers(path, provider),
+            quantization=quantization,
+            account="ONNX Runtime's optimised graph",
+            uses_cpu=provider == CPU_PROVIDER,
+        )
+
+    def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRuntimeSession:
+        """Give the session, not loaded yet."""
+        return OnnxRuntimeSession(directory, manifest, threads=threads)
+
+    def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRuntimeSession:
+        """Give a session that returns the tensor `logits` of the same graph."""
+        return OnnxRuntimeSession(
+            directory, manifest, threads=threads, graph=_with_only_logits(directory / ENGINE_NAME)
+        )
+
+
+class OnnxRuntimeSession(Session):
+    """Runs an ONNX engine; `graph` is run in place of the stored file where given."""
+
+    def __init__(
+        self, directory: Path, manifest: Manifest, *, threads: int | None = None, graph: bytes | None = None
+    ) -> None:
+        super().__init__(directory, manifest, threads=threads)
+        self._graph = graph
+        self._session: Any = None
+        self._input = ""
+
+    def _load(self) -> None:
+        path = self.directory / ENGINE_NAME
+        provider = self.manifest.precision_detail["device"]
+        session = load_session(self._graph or str(path), provider, self.threads)
+        (frames,) = session.get_inputs()
+        if tuple(frames.shape) != self.input_shape:
+            raise EngineError(f"{path} takes {frames.shape}, its manifest says {list(self.input_shape)}; rebuild it")
+        self._session, self._input = session, frames.name
+
+    def _release(self) -> None:
+        self._session = None
+
+    def _infer(self, frames: Frames) -> Outputs:
+        if self._session is None:
+            raise self._not_open()
+        try:
+            (output,) = self._session.run(None, {self._input: frames})
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
+            raise EngineError(f"ONNX Runtime failed on {self.directory.name}: {first_line(error)}") from error
+        result: Outputs = output
+        return result
+
+
+def load_session(model: str | bytes, provider: str, threads: int | None = None, optimised: Path | None = None) -> Any:
+    """Open an ONNX file or its bytes, fully optimised; `optimised` gets the graph that will really run.
+
+    Raises EngineError where ONNX Runtime refuses it, or puts it on another provider than asked for.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Threads that spin between frames would take cores from whatever else runs on the device.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+    providers = list(dict.fromkeys([provider, CPU_PROVIDER]))
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
+        name = model if isinstance(model, str) else "the graph"
+        raise EngineError(f"ONNX Runtime cannot load {name}: {first_line(error)}; rebuild the engine") from error
+    if session.get_providers()[0] != provider:
+        raise EngineError(f"ONNX Runtime has no {provider} here; rebuild the engine with `edgefsa build`")
+    return session
+
+
+def _provider_for(precision: str) -> str:
+    import onnxruntime
+
+    if precision != "int8" and gpus() and CUDA_PROVIDER in onnxruntime.get_available_providers():
+        return CUDA_PROVIDER
+    return CPU_PROVIDER
+
+
+def _expected(precision: str, graph: onnx.GraphProto) -> list[str]:
+    if precision == "int8":
+        return quantised_nodes(graph)
+    return half_nodes(graph) if precision == "fp16" else []
+
+
+def _with_only_logits(path: Path) -> bytes:
+    import onnx
+
+    model = onnx.load(path)
+    if not any(LOGITS in node.output for node in model.graph.node):
+        raise TargetError(f"{path} has no tensor named {LOGITS}; export the model again with this edgefsa")
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, None))
+    return bytes(model.SerializeToString())

@@ -1,0 +1,202 @@
+"""OpenVINO on the CPU: the default target without a GPU.
+
+The engine is OpenVINO's own IR (engine.xml, engine.bin), so a device needs openvino alone. INT8 is the symmetric
+Q/DQ graph as it is; the layers that stay in float run in f32, because bf16 between INT8 layers costs more in
+conversions than it saves. FP16 stores float16 weights and runs in the 16-bit type that the CPU is fast in.
+Nothing compiled is stored: that would save 0.1 s of opening (1 s for SPANet), and tie the engine to one CPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefsa.artifacts import Manifest
+from edgefsa.engines.convert import QUANTISED_NAME, check_half, int8_graph, write_graph
+from edgefsa.engines.precision import MULTIPLYING_KINDS, convolution_nodes, quantised_nodes
+from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, first_line
+from edgefsa.engines.target import BuildJob, Target, TargetBuild
+from edgefsa.errors import BuildError, EngineError, OutputError, TargetError
+from edgefsa.graph.metadata import LOGITS
+
+if TYPE_CHECKING:
+    import onnx
+
+ENGINE_NAME = "engine.xml"
+_DEVICE = "CPU"
+# OpenVINO's name of a capability -> its inference precision and our word for it, the more exact type first.
+_HALF_TYPES = {"FP16": "f16", "BF16": "bf16"}
+_MOVES = ("Const", "Input", "Output")
+
+
+class OpenVinoTarget(Target):
+    """Builds and opens IR engines for the CPU."""
+
+    name = "openvino"
+    package = "openvino"
+    extra = "cpu"
+
+    def unusable(self) -> str | None:
+        """Give why engines of this target cannot run on this machine, or None where they can."""
+        return self.package_fault()
+
+    def unsuited(self, precision: str) -> str | None:
+        """Give why `auto` should not pick it for `precision`, or None."""
+        if precision == "fp16" and half_type() is None:
+            return "this CPU has no 16-bit type that is fast (no AVX512-BF16, AMX, or ARM FP16)"
+        return None
+
+    def build(self, job: BuildJob) -> TargetBuild:
+        """Write engine.xml and engine.bin."""
+        from edgefsa.engines.cpu.openvino_graph import join_codes
+        from edgefsa.graph.files import inline_functions
+
+        compute, quantization, graph = "f32", None, job.source
+        if job.precision == "int8":
+            graph, quantization = int8_graph(job, "int8")
+            write_graph(graph, job.directory / QUANTISED_NAME)
+        elif job.precision == "fp16":
+            compute = half_type() or "f32"
+            if compute == "f16":  # bf16 holds what float32 holds
+                check_half(job)
+        graph = inline_functions(graph)
+        join_codes(graph)
+        _save_ir(graph, job.directory / ENGINE_NAME, half_weights=job.precision == "fp16")
+        return TargetBuild(
+            detail={"compute": "int8" if job.precision == "int8" else compute, "float": compute, "device": _DEVICE},
+            expected=_expected(job.precision, graph.graph),
+            quantization=quantization,
+            account="OpenVINO's executed graph",
+        )
+
+    def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OpenVinoSession:
+        """Give the session, not loaded yet."""
+        return OpenVinoSession(directory, manifest, threads=threads)
+
+    def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OpenVinoSession:
+        """Give a session that returns the tensor `logits` of the same graph."""
+        return OpenVinoSession(directory, manifest, threads=threads, output=LOGITS)
+
+
+class OpenVinoSession(Session):
+    """Runs an IR engine; `output` names an inner tensor to give in place of the engine's own output."""
+
+    def __init__(
+        self, directory: Path, manifest: Manifest, *, threads: int | None = None, output: str | None = None
+    ) -> None:
+        super().__init__(directory, manifest, threads=threads)
+        self._output = output
+        self._compiled: Any = None
+        self._request: Any = None
+
+    def _load(self) -> None:
+        import openvino
+
+        path = self.directory / ENGINE_NAME
+        try:
+            core = openvino.Core()
+            model = core.read_model(path)
+            if self._output is not None:
+                model = _with_only_output(model, self._output)
+            self._compiled = core.compile_model(model, _DEVICE, self._options())
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot load {path}: {first_line(error)}; rebuild the engine") from error
+        shape = tuple(self._compiled.input(0).shape)
+        if shape != self.input_shape:
+            raise EngineError(f"{path} takes {list(shape)}, its manifest says {list(self.input_shape)}; rebuild it")
+        self._request = self._compiled.create_infer_request()
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self.manifest.precision_detail["float"],
+        }
+        if self.threads is not None:
+            options["INFERENCE_NUM_THREADS"] = self.threads
+        return options
+
+    def _release(self) -> None:
+        self._request = self._compiled = None
+
+    def _infer(self, frames: Frames) -> Outputs:
+        if self._request is None:
+            raise self._not_open()
+        try:
+            results = self._request.infer([frames], share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO failed on {self.directory.name}: {first_line(error)}") from error
+        # The shared output is the request's own memory, which the next run overwrites.
+        return np.array(results[0], copy=True)
+
+    def layer_precisions(self) -> list[LayerPrecision]:
+        """Tell what each layer runs in: the executed graph where the session is open, else the record of the build."""
+        if self._compiled is None:
+            return super().layer_precisions()
+        return _executed_layers(self._compiled)
+
+
+def half_type() -> str | None:
+    """Give the 16-bit type that OpenVINO computes fast in on this CPU, "f16" or "bf16", or None."""
+    import openvino
+
+    capabilities = openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return next((name for capability, name in _HALF_TYPES.items() if capability in capabilities), None)
+
+
+def _save_ir(graph: onnx.ModelProto, path: Path, *, half_weights: bool) -> None:
+    import openvino
+
+    try:
+        model = openvino.Core().read_model(graph.SerializeToString(), b"")
+    except RuntimeError as error:
+        raise BuildError(f"OpenVINO cannot take this graph: {first_line(error)}") from error
+    try:
+        openvino.save_model(model, path, compress_to_fp16=half_weights)
+    except RuntimeError as error:
+        # All that OpenVINO's writer tells is that its stream failed.
+        raise OutputError(
+            f"cannot write {path.parent.name}: OpenVINO's writer failed, which is what a full disk looks like "
+            f"({first_line(error)}); free space or choose another place with -o"
+        ) from error
+
+
+def _expected(precision: str, graph: onnx.GraphProto) -> list[str]:
+    if precision == "int8":
+        return quantised_nodes(graph)
+    return convolution_nodes(graph) if precision == "fp16" else []
+
+
+def _with_only_output(model: Any, name: str) -> Any:
+    import openvino
+
+    for operation in model.get_ordered_ops():
+        for output in operation.outputs():
+            if name in output.get_names():
+                return openvino.Model([output], model.get_parameters(), LOGITS)
+    raise TargetError(f"the engine has no tensor named {name}; export the model again with this edgefsa")
+
+
+def _executed_layers(compiled: Any) -> list[LayerPrecision]:
+    layers = []
+    for operation in compiled.get_runtime_model().get_ordered_ops():
+        facts = operation.get_rt_info()
+        kind, precision, kernel, origin = (
+            str(facts[key].value) if key in facts else ""
+            for key in ("layerType", "runtimePrecision", "primitiveType", "originalLayersNames")
+        )
+        if kind in _MOVES:
+            continue
+        nodes = tuple(dict.fromkeys(name.removesuffix("/WithoutBiases") for name in origin.split(",") if name))
+        layers.append(
+            LayerPrecision(operation.get_friendly_name(), kind, _word(kind, precision, kernel), kernel, nodes)
+        )
+    return layers
+
+
+def _word(kind: str, precision: str, kernel: str) -> str:
+    """Name a layer's compute type: "int8" only where a layer that multiplies has an INT8 kernel as well."""
+    if precision in ("u8", "i8") and kernel.lower().endswith(("_i8", "_u8")) and kind.lower() in MULTIPLYING_KINDS:
+        return "int8"
+    return precision

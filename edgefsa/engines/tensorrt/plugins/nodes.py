@@ -1,0 +1,154 @@
+"""The ONNX graph as TensorRT takes it with plugins: an operator without its function body is a plugin node."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from edgefsa.engines.tensorrt.plugins.library import PLUGINS
+from edgefsa.errors import PluginError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgefsa.graph.editing import GraphEditor
+
+# The parser of TensorRT looks a plugin up by a node's op_type and these attributes, never by its domain.
+NAMESPACE_ATTRIBUTE = "plugin_namespace"
+VERSION_ATTRIBUTE = "plugin_version"
+# What the operators on maps take for INT8: the scales of the map that they read and of the one that they write.
+_SCALE_ATTRIBUTES = ("x_scale", "y_scale")
+
+
+def plugin_operators(model: onnx.ModelProto) -> list[str]:
+    """List the operators of domain `edgefsa` in the main graph, each once, in graph order."""
+    from edgefsa.graph.files import DOMAIN
+
+    return list(dict.fromkeys(node.op_type for node in model.graph.node if node.domain == DOMAIN))
+
+
+def plugin_graph(
+    model: onnx.ModelProto, operators: Collection[str] | None = None, *, namespace: str = ""
+) -> onnx.ModelProto:
+    """Give a copy of `model` in which `operators` (all that it has, by default) are plugin nodes.
+
+    They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. In
+    the plugin library a DequantizeLinear before and a QuantizeLinear behind an operator on maps go into its node too,
+    which reads and writes INT8 then. `namespace` is where their plugins are registered: "" for the plugin library,
+    `aot_plugins.NAMESPACE` for the plugins whose kernels go into the engine. Raises PluginError for an operator
+    without a plugin.
+    """
+    import onnx
+
+    from edgefsa.graph.editing import GraphEditor
+    from edgefsa.graph.files import DOMAIN
+
+    chosen = set(plugin_operators(model) if operators is None else operators)
+    unknown = sorted(chosen - set(PLUGINS))
+    if unknown:
+        raise PluginError(f"edgefsa has no plugin for {', '.join(unknown)}, only for {', '.join(PLUGINS)}")
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    types = _element_types(model)
+    editor = GraphEditor(graph)
+    for node in editor.nodes:
+        if node.domain == DOMAIN and node.op_type in chosen:
+            scales = {} if namespace else _fold_quantisation(editor, node)
+            _address(node, namespace, scales)
+            _drop_casts(editor, node, types)
+    kept = [item for item in graph.functions if item.domain != DOMAIN or item.name not in chosen]
+    del graph.functions[:]
+    graph.functions.extend(kept)
+    editor.drop_unused_tensors()
+    return graph
+
+
+def _address(node: onnx.NodeProto, namespace: str, scales: dict[str, float]) -> None:
+    """Write down everything that the parser asks for; it warns of attributes that are missing."""
+    import onnx
+
+    from edgefsa.quantize.placement import MAP_OPERATORS
+
+    given = {item.name: item for item in node.attribute}
+    for name, value in ((VERSION_ATTRIBUTE, PLUGINS[node.op_type]), (NAMESPACE_ATTRIBUTE, namespace)):
+        given[name] = onnx.helper.make_attribute(name, value)
+    if node.op_type in MAP_OPERATORS and not namespace:
+        for name in _SCALE_ATTRIBUTES:
+            given.setdefault(name, onnx.helper.make_attribute(name, scales.get(name, 0.0)))
+    del node.attribute[:]
+    node.attribute.extend(given.values())
+    # An overload names one of several bodies; without bodies it means nothing.
+    node.ClearField("overload")
+
+
+def _fold_quantisation(editor: GraphEditor, node: onnx.NodeProto) -> dict[str, float]:
+    """Let an operator between DequantizeLinear and QuantizeLinear read and write INT8; gives its scales, if it does."""
+    from edgefsa.quantize.placement import MAP_OPERATORS
+
+    before, readers = editor.producer(node.input[0]), editor.consumers(node.output[0])
+    if node.op_type not in MAP_OPERATORS or before is None or len(readers) != 1 or editor.is_output(node.output[0]):
+        return {}
+    x_scale = _int8_scale(editor, before, "DequantizeLinear")
+    y_scale = _int8_scale(editor, readers[0], "QuantizeLinear")
+    if x_scale is None or y_scale is None:
+        return {}
+    source = node.input[0]
+    node.input[0], node.output[0] = before.input[0], readers[0].output[0]
+    editor.remove(readers[0])
+    if not editor.consumers(source) and not editor.is_output(source):
+        editor.remove(before)
+    return dict(zip(_SCALE_ATTRIBUTES, (x_scale, y_scale), strict=True))
+
+
+def _int8_scale(editor: GraphEditor, node: onnx.NodeProto, kind: str) -> float | None:
+    """Give the scale of a `kind` node where it is INT8 with one scale and zero point 0, else None."""
+    if node.op_type != kind or len(node.input) < 3 or not all(editor.is_stored(name) for name in node.input[1:]):
+        return None
+    scale, zero = (editor.array(name) for name in node.input[1:])
+    symmetric = zero.dtype == "int8" and scale.size == 1 and not zero.any()
+    return float(scale.item()) if symmetric else None
+
+
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    tensors = [*inferred.input, *inferred.output, *inferred.value_info]
+    return {item.name: item.type.tensor_type.elem_type for item in tensors}
+
+
+def _drop_casts(editor: GraphEditor, node: onnx.NodeProto, types: dict[str, int]) -> None:
+    """Let a node read float16 where its input was cast from it, if its output is only wanted as float16 too."""
+    from onnx import TensorProto
+
+    from edgefsa.quantize.placement import MAP_OPERATORS
+
+    source, result = node.input[0], node.output[0]
+    widening = editor.producer(source)
+    if widening is None or widening.op_type != "Cast" or types.get(widening.input[0]) != TensorProto.FLOAT16:
+        return
+    if node.op_type in MAP_OPERATORS:
+        readers = editor.consumers(result)
+        halving = [item for item in readers if item.op_type == "Cast" and _target_of(item) == TensorProto.FLOAT16]
+        if not readers or len(halving) != len(readers) or editor.is_output(result):
+            return
+        for cast in halving:
+            if editor.is_output(cast.output[0]):
+                return
+        for cast in halving:
+            editor.replace_input(cast.output[0], result)
+            editor.remove(cast)
+        _forget_shape(editor, result)
+    node.input[0] = widening.input[0]
+    if not editor.consumers(source) and not editor.is_output(source):
+        editor.remove(widening)
+
+
+def _target_of(cast: onnx.NodeProto) -> int:
+    return int(next(item.i for item in cast.attribute if item.name == "to"))
+
+
+def _forget_shape(editor: GraphEditor, tensor: str) -> None:
+    # The tensor is float16 now, and its entry says float32.
+    for item in [item for item in editor.graph.value_info if item.name == tensor]:
+        editor.graph.value_info.remove(item)

@@ -1,0 +1,54 @@
+"""Where the sources of the plugins lie, what their hash is, and where what is built from them goes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from edgefsa.artifacts import sha256_of_bytes, sha256_of_file
+from edgefsa.errors import PluginError
+
+_PACKAGE = Path(__file__).resolve().parents[3]
+_CHECKOUT = _PACKAGE.parent
+_HASHED_FOLDERS = ("cmake", "kernels", "tensorrt")
+_HASHED_SUFFIXES = (".cu", ".cuh", ".h", ".cpp", ".cmake")
+
+
+def sources_folder() -> Path:
+    """Give the folder `plugins`: a checkout has it at its root, a wheel inside the package."""
+    folder = (_CHECKOUT if _is_checkout() else _PACKAGE) / "plugins"
+    if not (folder / "CMakeLists.txt").is_file():
+        raise PluginError(f"the sources of the plugins are not in {folder}; install edgefsa again")
+    return folder
+
+
+def checkout_build_folder() -> Path | None:
+    """Give the folder that `make plugins` builds in, or None where edgefsa is installed without its checkout."""
+    return _CHECKOUT / "build" / "plugins" if _is_checkout() else None
+
+
+def cache_folder() -> Path:
+    """Give the folder of the libraries built for this user; EDGEFSA_CACHE_DIR or XDG_CACHE_HOME moves it."""
+    own = os.environ.get("EDGEFSA_CACHE_DIR")
+    if own:
+        return Path(own) / "plugins"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "edgefsa" / "plugins"
+
+
+@functools.cache
+def source_sha256() -> str:
+    """Give one hash over every file that the library is made of; plugins/cmake/sources.cmake computes the same."""
+    folder = sources_folder()
+    paths = [path for name in _HASHED_FOLDERS for path in (folder / name).rglob("*") if _is_hashed(path)]
+    names = [path.relative_to(folder).as_posix() for path in [*paths, folder / "CMakeLists.txt"]]
+    return sha256_of_bytes("".join(f"{name}:{sha256_of_file(folder / name)}\n" for name in sorted(names)).encode())
+
+
+def _is_hashed(path: Path) -> bool:
+    return path.is_file() and (path.suffix in _HASHED_SUFFIXES or path.name == "CMakeLists.txt")
+
+
+def _is_checkout() -> bool:
+    return (_CHECKOUT / "pyproject.toml").is_file()

@@ -1,0 +1,143 @@
+"""TensorRT for RTX: engines built ahead of time, on any machine, for GPUs of given compute capabilities.
+
+The network is strongly typed: the types in the ONNX file (float16 tensors, Q/DQ pairs) are the types it runs in.
+Function bodies go in as they are. Without a GPU TensorRT refuses to load an engine, also for its inspector, so
+the account of the layers is the typed network that the engine was compiled from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefsa.artifacts import Manifest
+from edgefsa.engines.convert import HALF_NAME, QUANTISED_NAME, half_graph, int8_graph, write_graph
+from edgefsa.engines.precision import half_nodes, quantised_nodes
+from edgefsa.engines.session import LayerPrecision, Session
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
+from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of, onnx_nodes
+from edgefsa.engines.tensorrt.memory import memory_fault
+from edgefsa.engines.tensorrt.session import PlanSession, logits_refused
+from edgefsa.errors import InputError
+from edgefsa.machine import gpus
+
+if TYPE_CHECKING:
+    import onnx
+
+DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9")
+_WORDS = {"FLOAT": "f32", "HALF": "f16"}
+
+
+class TensorRtRtxTarget(Target):
+    """Builds plans for RTX GPUs; runs them where there is one."""
+
+    name = "tensorrt-rtx"
+    package = "tensorrt_rtx"
+    extra = "rtx"
+    version_parts = 2
+    takes_compute_capabilities = True
+
+    def unbuildable(self) -> str | None:
+        """Give why it cannot build here; it needs its package, and no GPU."""
+        return self.package_fault()
+
+    def unusable(self) -> str | None:
+        """Give why engines of this target cannot run on this machine, or None where they can."""
+        fault = self.package_fault()
+        if fault is not None:
+            return fault
+        if not gpus():
+            return "the driver shows no NVIDIA GPU (an engine can be built here, and run on a machine with an RTX GPU)"
+        known = known_capabilities()
+        if not any(gpu.compute_capability in known for gpu in gpus()):
+            found = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus())
+            return f"it runs on GPUs of compute capability {', '.join(known)}, and here is {found}"
+        return memory_fault()
+
+    def build(self, job: BuildJob) -> TargetBuild:
+        """Compile engine.plan for the asked-for compute capabilities; runs here only where an RTX GPU is."""
+        from edgefsa.graph.files import inline_functions
+
+        quantization, graph, expected = None, job.source, []
+        if job.precision == "int8":
+            graph, quantization = int8_graph(job, "int8", rest="f16")
+            expected = quantised_nodes(inline_functions(graph).graph)
+            write_graph(graph, job.directory / QUANTISED_NAME)
+        elif job.precision == "fp16":
+            graph = half_graph(job)
+            expected = half_nodes(inline_functions(graph).graph)
+            write_graph(graph, job.directory / HALF_NAME)
+        capabilities = tuple(job.compute_capabilities) or DEFAULT_COMPUTE_CAPABILITIES
+        layers = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
+        rest = "f32" if job.precision == "fp32" else "f16"
+        return TargetBuild(
+            detail={"compute": COMPUTE_TYPES[job.precision], "float": rest, "compute_capabilities": list(capabilities)},
+            expected=expected,
+            layers=layers,
+            quantization=quantization,
+            account="TensorRT's strongly typed network",
+            runs_here=self.unusable() is None,
+            uses_cpu=False,
+            device={"compute_capabilities": list(capabilities)},
+        )
+
+    def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
+        """Give the session, not loaded yet."""
+        return PlanSession(directory, manifest, module=self.package, threads=threads)
+
+    def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
+        """Refuse: a plan has no other outputs than it was built with."""
+        raise logits_refused(directory)
+
+
+def known_capabilities() -> list[str]:
+    """List the compute capabilities that this TensorRT-RTX builds for, as in "8.9"."""
+    import tensorrt_rtx
+
+    names = [name for name in dir(tensorrt_rtx.ComputeCapability) if name.startswith("SM") and name[2:].isdigit()]
+    return [f"{int(name[2:-1])}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
+
+
+def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str]) -> list[LayerPrecision]:
+    import tensorrt_rtx
+
+    known = known_capabilities()
+    for capability in capabilities:
+        if capability not in known:
+            raise InputError(
+                f"compute capability {capability} is unknown to TensorRT-RTX {tensorrt_rtx.__version__}; "
+                f"use some of {', '.join(known)}"
+            )
+    build = PlanBuild(tensorrt_rtx, "TensorRT-RTX", ["STRONGLY_TYPED"])
+    build.parse(graph.SerializeToString())
+    config = build.config
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        value = getattr(tensorrt_rtx.ComputeCapability, f"SM{capability.replace('.', '')}")
+        config.set_compute_capability(value, index)
+    path.write_bytes(build.serialize())
+    return _network_layers(build.network)
+
+
+def _network_layers(network: Any) -> list[LayerPrecision]:
+    import tensorrt_rtx
+
+    layers = layers_of(network)
+    dequantised = {layer.get_output(0).name for layer in layers if layer.type == tensorrt_rtx.LayerType.DEQUANTIZE}
+    found = []
+    for layer in layers:
+        if layer.type == tensorrt_rtx.LayerType.CONSTANT:
+            continue
+        inputs = [layer.get_input(index) for index in range(layer.num_inputs)]
+        factors = [tensor.name for tensor in inputs[:2] if tensor is not None]
+        multiplies = layer.type.name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+        integer = multiplies and len(factors) == 2 and all(name in dequantised for name in factors)
+        kind = layer.get_output(0).dtype.name
+        precision = "int8" if integer else _WORDS.get(kind, kind.lower())
+        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, nodes=_nodes(layer)))
+    return found
+
+
+def _nodes(layer: Any) -> tuple[str, ...]:
+    return tuple(onnx_nodes(str(layer.metadata))) or (layer.name,)

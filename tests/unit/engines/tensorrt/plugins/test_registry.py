@@ -1,0 +1,160 @@
+"""A real TensorRT registry and ONNX parser with the plugin library: those of TensorRT for RTX, which need no GPU.
+
+TensorRT for RTX has no plugin layers, so nothing is built. Each test has its own process: what is registered stays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from edgefsa.engines.tensorrt.plugins.library import PLUGINS
+from tests.kernels.emulation.build import compiler, objects_folder
+from tests.unit.engines.tensorrt.plugins.harness.harness import build_harness, include_dirs
+
+ROOT = Path(__file__).parents[5]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugins with emulated kernels, as a library that TensorRT can load."""
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX's Python package")
+    if not include_dirs():
+        pytest.skip("needs TensorRT's public headers; set TENSORRT_INCLUDE_DIR to their folder")
+    if compiler() is None:
+        pytest.skip("needs g++ to compile the plugins for the host; there is none on the PATH")
+    folder = tmp_path_factory.mktemp("registry")
+    return build_harness(include_dirs()[-1], objects_folder(tmp_path_factory), folder)
+
+
+def in_new_process(code: str, library: Path) -> dict[str, object]:
+    text = f"import json, tensorrt_rtx as tensorrt\nLIBRARY = {str(library)!r}\n{textwrap.dedent(code)}"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stdout + done.stderr
+    return dict(json.loads(lines[-1]))
+
+
+def test_the_registry_takes_the_library_and_lists_its_creators(library: Path) -> None:
+    found = in_new_process(
+        """
+        from types import SimpleNamespace
+        from edgefsa.engines.tensorrt.plugins.library import check_plugins, load_library, PLUGINS
+        load_library(tensorrt, SimpleNamespace(path=LIBRARY))
+        load_library(tensorrt, SimpleNamespace(path=LIBRARY))
+        check_plugins(tensorrt, PLUGINS)
+        creators = {item.name: item for item in tensorrt.get_plugin_registry().all_creators}
+        fields = {name: {f.name: f.type.name for f in creators[name].field_names} for name in PLUGINS}
+        print(json.dumps({"fields": fields, "versions": {name: creators[name].plugin_version for name in PLUGINS}}))
+        """,
+        library,
+    )
+    scales = {"x_scale": "FLOAT32", "y_scale": "FLOAT32"}
+    assert found["versions"] == PLUGINS
+    assert found["fields"] == {
+        "TruncatedDctAttention": {"mode": "CHAR", "recurrence": "INT32", "scale": "FLOAT32", **scales},
+        "SpectralMask": scales,
+        "UpsampleArgmax": {"height": "INT32", "width": "INT32"},
+    }
+
+
+def test_a_plugin_is_made_and_a_wrong_one_is_refused(library: Path) -> None:
+    found = in_new_process(
+        """
+        import numpy
+        registry = tensorrt.get_plugin_registry()
+        registry.load_library(LIBRARY)
+        creator = {item.name: item for item in registry.all_creators}["UpsampleArgmax"]
+        def make(**sizes):
+            kind = tensorrt.PluginFieldType.INT32
+            fields = [tensorrt.PluginField(n, numpy.array([size], numpy.int32), kind) for n, size in sizes.items()]
+            collection = tensorrt.PluginFieldCollection(fields)
+            return creator.create_plugin("node", collection, tensorrt.TensorRTPhase.BUILD) is not None
+        print(json.dumps({"right": make(height=4, width=6), "wrong": make(height=4)}))
+        """,
+        library,
+    )
+    assert found == {"right": True, "wrong": False}
+
+
+def test_a_library_is_not_registered_twice(library: Path) -> None:
+    found = in_new_process(
+        """
+        registry = tensorrt.get_plugin_registry()
+        first, second = (registry.load_library(LIBRARY) is not None for _ in range(2))
+        print(json.dumps({"first": first, "second": second}))
+        """,
+        library,
+    )
+    assert found == {"first": True, "second": False}
+
+
+def test_the_static_library_registers_itself_where_a_program_starts(
+    library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    version = (include_dirs()[-1] / "NvInferVersion.h").read_text()
+    if int(re.findall(r"_MAJOR(?:_ENTERPRISE)? (\d+)", version)[0]) < 11:
+        pytest.skip("needs headers of TensorRT 11 last in TENSORRT_INCLUDE_DIR: the registry's calls moved after 10")
+    folder, objects = tmp_path_factory.mktemp("registered"), objects_folder(tmp_path_factory)
+    registered = build_harness(include_dirs()[-1], objects, folder, registration="static_registration")
+    found = in_new_process(
+        """
+        import ctypes, tensorrt_rtx_libs
+        from pathlib import Path
+        from edgefsa.engines.tensorrt.plugins.library import check_plugins, PLUGINS
+        # Where the linker of a program would find getPluginRegistry.
+        ctypes.CDLL(str(next(Path(tensorrt_rtx_libs.__path__[0]).glob("libtensorrt_rtx.so*"))), ctypes.RTLD_GLOBAL)
+        before = len(tensorrt.get_plugin_registry().all_creators)
+        ctypes.CDLL(LIBRARY)
+        check_plugins(tensorrt, PLUGINS)
+        print(json.dumps({"added": len(tensorrt.get_plugin_registry().all_creators) - before}))
+        """,
+        registered,
+    )
+    assert found == {"added": len(PLUGINS)}
+
+
+PARSE = """
+import sys
+from edgefsa.engines.tensorrt.plugins.nodes import plugin_graph
+from tests.unit.engines.tensorrt.plugins.test_nodes import int8_model, mask, model_of
+from onnx import TensorProto
+
+class Logger(tensorrt.ILogger):
+    def __init__(self):
+        tensorrt.ILogger.__init__(self)
+    def log(self, severity, text):
+        if "lugin" in text:
+            print(json.dumps({"said": text}), flush=True)
+
+tensorrt.get_plugin_registry().load_library(LIBRARY)
+logger = Logger()
+network = tensorrt.Builder(logger).create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+graph = plugin_graph({model})
+tensorrt.OnnxParser(network, logger).parse(graph.SerializeToString())
+"""
+
+
+@pytest.mark.parametrize(
+    ("operator", "model"),
+    [
+        ("SpectralMask", 'model_of([mask("x", "y")], [("y", TensorProto.FLOAT)], x=TensorProto.FLOAT)'),
+        ("SpectralMask", 'int8_model("SpectralMask")[0]'),
+        ("TruncatedDctAttention", 'int8_model("TruncatedDctAttention")[0]'),
+    ],
+    ids=["float map", "int8 mask", "int8 attention"],
+)
+def test_the_parser_makes_the_plugin_from_the_exported_node(library: Path, operator: str, model: str) -> None:
+    # The layer that comes next is what TensorRT for RTX lacks: there the process ends.
+    parse = PARSE.replace("{model}", model)
+    text = f"import json, tensorrt_rtx as tensorrt\nLIBRARY = {str(library)!r}\n{parse}"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT)
+    said = [json.loads(line)["said"] for line in done.stdout.splitlines() if line.startswith('{"said"')]
+    assert f"Successfully created plugin: {operator}" in said, done.stdout + done.stderr
+    assert not [line for line in said if "not found in plugin node" in line]
