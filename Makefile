@@ -20,12 +20,12 @@ $(BIN)/python:
 
 $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing edgefsa and what it builds with into $(VENV) (once; some 300 MB without CUDA) ..."
-	@$(PIP) -e '.[build,cpu]'
+	@$(PIP) -e '.[build,cpu,report]'
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup
 	@echo "Installing the test and check tools ..."
-	@$(PIP) -e '.[build,cpu,dev]'
+	@$(PIP) -e '.[build,cpu,report,dev]'
 	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(PIP) -e '.[rtx]'; \
 	 else echo "TensorRT-RTX has no package for $$(uname -sm): its tests will be skipped"; fi
 	@touch $@
