@@ -18,8 +18,8 @@ from edgefsa.console import size_from_text
 from edgefsa.data.readers import Dataset
 from edgefsa.data.synthetic import render_scene
 from edgefsa.engines import build_engine
-from edgefsa.imaging import Frame, Mask, resize_frame, resize_mask
 from edgefsa.machine import cpu
+from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import evaluate
 from edgefsa.verify.latency import bench_engines, machine_description

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgefsa import console
-from edgefsa.imaging import resize_frame, write_image
+from edgefsa.media.frames import resize_frame
+from edgefsa.media.pictures import write_image
 from edgefsa.segment import Segmenter, open_source
 
 

@@ -28,7 +28,7 @@ from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASK
 from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
 from edgefsa.graph.functions import function_for
 from edgefsa.graph.metadata import is_model_name
-from edgefsa.imaging import MAX_CLASSES, Frame, resize_frame
+from edgefsa.media.frames import MAX_CLASSES, Frame, resize_frame
 
 OUTPUTS = (MASKS, LOGITS)
 _STEPS = 4  # trace and fold, check as it is, check inlined, write

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgefsa.errors import GraphError
-from edgefsa.imaging import MAX_CLASSES
+from edgefsa.media.frames import MAX_CLASSES
 
 METADATA_KEY = "edgefsa"
 FRAMES, MASKS, LOGITS = "frames", "masks", "logits"

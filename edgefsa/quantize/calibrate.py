@@ -14,7 +14,7 @@ import onnx
 
 from edgefsa.errors import RangesError
 from edgefsa.graph.files import FRAMES, load_graph, read_metadata, weights_hash
-from edgefsa.imaging import Frame, resize_frame
+from edgefsa.media.frames import Frame, resize_frame
 from edgefsa.quantize.histogram import Histogram, amax_of, check_method
 from edgefsa.quantize.placement import place
 from edgefsa.quantize.ranges import Ranges

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.errors import InputError
-from edgefsa.imaging import Frame, Mask
+from edgefsa.media.frames import Frame, Mask
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _PANEL_BGR = (24, 24, 24)

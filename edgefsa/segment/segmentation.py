@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefsa.errors import InputError
-from edgefsa.imaging import Frame, Mask
+from edgefsa.media.frames import Frame, Mask
 from edgefsa.segment.overlay import OverlayStyle, class_shares, draw_overlay
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.errors import EngineError, InputError
-from edgefsa.imaging import Frame, Mask, resize_frame, resize_mask
+from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
 from edgefsa.segment.segmentation import Segmentation
 
 if TYPE_CHECKING:

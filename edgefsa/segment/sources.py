@@ -18,7 +18,9 @@ import numpy as np
 
 from edgefsa.data.readers import SYNTHETIC_SIZE_HW
 from edgefsa.errors import InputError, SourceError
-from edgefsa.imaging import IMAGE_SUFFIXES, Frame, quiet_opencv, read_image
+from edgefsa.media.frames import Frame
+from edgefsa.media.pictures import IMAGE_SUFFIXES, read_image
+from edgefsa.media.quiet import quiet_opencv
 
 DEFAULT_FPS = 25.0
 _PLAUSIBLE_FPS = (1.0, 240.0)

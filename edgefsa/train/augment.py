@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgefsa.imaging import Frame, Mask, resize_frame, resize_mask
+from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
 
 
 @dataclass(frozen=True)

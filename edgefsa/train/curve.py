@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefsa.imaging import Frame, write_image
+from edgefsa.media.frames import Frame
+from edgefsa.media.pictures import write_image
 from edgefsa.train.log import Row
 
 _SIZE_HW = (460, 1160)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgefsa.data.readers import Dataset
-from edgefsa.imaging import Frame, Mask, resize_frame
+from edgefsa.media.frames import Frame, Mask, resize_frame
 from edgefsa.train.loader import label_of
 from edgefsa.verify.accuracy import AccuracyReport, ConfusionMatrix
 

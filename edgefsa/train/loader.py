@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from edgefsa.data.readers import Dataset, Sample
 from edgefsa.errors import DataError, InputError
-from edgefsa.imaging import Frame, Mask
+from edgefsa.media.frames import Frame, Mask
 from edgefsa.train.augment import Augmentation, augment
 
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgefsa.data.classes import ClassSet, generated_names
 from edgefsa.data.readers import Dataset, Sample
 from edgefsa.errors import DataError, InputError
-from edgefsa.imaging import Mask, resize_mask
+from edgefsa.media.frames import Mask, resize_mask
 from edgefsa.segment import Segmenter
 
 

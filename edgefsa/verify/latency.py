@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from edgefsa.errors import InputError
-from edgefsa.imaging import Frame, resize_frame
+from edgefsa.media.frames import Frame, resize_frame
 from edgefsa.segment import Segmenter
 
 CAMERA_SIZE_HW = (480, 640)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgefsa.artifacts import Manifest, sha256_of_file
 from edgefsa.engines import Session, logits_session, open_engine
 from edgefsa.errors import CheckpointError, InputError
-from edgefsa.imaging import resize_frame
+from edgefsa.media.frames import resize_frame
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgefsa.imaging import resize_frame
+from edgefsa.media.frames import resize_frame
 from tests.kernels.conftest import Emulate
 from tests.kernels.emulation.build import Operator
 from tests.kernels.emulation.run import EmulatedOperator

@@ -25,7 +25,7 @@ from edgefsa.data.synthetic.traffic import moving_things
 from edgefsa.data.synthetic.vehicles import paint_car
 from edgefsa.data.synthetic.weather import Weather, draw_weather, scaled
 from edgefsa.errors import InputError
-from edgefsa.imaging import Frame, Mask
+from edgefsa.media.frames import Frame, Mask
 
 GENERATOR_VERSION = 1
 MIN_SIDE, MAX_SIDE = 32, 4096

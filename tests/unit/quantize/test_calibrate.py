@@ -8,7 +8,7 @@ import pytest
 
 from edgefsa.errors import GraphError, InputError, RangesError
 from edgefsa.graph.files import weights_hash, write_metadata
-from edgefsa.imaging import resize_frame
+from edgefsa.media.frames import resize_frame
 from edgefsa.quantize import METHODS, ranges_from_calibration
 from edgefsa.quantize.calibrate import calibrated_tensors
 from edgefsa.quantize.placement import place

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgefsa.errors import InputError, SourceError
-from edgefsa.imaging import read_label
+from edgefsa.media.pictures import read_label
 from edgefsa.segment import FrameSource, Segmenter, Sink, SourceFrame, predict_source, run_pipeline
 from tests.unit.segment.fakes import FakeSession, moving_square
 
@@ -196,7 +196,7 @@ def test_it_runs_outside_the_main_thread() -> None:
 
 
 def test_predict_a_folder(tmp_path: Path, fake_engine: FakeSession) -> None:
-    from edgefsa.imaging import write_image
+    from edgefsa.media.pictures import write_image
 
     for index in range(3):
         write_image(tmp_path / "in" / f"i{index}.png", moving_square(index, (96, 128)))
@@ -226,7 +226,7 @@ def test_predict_says_that_a_video_was_cut(tmp_path: Path, fake_engine: FakeSess
 
 
 def test_predict_with_a_bad_image_leaves_whole_files_only(tmp_path: Path, fake_engine: FakeSession) -> None:
-    from edgefsa.imaging import write_image
+    from edgefsa.media.pictures import write_image
 
     write_image(tmp_path / "in" / "a.png", moving_square(0))
     (tmp_path / "in" / "b.png").write_bytes(b"broken")

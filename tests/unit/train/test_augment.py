@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edgefsa.imaging import Frame, Mask
+from edgefsa.media.frames import Frame, Mask
 from edgefsa.train.augment import Augmentation, augment, jitter_colour
 
 IGNORE = 11

@@ -10,7 +10,7 @@ import pytest
 
 from edgefsa.data.readers import open_dataset
 from edgefsa.errors import DataError, InputError
-from edgefsa.imaging import write_image
+from edgefsa.media.pictures import write_image
 from edgefsa.train.data import name_without_folders, open_training_data
 from edgefsa.train.settings import TrainSettings
 from tests.unit.train.conftest import write_colour_data

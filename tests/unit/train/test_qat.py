@@ -18,7 +18,7 @@ from edgefsa.data.readers import open_dataset
 from edgefsa.engines import open_engine
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.export import load_graph
-from edgefsa.imaging import resize_frame
+from edgefsa.media.frames import resize_frame
 from edgefsa.models import load_checkpoint
 from edgefsa.models.registry import MODELS
 from edgefsa.quantize import Ranges

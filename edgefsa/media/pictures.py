@@ -1,16 +1,11 @@
-"""The only code that resizes, converts colour, or reads and writes picture files.
+"""Picture files: frames and labels, read and written.
 
-Frames are uint8 [H, W, 3] in BGR order, as OpenCV gives them; masks are uint8 [H, W] of class
-indices. A frame is resized bilinearly and a mask by nearest neighbour, everywhere.
 PNG chunks and colour types: the PNG specification (W3C), sections 5 and 11.2.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import struct
-import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,40 +17,13 @@ import numpy.typing as npt
 
 from edgefsa.artifacts import atomic_file
 from edgefsa.errors import InputError, SourceError
+from edgefsa.media.frames import Frame, Mask
+from edgefsa.media.quiet import quiet_opencv
 
-Frame = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.uint8]
-
-# Indices of a uint8 mask: 0 to 254, and 255 for what is ignored.
-MAX_CLASSES = 255
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_COLOUR, _PALETTE_COLOUR = 0, 3
-
-
-def resize_frame(frame: Frame, size_hw: tuple[int, int]) -> Frame:
-    """Resize uint8 [H, W, 3] to `size_hw`; the same array where the size already fits.
-
-    Bilinear, but the mean over areas where both sides shrink to half or less, which bilinear would alias.
-    """
-    if frame.shape[:2] == tuple(size_hw):
-        return frame
-    height, width = size_hw
-    shrinks = 2 * height <= frame.shape[0] and 2 * width <= frame.shape[1]
-    return _resize(frame, size_hw, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def resize_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask:
-    """Resize class indices uint8 [H, W] to `size_hw` by nearest neighbour (no new classes appear)."""
-    return mask if mask.shape == tuple(size_hw) else _resize(mask, size_hw, cv2.INTER_NEAREST_EXACT)
-
-
-def _resize(image: npt.NDArray[np.uint8], size_hw: tuple[int, int], method: int) -> npt.NDArray[np.uint8]:
-    if 0 in image.shape or min(size_hw) < 1:
-        sizes = f"{image.shape[0]}x{image.shape[1]} to {size_hw[0]}x{size_hw[1]}"
-        raise InputError(f"cannot resize from {sizes}; height and width must be at least 1")
-    return _uint8(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method))
 
 
 def read_image(path: str | Path) -> Frame:
@@ -174,41 +142,6 @@ def _decode(data: bytes, flags: int) -> npt.NDArray[Any] | None:
 def _is_whole_png(data: bytes) -> bool:
     # libpng prints of damage to standard error past OpenCV's log, so it must not get to see any.
     return any(kind == b"IEND" for kind, _ in _png_chunks(data))
-
-
-@contextlib.contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV and FFmpeg from printing what our own error says in one line; several threads may ask for it."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's AV_LOG_QUIET; read at its first use
-    _opencv_log.silence()
-    try:
-        yield
-    finally:
-        _opencv_log.release()
-
-
-class _OpencvLog:
-    """OpenCV's log level, which is one for the process: silent until the last who asked for it is done."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._level = 0
-
-    def silence(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-            self._users += 1
-
-    def release(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                cv2.utils.logging.setLogLevel(self._level)
-
-
-_opencv_log = _OpencvLog()
 
 
 def _encode(suffix: str, image: npt.NDArray[np.uint8]) -> bytes:

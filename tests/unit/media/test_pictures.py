@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefsa import imaging
 from edgefsa.errors import InputError, OutputError, SourceError
+from edgefsa.media import pictures
 
 PALETTE = [(128, 128, 128), (200, 0, 10), (0, 60, 250), (255, 255, 0)]
 
@@ -76,7 +75,7 @@ def random_mask(size_hw: tuple[int, int], classes: int = 4) -> np.ndarray:
 
 def test_indexed_png_holds_indices_and_palette() -> None:
     mask = np.kron(random_mask((5, 7)), np.ones((3, 5), np.uint8))
-    found = chunks_of(imaging.indexed_png(mask, PALETTE))
+    found = chunks_of(pictures.indexed_png(mask, PALETTE))
     width, height, depth, colour_type = struct.unpack(">IIBB", found[b"IHDR"][:10])
     assert (height, width, depth, colour_type) == (15, 35, 8, 3)
     assert found[b"PLTE"] == bytes(value for colour in PALETTE for value in colour)
@@ -86,17 +85,17 @@ def test_indexed_png_holds_indices_and_palette() -> None:
 
 def test_indexed_png_shows_its_colours_in_a_viewer() -> None:
     mask = random_mask((31, 17))
-    shown = cv2.imdecode(np.frombuffer(imaging.indexed_png(mask, PALETTE), np.uint8), cv2.IMREAD_COLOR)
+    shown = cv2.imdecode(np.frombuffer(pictures.indexed_png(mask, PALETTE), np.uint8), cv2.IMREAD_COLOR)
     assert np.array_equal(shown[..., ::-1], np.array(PALETTE, np.uint8)[mask])
 
 
 def test_indexed_png_shows_ignored_pixels_black(tmp_path: Path) -> None:
     mask = np.array([[0, 255], [3, 4]], np.uint8)
-    path = imaging.write_label(tmp_path / "m.png", mask, PALETTE)
-    shown = imaging.read_image(path)[..., ::-1]
+    path = pictures.write_label(tmp_path / "m.png", mask, PALETTE)
+    shown = pictures.read_image(path)[..., ::-1]
     assert shown[0, 1].tolist() == shown[1, 1].tolist() == [0, 0, 0]
     assert shown[1, 0].tolist() == [255, 255, 0]
-    assert np.array_equal(imaging.read_label(path), mask)
+    assert np.array_equal(pictures.read_label(path), mask)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +103,13 @@ def test_indexed_png_shows_ignored_pixels_black(tmp_path: Path) -> None:
 )
 def test_indexed_png_refuses_what_is_no_mask(mask: np.ndarray) -> None:
     with pytest.raises(InputError):
-        imaging.indexed_png(mask, PALETTE)
+        pictures.indexed_png(mask, PALETTE)
 
 
 @pytest.mark.parametrize("colours", [[], [(0, 0, 0)] * 257])
 def test_indexed_png_refuses_an_impossible_palette(colours: list[tuple[int, int, int]]) -> None:
     with pytest.raises(InputError, match=str(len(colours))):
-        imaging.indexed_png(random_mask((2, 2)), colours)
+        pictures.indexed_png(random_mask((2, 2)), colours)
 
 
 @pytest.mark.parametrize(("depth", "classes"), [(1, 2), (2, 4), (4, 4), (8, 4)])
@@ -121,7 +120,7 @@ def test_read_label_gives_indices_of_palette_images(
     mask = random_mask((9, 13), classes)
     path = tmp_path / "label.png"
     path.write_bytes(palette_png(mask, depth, transparent=transparent))
-    assert np.array_equal(imaging.read_label(path), mask)
+    assert np.array_equal(pictures.read_label(path), mask)
 
 
 @pytest.mark.parametrize("filter_type", [1, 2])
@@ -129,30 +128,30 @@ def test_read_label_undoes_filters(tmp_path: Path, filter_type: int) -> None:
     mask = random_mask((9, 13))
     path = tmp_path / "label.png"
     path.write_bytes(palette_png(mask, filter_type=filter_type))
-    assert np.array_equal(imaging.read_label(path), mask)
+    assert np.array_equal(pictures.read_label(path), mask)
 
 
 def test_read_label_gives_grey_values_as_they_are(tmp_path: Path) -> None:
     mask = random_mask((9, 13), 256)
     cv2.imwrite(str(tmp_path / "grey.png"), mask)
-    assert np.array_equal(imaging.read_label(tmp_path / "grey.png"), mask)
+    assert np.array_equal(pictures.read_label(tmp_path / "grey.png"), mask)
 
 
 def test_read_label_refuses_colours_and_damage(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "colour.png"), np.zeros((4, 5, 3), np.uint8))
     with pytest.raises(SourceError, match=r"uint8 \[4, 5, 3\]"):
-        imaging.read_label(tmp_path / "colour.png")
+        pictures.read_label(tmp_path / "colour.png")
     whole = palette_png(random_mask((40, 40)))
     (tmp_path / "cut.png").write_bytes(whole[:-40])
     with pytest.raises(SourceError, match=r"cut\.png is not an image that can be decoded"):
-        imaging.read_label(tmp_path / "cut.png")
+        pictures.read_label(tmp_path / "cut.png")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"\x89PNG\r\n\x1a\n", b"hello, this is text"])
 def test_files_that_are_no_images_are_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "bad.png"
     path.write_bytes(data)
-    for read in (imaging.read_image, imaging.read_label):
+    for read in (pictures.read_image, pictures.read_label):
         with pytest.raises(SourceError, match=r"bad\.png is not an image"):
             read(path)
 
@@ -165,44 +164,22 @@ def test_a_truncated_picture_is_told_by_us_alone(
     data = bytes(cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8))[1])
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(data[: int(share * len(data))])
-    for read in (imaging.read_image, imaging.read_label):
+    for read in (pictures.read_image, pictures.read_label):
         with pytest.raises(SourceError, match=rf"cut\{suffix} is not an image"):
             read(path)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_png_with_a_changed_byte_is_told_by_us_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    whole = imaging.indexed_png(random_mask((40, 40)), PALETTE)
+    whole = pictures.indexed_png(random_mask((40, 40)), PALETTE)
     path = tmp_path / "changed.png"
     for position in range(8, len(whole), 7):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         with pytest.raises(SourceError, match=r"changed\.png is not an image"):
-            imaging.read_image(path)
+            pictures.read_image(path)
     path.write_bytes(whole + b"what some writers append")
-    assert imaging.read_image(path).shape == (40, 40, 3)
+    assert pictures.read_image(path).shape == (40, 40, 3)
     assert capfd.readouterr() == ("", "")
-
-
-def test_opencv_is_quiet_until_the_last_thread_is_done() -> None:
-    log = cv2.utils.logging
-    before, inner_done = log.getLogLevel(), threading.Event()
-    assert before != log.LOG_LEVEL_SILENT
-    entered = threading.Event()
-
-    def outlast() -> None:
-        with imaging.quiet_opencv():
-            entered.set()
-            assert inner_done.wait(20)
-
-    thread = threading.Thread(target=outlast)
-    with imaging.quiet_opencv():
-        thread.start()
-        assert entered.wait(20)
-        assert log.getLogLevel() == log.LOG_LEVEL_SILENT
-    assert log.getLogLevel() == log.LOG_LEVEL_SILENT
-    inner_done.set()
-    thread.join(20)
-    assert log.getLogLevel() == before
 
 
 @pytest.mark.parametrize(
@@ -216,16 +193,16 @@ def test_opencv_is_quiet_until_the_last_thread_is_done() -> None:
 )
 def test_read_image_gives_three_channels_of_8_bits(tmp_path: Path, stored: np.ndarray, expected: tuple) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), stored)
-    read = imaging.read_image(tmp_path / "a.png")
+    read = pictures.read_image(tmp_path / "a.png")
     assert read.dtype == np.uint8
     assert np.array_equal(read, np.full((2, 3, 3), expected))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.jpg: no such file"):
-        imaging.read_image(tmp_path / "nowhere.jpg")
+        pictures.read_image(tmp_path / "nowhere.jpg")
     with pytest.raises(SourceError, match="is a directory"):
-        imaging.read_image(tmp_path)
+        pictures.read_image(tmp_path)
 
 
 def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
@@ -239,7 +216,7 @@ def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
     )
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     (tmp_path / "phone.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
-    read = imaging.read_image(tmp_path / "phone.jpg")
+    read = pictures.read_image(tmp_path / "phone.jpg")
     assert read.shape == (40, 60, 3)
     assert np.abs(read.astype(int) - upright)[5:15, 5:25].max() < 30
 
@@ -247,47 +224,17 @@ def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
 def test_write_image_keeps_colour_order(tmp_path: Path) -> None:
     frame = np.zeros((3, 5, 3), np.uint8)
     frame[..., 0] = 200  # blue
-    imaging.write_image(tmp_path / "deep" / "blue.png", frame)
+    pictures.write_image(tmp_path / "deep" / "blue.png", frame)
     found = chunks_of((tmp_path / "deep" / "blue.png").read_bytes())
     assert zlib.decompress(found[b"IDAT"])[1:4] == bytes([0, 0, 200])
 
 
 def test_write_image_names_a_bad_suffix_and_an_empty_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.xyz"):
-        imaging.write_image(tmp_path / "a.xyz", np.zeros((2, 2, 3), np.uint8))
+        pictures.write_image(tmp_path / "a.xyz", np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(InputError, match="shape"):
-        imaging.write_image(tmp_path / "a.png", np.zeros((0, 2, 3), np.uint8))
+        pictures.write_image(tmp_path / "a.png", np.zeros((0, 2, 3), np.uint8))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
-        imaging.write_image(tmp_path / "file" / "a.png", np.zeros((2, 2, 3), np.uint8))
+        pictures.write_image(tmp_path / "file" / "a.png", np.zeros((2, 2, 3), np.uint8))
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
-
-
-def test_resize_mask_never_blends_classes() -> None:
-    mask = np.array([[0, 10], [10, 0]], np.uint8)
-    for size_hw in ((7, 5), (64, 99), (1, 1)):
-        resized = imaging.resize_mask(mask, size_hw)
-        assert resized.shape == size_hw
-        assert set(np.unique(resized)) <= {0, 10}
-    # Pixel centres: pixel y of n comes from floor((y + 0.5) * 2 / n).
-    rows, columns = ((np.arange(n) + 0.5) * 2 / n for n in (8, 6))
-    expected = mask[rows.astype(int)][:, columns.astype(int)]
-    assert np.array_equal(imaging.resize_mask(mask, (8, 6)), expected)
-
-
-def test_resize_frame_is_bilinear_and_averages_when_much_smaller() -> None:
-    frame = np.zeros((4, 4, 3), np.uint8)
-    frame[:, 1::2] = 200
-    assert np.all(imaging.resize_frame(frame, (2, 2)) == 100)
-    wide = imaging.resize_frame(frame, (4, 8))
-    # Output column 1 lies at input 0.25 between columns 0 (0) and 1 (200).
-    assert wide[0, 1, 0] == 50
-    assert imaging.resize_frame(frame, (4, 4)) is frame
-
-
-@pytest.mark.parametrize("size_hw", [(0, 4), (4, 0), (-1, 4)])
-def test_resize_refuses_sizes_without_pixels(size_hw: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="at least 1"):
-        imaging.resize_frame(np.zeros((4, 4, 3), np.uint8), size_hw)
-    with pytest.raises(InputError, match="at least 1"):
-        imaging.resize_mask(np.zeros((4, 0), np.uint8), (2, 2))

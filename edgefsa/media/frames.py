@@ -1,0 +1,46 @@
+"""Frames and masks as arrays, and how both are resized everywhere.
+
+Frames are uint8 [H, W, 3] in BGR order, as OpenCV gives them; masks are uint8 [H, W] of class
+indices. A frame is resized bilinearly and a mask by nearest neighbour, everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgefsa.errors import InputError
+
+Frame = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.uint8]
+
+# Indices of a uint8 mask: 0 to 254, and 255 for what is ignored.
+MAX_CLASSES = 255
+
+
+def resize_frame(frame: Frame, size_hw: tuple[int, int]) -> Frame:
+    """Resize uint8 [H, W, 3] to `size_hw`; the same array where the size already fits.
+
+    Bilinear, but the mean over areas where both sides shrink to half or less, which bilinear would alias.
+    """
+    if frame.shape[:2] == tuple(size_hw):
+        return frame
+    height, width = size_hw
+    shrinks = 2 * height <= frame.shape[0] and 2 * width <= frame.shape[1]
+    return _resize(frame, size_hw, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask:
+    """Resize class indices uint8 [H, W] to `size_hw` by nearest neighbour (no new classes appear)."""
+    return mask if mask.shape == tuple(size_hw) else _resize(mask, size_hw, cv2.INTER_NEAREST_EXACT)
+
+
+def _resize(image: npt.NDArray[np.uint8], size_hw: tuple[int, int], method: int) -> npt.NDArray[np.uint8]:
+    if 0 in image.shape or min(size_hw) < 1:
+        sizes = f"{image.shape[0]}x{image.shape[1]} to {size_hw[0]}x{size_hw[1]}"
+        raise InputError(f"cannot resize from {sizes}; height and width must be at least 1")
+    resized: npt.NDArray[Any] = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method)
+    return resized.astype(np.uint8, copy=False)
