@@ -16,10 +16,11 @@ import numpy as np
 import edgefsa
 from edgefsa.artifacts import Manifest, atomic_directory, sha256_of_file
 from edgefsa.engines.directory import engine_name
+from edgefsa.engines.names import SOURCE_NAME
 from edgefsa.engines.precision import layer_counts, prove_precision
 from edgefsa.engines.registry import AUTO, choose_target, target_of
 from edgefsa.engines.session import write_golden, write_layers
-from edgefsa.engines.target import SOURCE_NAME, BuildJob, Target, TargetBuild
+from edgefsa.engines.target import BuildJob, Target, TargetBuild
 from edgefsa.errors import EdgeFsaError, InputError, PrecisionError, TargetError
 from edgefsa.machine import cpu, features_relied_on
 

@@ -12,9 +12,6 @@ from edgefsa.errors import PrecisionError, RangesError
 if TYPE_CHECKING:
     import onnx
 
-QUANTISED_NAME = "int8.onnx"
-HALF_NAME = "fp16.onnx"
-
 
 def int8_graph(
     job: BuildJob, activations: str, *, rest: str = "f32", int8_operators: bool = False

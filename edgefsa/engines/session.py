@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.artifacts import Manifest
+from edgefsa.engines.names import GOLDEN_NAME, LAYERS_NAME
 from edgefsa.errors import EngineError, InputError
 
-LAYERS_NAME = "layers.json"
-GOLDEN_NAME = "golden.npz"
 # The same runtime on the same kind of CPU repeats itself but for the order of some sums.
 _GOLDEN_AGREEMENT = 0.99
 _GOLDEN_RELATIVE_L2 = 0.02

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from edgefsa.quantize import Ranges
 
-SOURCE_NAME = "model.onnx"
 # What convolutions and products compute in, by the precision that was asked for.
 COMPUTE_TYPES = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 

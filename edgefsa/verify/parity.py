@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgefsa.artifacts import Manifest, sha256_of_file
 from edgefsa.engines import Session, logits_session, open_engine
+from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME, SOURCE_NAME
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.media.frames import resize_frame
 
@@ -29,7 +30,7 @@ Logits = npt.NDArray[np.float32]
 # What a stage gives for a batch of frames: logits [N, K, h, w], and its own masks [N, H, W] where it makes them.
 Stage = Callable[[Frames], tuple[Logits, Frames | None]]
 
-CONVERTED_NAMES = ("int8.onnx", "fp16.onnx")
+CONVERTED_NAMES = (QUANTISED_NAME, HALF_NAME)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def parity(
     manifest = Manifest.read(directory)
     with contextlib.ExitStack() as stack:
         stages: dict[str, Stage] = {"pytorch": _torch_stage(manifest, checkpoint)}
-        for name in ("model.onnx", *CONVERTED_NAMES):
+        for name in (SOURCE_NAME, *CONVERTED_NAMES):
             if (directory / name).is_file():
                 stages[name] = _onnx_stage(directory / name)
         stages["engine"] = _engine_stage(directory, stack)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.convert import QUANTISED_NAME, check_half, int8_graph, write_graph
+from edgefsa.engines.convert import check_half, int8_graph, write_graph
+from edgefsa.engines.names import QUANTISED_NAME
 from edgefsa.engines.precision import MULTIPLYING_KINDS, convolution_nodes, quantised_nodes
 from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, first_line
 from edgefsa.engines.target import BuildJob, Target, TargetBuild

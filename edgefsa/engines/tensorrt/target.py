@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.convert import HALF_NAME, QUANTISED_NAME, half_graph, int8_graph, write_graph
+from edgefsa.engines.convert import half_graph, int8_graph, write_graph
+from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
 from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild

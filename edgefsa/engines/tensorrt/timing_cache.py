@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.artifacts import atomic_file
+from edgefsa.engines.names import TIMING_CACHE_NAME
 from edgefsa.engines.tensorrt.plugins.sources import cache_folder
 from edgefsa.errors import OutputError
-
-TIMING_CACHE_NAME = "timing.cache"
 
 
 def timing_cache_path(version: str, gpu: str, capability: str) -> Path:

@@ -1,0 +1,9 @@
+"""The files of an engine directory that every target shares; the engine's own file is named by its target."""
+
+# The float32 graph that the build began with, and what it was converted to.
+SOURCE_NAME = "model.onnx"
+QUANTISED_NAME = "int8.onnx"
+HALF_NAME = "fp16.onnx"
+LAYERS_NAME = "layers.json"
+GOLDEN_NAME = "golden.npz"
+TIMING_CACHE_NAME = "timing.cache"
