@@ -24,7 +24,7 @@ except ImportError:  # not on Windows; leftovers of killed writers stay there
     fcntl = None  # type: ignore[assignment]
 
 MANIFEST_NAME = "manifest.json"
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 
 _PARTIAL = ".partial"
 
@@ -206,7 +206,9 @@ class Manifest:
     `model` is the metadata of the ONNX file it came from: name, options, num_classes, classes (names),
     palette ([[r, g, b], ...]), ignore_index, size_hw, batch, outputs ("masks" or "logits"), weights
     ({"kind": "trained" | "random" | "checkpoint", "source", "sha256"}).
-    `files` maps each file of the directory to its SHA-256; `golden` names a stored input and output.
+    `files` maps each file of the directory to its SHA-256; `golden` names the stored frames and the converted graph's
+    outputs for them. `proof` records how the engine was proved; `int8_macs_share` and `fp16_macs_share` (0 to 1) are
+    the shares of its multiply-accumulates that run in INT8 and in 16-bit floats.
     """
 
     model: dict[str, Any]
@@ -214,7 +216,10 @@ class Manifest:
     precision: str
     precision_detail: dict[str, Any]
     files: dict[str, str]
-    golden: dict[str, str] = field(default_factory=dict)
+    golden: dict[str, Any] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
+    int8_macs_share: float = 0.0
+    fp16_macs_share: float = 0.0
     quantization: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from edgefsa.errors import CheckpointError, InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgefsa.engines.proof import ProofFrames
     from edgefsa.models.config import ModelConfig
     from edgefsa.quantize import Ranges
 
@@ -160,6 +161,20 @@ def calibrate_onnx(
     )
 
 
+def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
+    """Return frames of the train split of `data` to prove an engine on, evenly spread, in its size and batch."""
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.engines.numbers import FRAMES_COMPARED
+    from edgefsa.engines.proof import ProofFrames
+    from edgefsa.quantize.calibrate import batches
+
+    dataset = open_dataset(data, split="train")
+    picks = np.unique(np.linspace(0, len(dataset) - 1, FRAMES_COMPARED).astype(int))
+    frames = (dataset[int(index)].frame for index in picks)
+    found = [batch for batch, _ in batches(frames, tuple(metadata["size_hw"]), metadata["batch"])]
+    return ProofFrames(np.stack(found), _name_without_folders(data))
+
+
 def _name_without_folders(data: str) -> str:
     """Name a data set in a file that travels: its kind and its own folder's name, not where it lay."""
     kind, colon, place = data.partition(":")
@@ -217,6 +232,9 @@ def _build_onnx(
         used.append(_ranges_for(onnx_path, metadata, request, say, quiet=progress is None))
         return used[0]
 
+    def proof_frames() -> ProofFrames:
+        return frames_for_proof(request.data or "synthetic", metadata)
+
     known = _known_ranges(onnx_path, metadata, request) if request.precision == "fp16" else None
     report = build_engine(
         onnx_path,
@@ -228,8 +246,11 @@ def _build_onnx(
         compute_capabilities=request.compute_capabilities,
         plugins=request.plugins,
         overwrite=request.overwrite,
+        frames=proof_frames,
         progress=progress,
     )
+    for warning in report.warnings:
+        say(f"warning: {warning}")
     origin = {"method": used[0].method, "data": used[0].data} if used else None
     return {**report.as_dict(), "weights": metadata["weights"], "ranges": origin}
 

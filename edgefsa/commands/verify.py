@@ -108,11 +108,15 @@ def parity(
     warn_of(engine)
     result = report.as_dict()
     rows = [
-        [stage["stage"], f"{100 * stage['argmax_agreement']:.3f}%", f"{stage['relative_l2']:.2e}"]
+        [stage["stage"], f"{100 * stage['argmax_agreement']:.3f}%", _scientific(stage["relative_l2"])]
         for stage in result["stages"]
     ]
     text = console.table(["stage", "same class as PyTorch", "relative L2 of logits"], rows)
     console.emit(result, as_json=json, text=text + f"\n\n{result['frames']} frames of {dataset.name}")
+
+
+def _scientific(value: float | None) -> str:
+    return "masks only" if value is None else f"{value:.2e}"
 
 
 def inspect(engine: EnginePath, json: JsonFlag = False) -> None:

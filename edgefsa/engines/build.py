@@ -16,10 +16,11 @@ import numpy as np
 import edgefsa
 from edgefsa.artifacts import Manifest, atomic_directory, sha256_of_file
 from edgefsa.engines.directory import engine_name
+from edgefsa.engines.golden import NOT_RUN
 from edgefsa.engines.names import SOURCE_NAME
-from edgefsa.engines.precision import layer_counts, prove_precision
+from edgefsa.engines.proof import Proof, ProofFrames, prove, store_golden
 from edgefsa.engines.registry import AUTO, choose_target, target_of
-from edgefsa.engines.session import write_golden, write_layers
+from edgefsa.engines.session import write_layers
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
 from edgefsa.errors import EdgeFsaError, InputError, PrecisionError, TargetError
 from edgefsa.machine import cpu, features_relied_on
@@ -34,21 +35,29 @@ _STEPS = 4
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build made: the engine's directory, what was chosen and why, and how the precision was proved.
+    """What a build made: the engine's directory, what was chosen and why, and how the engine was proved.
 
-    `plugins` says which plugins the engine has, or why none; it is empty for targets that take none.
+    `detail` says what the layers run in and how sure that is, `cost` what the precision costs against the float graph,
+    `agreement` how near the engine is to the converted graph. The shares (0 to 1) are of the multiply-accumulates.
+    `warnings` are for people; `plugins` says which plugins the engine has, or why none, and is empty for targets that
+    take none.
     """
 
     engine: Path
     target: str
     precision: str
     detail: str
+    cost: str
+    agreement: str
+    int8_macs_share: float
+    fp16_macs_share: float
     why: str
     seconds: float
     plugins: str = ""
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the report as plain values for JSON."""
+        """Return the report as plain values for JSON."""
         return {**asdict(self), "engine": str(self.engine)}
 
 
@@ -63,6 +72,7 @@ def build_engine(
     compute_capabilities: Sequence[str] = (),
     skip: Collection[str] = (),
     plugins: str = "auto",
+    frames: Callable[[], ProofFrames] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BuildReport:
     """Build `out_dir`/<model>-<target>-<precision>-<HxW> from an ONNX file that edgefsa exported.
@@ -71,8 +81,9 @@ def build_engine(
     everything that can be refused at once has been checked). An fp16 build takes ranges too, and keeps what goes
     beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float;
     `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. `plugins` is for TensorRT: "library",
-    "kernels" (inside the engine), "none" (the function bodies), or "auto" (the library where one serves). The
-    directory appears whole, with its layers' precision proved and a golden output stored, or not at all.
+    "kernels" (inside the engine), "none" (the function bodies), or "auto" (the library where one serves). `frames`
+    makes the frames that the engine's numbers are compared on; without it they are coloured blocks. The directory
+    appears whole, proved by its layers and its numbers and with golden outputs stored, or not at all.
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
@@ -91,8 +102,21 @@ def build_engine(
         found = ranges() if callable(ranges) else ranges
         gpus = tuple(compute_capabilities)
         job = BuildJob(directory, source, metadata, precision, found, tuple(skip), gpus, plugins)
-        detail, plugins_used = _fill(job, builder, progress)
-    return BuildReport(engine, target, precision, detail, why, round(time.monotonic() - begun, 3), plugins_used)
+        proof, built = _fill(job, builder, frames, progress)
+    return BuildReport(
+        engine=engine,
+        target=target,
+        precision=precision,
+        detail=proof.in_words(precision),
+        cost=proof.numbers.cost.in_words(),
+        agreement=proof.numbers.engine.in_words() if proof.numbers.engine else NOT_RUN,
+        int8_macs_share=proof.shares.int8,
+        fp16_macs_share=proof.shares.half,
+        why=why,
+        seconds=round(time.monotonic() - begun, 3),
+        plugins=built.plugins_in_words,
+        warnings=tuple(proof.warnings(precision)),
+    )
 
 
 def _check_settings(precision: str, has_ranges: bool, skip: Collection[str], plugins: str) -> None:
@@ -138,8 +162,13 @@ def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
         progress(done, _STEPS)
 
 
-def _fill(job: BuildJob, target: Target, progress: Callable[[int, int], None] | None) -> tuple[str, str]:
-    """Build, prove the precision, store layers, golden output and manifest; gives proof and plugins in words."""
+def _fill(
+    job: BuildJob,
+    target: Target,
+    frames: Callable[[], ProofFrames] | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Proof, TargetBuild]:
+    """Build the engine, prove it, and store its layers, golden outputs and manifest."""
     directory, built = job.directory, target.build(job)
     _step(progress, 1)
     manifest = Manifest(
@@ -153,22 +182,18 @@ def _fill(job: BuildJob, target: Target, progress: Callable[[int, int], None] | 
         plugins=built.plugins,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
-    layers = built.layers
-    if built.runs_here:
-        with target.open(directory, manifest) as session:
-            layers = layers or session.layer_precisions()
-            _step(progress, 2)
-            manifest.golden = write_golden(session)
-    proof = prove_precision(job.precision, built.expected, layers, built.account)
+    proof = prove(job, target, built, manifest, frames, step=lambda: _step(progress, 2))
     _step(progress, 3)
-    write_layers(directory, layers)
-    counts = layer_counts(layers)
-    manifest.precision_detail = {**built.detail, "proof": proof, "layers": counts}
-    manifest.device = _device(built, [layer.detail for layer in layers], counts)
+    write_layers(directory, proof.layers)
+    manifest.golden = store_golden(job, proof.numbers)
+    manifest.precision_detail = {**built.detail, "layers": proof.counts}
+    manifest.proof = proof.as_dict()
+    manifest.int8_macs_share, manifest.fp16_macs_share = proof.shares.int8, proof.shares.half
+    manifest.device = _device(built, [layer.detail for layer in proof.layers], proof.counts)
     manifest.files = {path.name: sha256_of_file(path) for path in sorted(directory.iterdir())}
     manifest.write(directory)
     _step(progress, 4)
-    return _in_words(job.precision, proof, counts), built.plugins_in_words
+    return proof, built
 
 
 def _device(built: TargetBuild, kernels: list[str], counts: dict[str, int]) -> dict[str, Any]:
@@ -177,10 +202,3 @@ def _device(built: TargetBuild, kernels: list[str], counts: dict[str, int]) -> d
     here = cpu()
     needed = features_relied_on(counts, kernels, here)
     return {"cpu": here.name, "architecture": here.architecture, "cpu_features": needed}
-
-
-def _in_words(precision: str, proof: dict[str, Any], counts: dict[str, int]) -> str:
-    mix = ", ".join(f"{count} in {kind}" for kind, count in counts.items())
-    if precision == "fp32":
-        return f"convolutions and matrix products: {mix}"
-    return f"{proof['proved']} of {proof['expected']} {precision} layers proved by {proof['account']} ({mix})"

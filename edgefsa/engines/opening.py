@@ -8,6 +8,8 @@ from typing import Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.directory import check_directory
+from edgefsa.engines.golden import NOT_RUN, Distance
+from edgefsa.engines.precision import EVIDENCE
 from edgefsa.engines.registry import target_of
 from edgefsa.engines.session import Session, read_layers
 
@@ -55,7 +57,7 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
     manifest.check_files(directory)
     height, width = manifest.model["size_hw"]
     detail = manifest.precision_detail
-    proof = detail["proof"]
+    proof = manifest.proof
     summary = {
         "engine": str(directory),
         "model": manifest.model["model"],
@@ -64,7 +66,11 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         "output": manifest.model["outputs"],
         "target": " ".join([manifest.target, manifest.versions.get(target_of(manifest.target).package, "")]),
         "precision": f"{manifest.precision} (compute {detail['compute']}, the rest {detail['float']})",
-        "proved": f"{proof['proved']} of {proof['expected']} layers, by {proof['account']}",
+        "proved": f"{proof['proved']} of {proof['expected']} {manifest.precision} layers, "
+        f"{EVIDENCE[proof['evidence']]} ({proof['account']})",
+        "share": f"{100 * manifest.int8_macs_share:.1f} % of the MACs in INT8, "
+        f"{100 * manifest.fp16_macs_share:.1f} % in 16-bit floats",
+        **_numbers_in_words(proof["numbers"]),
         "built": f"{manifest.created} by edgefsa {manifest.versions.get('edgefsa', '')}",
         "device": ", ".join(f"{key} {value}" for key, value in manifest.device.items()),
     }
@@ -74,3 +80,16 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         )
     layers = [asdict(layer) for layer in read_layers(directory)]
     return {"summary": summary, "manifest": asdict(manifest), "layers": layers}
+
+
+def _numbers_in_words(numbers: dict[str, Any]) -> dict[str, str]:
+    """Return the distances of the build's proof for people."""
+    data = f"{numbers['frames']} frames, {numbers['data']}"
+    cost, engine = (
+        "" if numbers[key] is None else Distance(numbers[key]["relative_l2"], numbers[key]["agreement"]).in_words()
+        for key in ("float_to_converted", "converted_to_engine")
+    )
+    return {
+        "float to converted": f"{cost} ({data})",
+        "converted to engine": f"{engine} ({data})" if engine else NOT_RUN,
+    }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.engines.session import LayerPrecision
@@ -13,8 +14,17 @@ if TYPE_CHECKING:
     import onnx
 
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16
-_ACCEPTED = {"int8": ("int8",), "fp16": ("f16", "bf16")}
+_ACCEPTED = {"int8": ("int8",), "fp16": ("f16", "bf16"), "fp32": ("f32",)}
 _NAMED_IN_MESSAGE = 6
+# How sure one can be of what the layers run in, in the words that build, inspect and report use.
+EVIDENCE = {
+    "engine": "read from the engine's own layer list",
+    "network": "taken from the typed network that the builder accepted",
+    "none": "not proved",
+}
+UNKNOWN = "unknown"
+# Below this share of INT8 an engine is INT8 in little but its name.
+LEAST_INT8_SHARE = 0.8
 # What the runtimes call their layers that multiply, in lower case.
 MULTIPLYING_KINDS = frozenset(
     [
@@ -52,20 +62,20 @@ def prove_precision(
     expected: Sequence[str],
     layers: Iterable[LayerPrecision],
     account: str,
+    evidence: str,
 ) -> dict[str, Any]:
-    """Hold the runtime's account of its multiplying layers against the nodes that should run in `precision`.
+    """Hold the account of an engine's multiplying layers against the nodes that should run in `precision`.
 
-    Returns what was found, for the manifest: {"account", "expected", "proved"}. Raises PrecisionError, naming the
-    nodes and what they run in, where one does not.
+    For fp32 these are all nodes whose type the account knows. Returns the manifest's record: {"evidence", "account",
+    "expected", "proved"}. Raises PrecisionError, naming the nodes and what they run in, where one does not.
     """
+    runs_in = _runs_in(layers)
     if precision == "fp32":
-        return {"account": account, "expected": 0, "proved": 0}
-    if not expected:
+        expected = [node for node, kind in runs_in.items() if kind != UNKNOWN]
+    elif not expected:
         raise PrecisionError(
             f"no layer of this graph can run in {precision}: nothing was converted; check --skip, or build fp32"
         )
-    heavy = [layer for layer in layers if layer.kind.lower() in MULTIPLYING_KINDS]
-    runs_in = {node: layer.precision for layer in heavy for node in (layer.name, *layer.nodes)}
     found = {node: runs_in.get(node, "not found") for node in expected}
     wrong = [f"{node} ({kind})" for node, kind in found.items() if kind not in _ACCEPTED[precision]]
     if wrong:
@@ -75,10 +85,54 @@ def prove_precision(
             f"{account}: {', '.join(wrong[:_NAMED_IN_MESSAGE])}{more}; build another precision or target, or leave "
             "them out with --skip"
         )
-    return {"account": account, "expected": len(expected), "proved": len(expected)}
+    return {"evidence": evidence, "account": account, "expected": len(expected), "proved": len(expected)}
+
+
+def _runs_in(layers: Iterable[LayerPrecision]) -> dict[str, str]:
+    """Return what each ONNX node that multiplies runs in; a layer that names no node stands for itself."""
+    heavy = [layer for layer in layers if layer.kind.lower() in MULTIPLYING_KINDS]
+    return {node: layer.precision for layer in heavy for node in (layer.nodes or (layer.name,))}
 
 
 def layer_counts(layers: Iterable[LayerPrecision]) -> dict[str, int]:
     """Count the multiplying layers by precision, the most frequent first."""
     heavy = (layer.precision for layer in layers if layer.kind.lower() in MULTIPLYING_KINDS)
     return dict(Counter(heavy).most_common())
+
+
+@dataclass(frozen=True)
+class MacsShares:
+    """Shares (0 to 1) of a network's multiply-accumulates that run in INT8 and in 16-bit floats.
+
+    `in_float` are the nodes that an INT8 engine computes in float, the largest first: {"node", "share", "reason"}.
+    """
+
+    int8: float
+    half: float
+    in_float: list[dict[str, Any]]
+
+
+def macs_shares(
+    macs: Mapping[str, int], layers: Iterable[LayerPrecision], float_reasons: Mapping[str, str]
+) -> MacsShares:
+    """Weigh the layers of an engine by the multiply-accumulates of their nodes.
+
+    `macs` are those of `graph.cost.macs_by_node`, `float_reasons` why nodes were left in float when they were
+    converted. A node that no layer names counts as float.
+    """
+    runs_in = _runs_in(layers)
+    total = max(sum(macs.values()), 1)
+
+    def share(precisions: Collection[str]) -> float:
+        return sum(count for node, count in macs.items() if runs_in.get(node) in precisions) / total
+
+    left = sorted((node for node in macs if runs_in.get(node) != "int8"), key=lambda node: -macs[node])
+    in_float = [
+        {
+            "node": node,
+            "share": round(macs[node] / total, 4),
+            "reason": float_reasons.get(node, "part of a frequency operator or of an attention, whose sums need float"),
+        }
+        for node in left
+    ]
+    return MacsShares(round(share(_ACCEPTED["int8"]), 4), round(share(_ACCEPTED["fp16"]), 4), in_float)

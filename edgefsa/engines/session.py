@@ -13,12 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.names import GOLDEN_NAME, LAYERS_NAME
+from edgefsa.engines.golden import check_golden_output
+from edgefsa.engines.names import LAYERS_NAME
 from edgefsa.errors import EngineError, InputError
-
-# The same runtime on the same kind of CPU repeats itself but for the order of some sums.
-_GOLDEN_AGREEMENT = 0.99
-_GOLDEN_RELATIVE_L2 = 0.02
 
 Frames = npt.NDArray[np.uint8]
 Outputs = npt.NDArray[Any]
@@ -131,48 +128,6 @@ def read_layers(directory: Path) -> list[LayerPrecision]:
     except (OSError, ValueError) as error:
         raise EngineError(f"{directory / LAYERS_NAME} cannot be read ({error}); rebuild the engine") from error
     return [LayerPrecision(**{**row, "nodes": tuple(row["nodes"])}) for row in rows]
-
-
-def golden_frames(input_shape: tuple[int, int, int, int]) -> Frames:
-    """Make the frames of the golden check: blocks of colour with noise, the same on every machine."""
-    batch, height, width, _ = input_shape
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 224, (batch, -(-height // 16), -(-width // 16), 3), dtype=np.uint8)
-    large = blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
-    return large + rng.integers(0, 32, input_shape, dtype=np.uint8)
-
-
-def write_golden(session: Session) -> dict[str, str]:
-    """Run an open session on the golden frames and store both; gives the manifest's `golden`."""
-    frames = golden_frames(session.input_shape)
-    np.savez_compressed(session.directory / GOLDEN_NAME, frames=frames, outputs=session.run(frames))
-    return {"file": GOLDEN_NAME, "frames": "frames", "outputs": "outputs"}
-
-
-def check_golden_output(session: Session) -> None:
-    """Repeat the golden run; EngineError where an open session gives something else than it did at the build."""
-    names = session.manifest.golden
-    try:
-        with np.load(session.directory / names["file"]) as stored:
-            frames, expected = stored[names["frames"]], stored[names["outputs"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise EngineError(f"{session.directory / GOLDEN_NAME} cannot be read ({error}); rebuild the engine") from error
-    fault = _difference(session.run(frames), expected)
-    if fault:
-        raise EngineError(
-            f"{session.directory.name} does not repeat its golden output on this machine ({fault}); "
-            "rebuild it here with `edgefsa build`"
-        )
-
-
-def _difference(found: Outputs, expected: Outputs) -> str:
-    if found.shape != expected.shape or found.dtype != expected.dtype:
-        return f"{_describe(found)} in place of {_describe(expected)}"
-    if expected.dtype == np.uint8:
-        agreement = float((found == expected).mean())
-        return "" if agreement >= _GOLDEN_AGREEMENT else f"{100 * agreement:.1f} % of the pixels agree"
-    distance = float(np.linalg.norm(found - expected) / max(float(np.linalg.norm(expected)), 1e-12))
-    return "" if distance <= _GOLDEN_RELATIVE_L2 else f"relative L2 distance {distance:.1e}"
 
 
 def first_line(error: BaseException) -> str:

@@ -40,17 +40,21 @@ class BuildJob:
 class TargetBuild:
     """What a target made of a job.
 
-    `expected` names the ONNX nodes that have to run in the asked-for precision, `layers` is the runtime's own
-    account of what they run in (where empty, the opened session is asked) and `account` names it. `runs_here` is
-    false where this machine can build but not run. `device` is the manifest's where the engine does not run on the
-    CPU, and `plugins` are its entries of the manifest, which `plugins_in_words` sums up.
+    `converted` is the graph in the asked-for precision, which the engine has to compute as ONNX defines it; None where
+    that is the job's own. `expected` names the ONNX nodes that have to run in the precision, `layers` is the account
+    of what they run in (where empty, the opened session is asked), `account` names it, and `evidence` is a key of
+    `precision.EVIDENCE`. `runs_here` is false where this machine can build but not run. `device` is the manifest's
+    where the engine does not run on the CPU, and `plugins` are its entries of the manifest, which `plugins_in_words`
+    sums up.
     """
 
     detail: dict[str, Any]
+    converted: onnx.ModelProto | None = None
     expected: list[str] = field(default_factory=list)
     layers: list[LayerPrecision] = field(default_factory=list)
     quantization: dict[str, Any] | None = None
     account: str = ""
+    evidence: str = "engine"
     runs_here: bool = True
     uses_cpu: bool = True
     device: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +73,8 @@ class Target(ABC):
     version_parts = 1
     takes_compute_capabilities = False
     takes_plugins = False
+    # Whether `open_logits` can return logits of an engine that was built for masks.
+    gives_logits = False
 
     @abstractmethod
     def unusable(self) -> str | None:

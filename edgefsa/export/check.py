@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgefsa.errors import ExportError
-from edgefsa.graph.files import FRAMES, LOGITS, MASKS, inline_functions
+from edgefsa.graph.files import inline_functions
+from edgefsa.graph.running import onnx_runner
 
 MAX_RELATIVE_L2 = 1e-4
 TIE_TOLERANCE = 1e-3
@@ -48,27 +49,6 @@ def upsampled(logits: Floats, size_hw: tuple[int, int]) -> Floats:
     """Resize logits [N, K, h, w] to [N, K, *size_hw], bilinear with align_corners=False."""
     large = F.interpolate(torch.from_numpy(logits), size=size_hw, mode="bilinear", align_corners=False)
     return np.asarray(large.numpy(), np.float32)
-
-
-def onnx_runner(model: onnx.ModelProto) -> Callable[[Frames], tuple[Floats, Frames | None]]:
-    """Open a graph in ONNX Runtime; the result takes frames and gives logits, and masks where it has that output."""
-    import onnxruntime
-
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    outputs = [item.name for item in probe.graph.output]
-    if LOGITS not in outputs:
-        probe.graph.output.extend(item for item in probe.graph.value_info if item.name == LOGITS)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    wanted = [LOGITS, MASKS] if MASKS in outputs else [LOGITS]
-
-    def run(frames: Frames) -> tuple[Floats, Frames | None]:
-        results = session.run(wanted, {FRAMES: frames})
-        return results[0], results[1] if len(results) > 1 else None
-
-    return run
 
 
 def check_export(

@@ -46,7 +46,7 @@ def ranges_from_calibration(
     tensors = calibrated_tensors(model)
     session, histograms = _session(model, tensors), {name: Histogram() for name in tensors}
     digest, done = hashlib.sha256(), 0
-    for batch, used in _batches(islice(frames, max_frames), tuple(metadata["size_hw"]), metadata["batch"]):
+    for batch, used in batches(islice(frames, max_frames), tuple(metadata["size_hw"]), metadata["batch"]):
         digest.update(batch[:used].tobytes())
         for name, value in zip(tensors, session.run(tensors, {FRAMES: batch}), strict=True):
             histograms[name].add(_finite(value[:used], name, done + 1, onnx_path))
@@ -91,8 +91,8 @@ def _session(model: onnx.ModelProto, tensors: list[str]) -> Any:
     return onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _batches(frames: Iterable[Frame], size_hw: tuple[int, int], batch: int) -> Iterator[tuple[Batch, int]]:
-    """Give batches of resized frames, the last one padded by repeating, and how many of each count."""
+def batches(frames: Iterable[Frame], size_hw: tuple[int, int], batch: int) -> Iterator[tuple[Batch, int]]:
+    """Yield batches of resized frames, the last one padded by repeating, and how many of each count."""
     resized = (resize_frame(frame, size_hw) for frame in frames)
     while group := list(islice(resized, batch)):
         yield np.stack([*group, *[group[-1]] * (batch - len(group))]), len(group)

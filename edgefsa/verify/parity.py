@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edgefsa.artifacts import Manifest, sha256_of_file
 from edgefsa.engines import Session, logits_session, open_engine
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME, SOURCE_NAME
+from edgefsa.engines.registry import target_of
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.media.frames import resize_frame
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 Frames = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
-# What a stage gives for a batch of frames: logits [N, K, h, w], and its own masks [N, H, W] where it makes them.
-Stage = Callable[[Frames], tuple[Logits, Frames | None]]
+# From a batch of frames to logits [N, K, h, w] and masks [N, H, W]; each is None where the stage has none of its own.
+Stage = Callable[[Frames], tuple[Logits | None, Frames | None]]
 
 CONVERTED_NAMES = (QUANTISED_NAME, HALF_NAME)
 
@@ -38,13 +39,14 @@ class StageParity:
     """How near a stage is to PyTorch, over all frames.
 
     `argmax_agreement` is the share of mask pixels with PyTorch's class, 0 to 1; `relative_l2` is
-    |logits - PyTorch's| / |PyTorch's|, and `relative_l2_to_previous` the same against the stage before.
+    |logits - PyTorch's| / |PyTorch's|, and `relative_l2_to_previous` the same against the stage before. Both are None
+    for an engine whose target returns nothing but the masks that it was built for.
     """
 
     stage: str
     argmax_agreement: float
-    relative_l2: float
-    relative_l2_to_previous: float
+    relative_l2: float | None
+    relative_l2_to_previous: float | None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class _Tally:
         self.to_torch = self.to_previous = self.torch = self.previous = 0.0
 
     def result(self) -> StageParity:
+        if not self.torch:
+            return StageParity(self.stage, self.same / self.pixels, None, None)
         to_torch = (self.to_torch / max(self.torch, 1e-30)) ** 0.5
         to_previous = (self.to_previous / max(self.previous, 1e-30)) ** 0.5
         return StageParity(self.stage, self.same / self.pixels, to_torch, to_previous)
@@ -118,19 +122,27 @@ def _compare(stages: Sequence[Stage], tallies: Sequence[_Tally], batch: Frames, 
     from edgefsa.export.check import upsampled
 
     size_hw = (int(batch.shape[1]), int(batch.shape[2]))
-    reference = previous = stages[0](batch)[0][:real].astype(np.float64)
+    reference = previous = _some(stages[0](batch)[0])[:real].astype(np.float64)
     truth = upsampled(reference.astype(np.float32), size_hw).argmax(1)
     for stage, tally in zip(stages[1:], tallies, strict=True):
         logits, masks = stage(batch)
-        wide = logits[:real].astype(np.float64)
-        found = upsampled(logits[:real], size_hw).argmax(1) if masks is None else masks[:real]
+        found = masks[:real] if masks is not None else upsampled(_some(logits)[:real], size_hw).argmax(1)
         tally.same += int((found == truth).sum())
         tally.pixels += truth.size
+        if logits is None:
+            continue
+        wide = logits[:real].astype(np.float64)
         tally.to_torch += float(np.square(wide - reference).sum())
         tally.torch += float(np.square(reference).sum())
         tally.to_previous += float(np.square(wide - previous).sum())
         tally.previous += float(np.square(previous).sum())
         previous = wide
+
+
+def _some(logits: Logits | None) -> Logits:
+    if logits is None:
+        raise InputError("a stage returned neither masks nor logits; rebuild the engine")
+    return logits
 
 
 def _batches(dataset: Dataset, manifest: Manifest, limit: int | None) -> Iterator[tuple[Frames, int]]:
@@ -176,15 +188,17 @@ def _torch_model(manifest: Manifest, checkpoint: str | Path | None) -> nn.Module
 
 
 def _onnx_stage(path: Path) -> Stage:
-    from edgefsa.export.check import onnx_runner
     from edgefsa.graph.files import load_graph
+    from edgefsa.graph.running import onnx_runner
 
     return onnx_runner(load_graph(path))
 
 
 def _engine_stage(directory: Path, stack: contextlib.ExitStack) -> Stage:
     engine: Session = stack.enter_context(open_engine(directory))
-    logits: Session = stack.enter_context(logits_session(directory))
     if engine.manifest.model["outputs"] == "logits":
-        return lambda frames: (logits.run(frames), None)
+        return lambda frames: (engine.run(frames), None)
+    if not target_of(engine.manifest.target).gives_logits:
+        return lambda frames: (None, engine.run(frames))
+    logits: Session = stack.enter_context(logits_session(directory))
     return lambda frames: (logits.run(frames), engine.run(frames))

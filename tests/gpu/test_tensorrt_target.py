@@ -77,7 +77,7 @@ def check(model: Path, folder: Path, expected: np.ndarray, precision: str, plugi
     """Build, and hold masks, proof and plugin layers against what was asked for."""
     engine = build(model, folder, precision, plugins).engine
     manifest = Manifest.read(engine)
-    proof = manifest.precision_detail["proof"]
+    proof = manifest.proof
     assert proof["proved"] == proof["expected"] and (proof["proved"] > 0) == (precision != "fp32")
     assert {entry["where"] for entry in manifest.plugins} == ({where} if where else set())
     layers = [layer for layer in inspect_engine(engine)["layers"] if layer["kind"] == "plugin"]

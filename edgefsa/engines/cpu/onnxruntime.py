@@ -33,7 +33,8 @@ class OnnxRuntimeTarget(Target):
 
     name = "onnxruntime"
     package = "onnxruntime"
-    extra = "build"
+    extra = "onnxruntime"
+    gives_logits = True
 
     def version(self) -> str:
         """Give the version of onnxruntime, or of onnxruntime-gpu, which takes its place."""
@@ -69,6 +70,7 @@ class OnnxRuntimeTarget(Target):
         write_graph(graph, path)
         return TargetBuild(
             detail={"compute": COMPUTE_TYPES[job.precision], "float": _FLOAT[job.precision], "device": provider},
+            converted=None if job.precision == "fp32" else graph,
             expected=_expected(job.precision, inline_functions(graph).graph),
             layers=optimised_layers(path, provider),
             quantization=quantization,

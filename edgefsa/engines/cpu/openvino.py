@@ -38,6 +38,7 @@ class OpenVinoTarget(Target):
     name = "openvino"
     package = "openvino"
     extra = "cpu"
+    gives_logits = True
 
     def unusable(self) -> str | None:
         """Give why engines of this target cannot run on this machine, or None where they can."""
@@ -54,10 +55,11 @@ class OpenVinoTarget(Target):
         from edgefsa.engines.cpu.openvino_graph import join_codes
         from edgefsa.graph.files import inline_functions
 
-        compute, quantization, graph = "f32", None, job.source
+        compute, quantization, graph, converted = "f32", None, job.source, None
         if job.precision == "int8":
-            graph, quantization = int8_graph(job, "int8")
-            write_graph(graph, job.directory / QUANTISED_NAME)
+            converted, quantization = int8_graph(job, "int8")
+            write_graph(converted, job.directory / QUANTISED_NAME)
+            graph = converted
         elif job.precision == "fp16":
             compute = half_type() or "f32"
             if compute == "f16":  # bf16 holds what float32 holds
@@ -67,6 +69,7 @@ class OpenVinoTarget(Target):
         _save_ir(graph, job.directory / ENGINE_NAME, half_weights=job.precision == "fp16")
         return TargetBuild(
             detail={"compute": "int8" if job.precision == "int8" else compute, "float": compute, "device": _DEVICE},
+            converted=converted,
             expected=_expected(job.precision, graph.graph),
             quantization=quantization,
             account="OpenVINO's executed graph",

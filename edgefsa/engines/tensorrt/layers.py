@@ -12,13 +12,12 @@ import json
 import re
 from typing import Any
 
-from edgefsa.engines.precision import MULTIPLYING_KINDS
+from edgefsa.engines.precision import MULTIPLYING_KINDS, UNKNOWN
 from edgefsa.engines.session import LayerPrecision
 from edgefsa.engines.tensorrt.builder import onnx_nodes
 from edgefsa.errors import PrecisionError
 
 PLUGIN_KIND = "plugin"
-UNKNOWN = "unknown"
 # In this order, as "BFloat16" has "Float" in it; "UInt8" is not "Int8", nor "Int32" one of these.
 _TYPES = (
     (re.compile(r"\b(bfloat16|bf16)\b", re.IGNORECASE), "bf16"),

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
-from edgefsa.engines.precision import half_nodes, quantised_nodes
+from edgefsa.engines.precision import convolution_nodes, half_nodes, quantised_nodes
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of, onnx_nodes
 from edgefsa.engines.tensorrt.memory import memory_fault
+from edgefsa.engines.tensorrt.plan_check import check_plan_form, check_plan_weights
 from edgefsa.engines.tensorrt.session import PlanSession, logits_refused
 from edgefsa.errors import InputError
 from edgefsa.machine import gpus
@@ -60,24 +61,28 @@ class TensorRtRtxTarget(Target):
         """Compile engine.plan for the asked-for compute capabilities; runs here only where an RTX GPU is."""
         from edgefsa.graph.files import inline_functions
 
-        quantization, graph, expected = None, job.source, []
+        quantization, graph = None, job.source
         if job.precision == "int8":
             graph, quantization = int8_graph(job, "int8", rest="f16")
-            expected = quantised_nodes(inline_functions(graph).graph)
             write_graph(graph, job.directory / QUANTISED_NAME)
         elif job.precision == "fp16":
             graph = half_graph(job)
-            expected = half_nodes(inline_functions(graph).graph)
             write_graph(graph, job.directory / HALF_NAME)
+        inlined = inline_functions(graph)
+        converted_nodes = {"int8": quantised_nodes, "fp16": half_nodes}.get(job.precision, convolution_nodes)
+        expected = converted_nodes(inlined.graph)
         capabilities = tuple(job.compute_capabilities) or DEFAULT_COMPUTE_CAPABILITIES
-        layers = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
+        layers, plan = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
+        held = check_plan_weights(plan, inlined, expected)
         rest = "f32" if job.precision == "fp32" else "f16"
         return TargetBuild(
             detail={"compute": COMPUTE_TYPES[job.precision], "float": rest, "compute_capabilities": list(capabilities)},
+            converted=None if job.precision == "fp32" else graph,
             expected=expected,
             layers=layers,
             quantization=quantization,
-            account="TensorRT's strongly typed network",
+            account=f"TensorRT-RTX's strongly typed network; the plan holds the weights of {held} of {len(expected)}",
+            evidence="network",
             runs_here=self.unusable() is None,
             uses_cpu=False,
             device={"compute_capabilities": list(capabilities)},
@@ -100,7 +105,8 @@ def known_capabilities() -> list[str]:
     return [f"{int(name[2:-1])}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
 
 
-def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str]) -> list[LayerPrecision]:
+def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str]) -> tuple[list[LayerPrecision], bytes]:
+    """Write the plan to `path`; return the layers of the network that it was compiled from, and the plan."""
     import tensorrt_rtx
 
     known = known_capabilities()
@@ -117,8 +123,10 @@ def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str])
     for index, capability in enumerate(capabilities):
         value = getattr(tensorrt_rtx.ComputeCapability, f"SM{capability.replace('.', '')}")
         config.set_compute_capability(value, index)
-    path.write_bytes(build.serialize())
-    return _network_layers(build.network)
+    plan = build.serialize()
+    check_plan_form(build, plan)
+    path.write_bytes(plan)
+    return _network_layers(build.network), plan
 
 
 def _network_layers(network: Any) -> list[LayerPrecision]:

@@ -90,6 +90,7 @@ class TensorRtTarget(Target):
                 "typing": "strong" if _is_strong(tensorrt, plugins) else "builder flags",
                 "plugins": {"asked": job.plugins, "used": plugins.kind, "why": plugins.why},
             },
+            converted=graph.converted,
             expected=graph.expected,
             layers=layers,
             quantization=graph.quantization,
@@ -118,6 +119,7 @@ class _TypedGraph:
     """The graph for the parser, whose bodies are inlined; `types` are what a network has to be held to by hand."""
 
     model: onnx.ModelProto
+    converted: onnx.ModelProto | None
     expected: list[str]
     types: dict[str, str]
     plugin_nodes: list[str]
@@ -142,7 +144,8 @@ def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
     if plugins.operators:
         model = inline_functions(plugin_graph(graph, plugins.operators, namespace=plugins.namespace))
     nodes = [node.name for node in model.graph.node if node.domain == DOMAIN]
-    return _TypedGraph(model, expected, types_by_node(whole), nodes, quantization)
+    converted = None if job.precision == "fp32" else graph
+    return _TypedGraph(model, converted, expected, types_by_node(whole), nodes, quantization)
 
 
 def _is_strong(tensorrt: Any, plugins: PluginChoice) -> bool:

@@ -71,7 +71,8 @@ def test_another_golden_output(engine: Path) -> None:
     with open_engine(engine, check=False):
         pass
     edit(engine, files={**Manifest.read(engine).files, "golden.npz": _sha256(engine / "golden.npz")})
-    assert "golden output" in message_of_opening(engine)
+    text = message_of_opening(engine)
+    assert "what its converted graph defines" in text and "% of the pixels agree, 98.0 % must" in text
 
 
 @pytest.mark.parametrize("version", ["99.0.0", "0.99.0", ""])
@@ -149,6 +150,10 @@ def test_inspect_is_plain_json_and_needs_no_runtime(engine: Path, monkeypatch: p
     assert told["manifest"]["precision"] == "int8"
     assert {"name", "kind", "precision", "detail"} <= set(told["layers"][0])
     assert "2 of 2" in told["summary"]["proved"] and told["summary"]["weights"] == "random"
+    assert "read from the engine's own layer list" in told["summary"]["proved"]
+    assert (
+        "% of the MACs in INT8" in told["summary"]["share"] and "relative L2" in told["summary"]["float to converted"]
+    )
 
 
 def test_layers_of_an_open_session_are_those_of_the_record(engine: Path) -> None:

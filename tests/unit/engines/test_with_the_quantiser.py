@@ -30,7 +30,7 @@ def test_ranges_to_int8_engine(onnx_path: Path, tmp_path: Path, target: str) -> 
     manifest = Manifest.read(report.engine)
     assert manifest.quantization is not None
     assert set(tiny.QUANTISED) <= set(manifest.quantization["quantised"])
-    assert manifest.precision_detail["proof"]["proved"] == len(manifest.quantization["quantised"])
+    assert manifest.proof["proved"] == len(manifest.quantization["quantised"])
     if TARGETS[target].unusable() is None:
         with open_engine(report.engine) as session:
             assert (session.run(frames[:1]) == tiny.reference_masks(frames[:1])).mean() > 0.95

@@ -54,7 +54,7 @@ def test_int8_layers_are_those_of_the_quantised_graph(build: Build, target: str)
     report = build("int8", target)
     rows = {node: row["precision"] for row in inspect_engine(report.engine)["layers"] for node in row["nodes"]}
     assert {name: rows[name] for name in tiny.CONVOLUTIONS} == {"stem": "int8", "body": "int8", "classifier": "f32"}
-    proof = Manifest.read(report.engine).precision_detail["proof"]
+    proof = Manifest.read(report.engine).proof
     assert (proof["expected"], proof["proved"]) == (2, 2)
 
 

@@ -113,7 +113,7 @@ def test_a_part_of_the_graph_in_one_layer_proves_nothing() -> None:
     layers = read({**made, "TacticName": "conv"})
     assert layers[0].precision == "unknown"
     with pytest.raises(PrecisionError, match=r"a \(unknown\)"):
-        prove_precision("int8", ["a"], layers, "the inspector")
+        prove_precision("int8", ["a"], layers, "the inspector", "engine")
 
 
 def test_layers_around_a_product_do_not_speak_for_it() -> None:
@@ -126,9 +126,9 @@ def test_layers_around_a_product_do_not_speak_for_it() -> None:
     layers = read(*around, conv("conv1", "Float", [FLOAT_MAP]), conv("half", "Int8", [INT8_MAP], "[ONNX Layer: conv1]"))
     assert [layer.precision for layer in layers if "conv1" in layer.nodes] == ["f32"]
     with pytest.raises(PrecisionError, match=r"conv1 \(f32\)"):
-        prove_precision("int8", ["conv1"], layers, "the inspector")
+        prove_precision("int8", ["conv1"], layers, "the inspector", "engine")
     with pytest.raises(PrecisionError, match=r"conv1 \(not found\)"):
-        prove_precision("int8", ["conv1"], read(*around), "the inspector")
+        prove_precision("int8", ["conv1"], read(*around), "the inspector", "engine")
 
 
 @pytest.mark.parametrize(("kind", "fields"), [("PluginV3", {}), ("PluginV2", {}), ("Custom", {"PluginType": "S"})])

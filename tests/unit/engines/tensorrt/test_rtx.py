@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -12,7 +13,7 @@ from edgefsa.artifacts import Manifest
 from edgefsa.engines import build_engine, inspect_engine, open_engine
 from edgefsa.engines.tensorrt import rtx as tensorrt_rtx
 from edgefsa.engines.tensorrt.rtx import TensorRtRtxTarget, known_capabilities
-from edgefsa.errors import BuildError, InputError, TargetError
+from edgefsa.errors import BuildError, InputError, PrecisionError, TargetError
 from tests.unit.engines import tiny
 from tests.unit.engines.conftest import Build
 
@@ -68,7 +69,39 @@ def test_running_needs_a_gpu_and_says_so_in_one_line(build: Build) -> None:
     with pytest.raises(TargetError, match="no NVIDIA GPU") as caught:
         open_engine(engine)
     assert "\n" not in str(caught.value)
-    assert Manifest.read(engine).golden == {}, "nothing ran, so there is no golden output"
+
+
+def test_what_could_not_run_here_says_how_sure_one_is_and_carries_the_truth(build: Build) -> None:
+    needs_package()
+    report = build("int8", "tensorrt-rtx")
+    manifest = Manifest.read(report.engine)
+    assert manifest.proof["evidence"] == "network" and manifest.proof["numbers"]["converted_to_engine"] is None
+    assert "taken from the typed network that the builder accepted" in report.detail
+    assert "the plan holds the weights of 2 of 2" in manifest.proof["account"]
+    assert report.agreement.startswith("not proved")
+    with np.load(report.engine / "golden.npz") as golden:
+        assert len(golden["frames"]) == 8 and golden["outputs"].shape == golden["frames"].shape[:-1]
+        agreement = (golden["outputs"] == np.stack([tiny.reference_masks(batch) for batch in golden["frames"]])).mean()
+    assert 0.95 < agreement < 1, "the converted graph's masks are INT8's, near those of float64"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_plan_that_is_none_fails_the_build(build: Build, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    needs_package()
+    monkeypatch.setattr(tensorrt_rtx.PlanBuild, "serialize", lambda self: b"not an engine at all")
+    with pytest.raises(BuildError, match="malformed"):
+        build(precision, "tensorrt-rtx")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_plan_of_another_network_fails_the_build(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    needs_package()
+    other = (build("fp32" if precision == "int8" else "int8", "tensorrt-rtx").engine / "engine.plan").read_bytes()
+    monkeypatch.setattr(tensorrt_rtx.PlanBuild, "serialize", lambda self: other)
+    with pytest.raises(PrecisionError, match=r"holds the weights of 0 of the \d layers"):
+        build(precision, "tensorrt-rtx")
 
 
 def test_a_gpu_of_another_family(monkeypatch: pytest.MonkeyPatch) -> None:

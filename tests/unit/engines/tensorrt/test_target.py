@@ -60,7 +60,7 @@ def test_an_engine_is_built_proved_and_run(
     rows = {node: row["precision"] for row in inspect_engine(report.engine)["layers"] for node in row["nodes"]}
     assert {name: rows[name] for name in tiny.CONVOLUTIONS} == compute
     assert (manifest.precision_detail["compute"], manifest.precision_detail["float"]) == (compute["stem"], rest)
-    assert manifest.precision_detail["proof"]["proved"] == (0 if precision == "fp32" else 2)
+    assert manifest.proof["proved"] == (3 if precision == "fp32" else 2) and manifest.proof["evidence"] == "engine"
     assert manifest.versions["tensorrt"] == each.version and manifest.golden
     assert manifest.device == {"gpu": GPU.name, "compute_capabilities": ["8.7"], "driver_cuda": "12.6"}
     with open_engine(report.engine) as session:
