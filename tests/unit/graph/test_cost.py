@@ -28,9 +28,9 @@ def graph_of(text: str) -> onnx.ModelProto:
     ],
 )
 def test_by_hand(node: str, shapes: tuple[str, str], macs: int) -> None:
-    model = graph_of(
-        f"g ({', '.join(shapes)}) => (float[?, ?, ?, ?] logits) {{ [n] {node} [after] y = MatMul (x, x) }}"
-    )
+    rank = ", ".join("?" * shapes[0].count(",") + "?")
+    beside = node.replace("logits =", "y =")
+    model = graph_of(f"g ({', '.join(shapes)}) => (float[{rank}] logits) {{ [n] {node} [beside] {beside} }}")
     assert macs_by_node(model) == {"n": macs}, "what the logits do not depend on is not counted"
 
 

@@ -100,7 +100,7 @@ def test_a_plan_of_another_network_fails_the_build(
     needs_package()
     other = (build("fp32" if precision == "int8" else "int8", "tensorrt-rtx").engine / "engine.plan").read_bytes()
     monkeypatch.setattr(tensorrt_rtx.PlanBuild, "serialize", lambda self: other)
-    with pytest.raises(PrecisionError, match=r"holds the weights of 0 of the \d layers"):
+    with pytest.raises(PrecisionError, match=r"holds the weights of [01] of the \d layers"):
         build(precision, "tensorrt-rtx")
 
 
