@@ -34,7 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 for _name, _command in COMMANDS.items():
