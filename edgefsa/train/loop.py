@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 
 from edgefsa.errors import InputError, TrainingError
 from edgefsa.models import ModelConfig, create_model
-from edgefsa.train.checkpoint import WeightAverage, load_matching, read_checkpoint, write_checkpoint
+from edgefsa.train.average import WeightAverage
+from edgefsa.train.checkpoint import load_matching, read_checkpoint, write_checkpoint
 from edgefsa.train.compute import Compute
 from edgefsa.train.curve import draw_curve
 from edgefsa.train.data import TrainingData
@@ -56,7 +56,6 @@ class TrainingRun:
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.model = hooks.prepare(network(settings, data, say)).to(compute.device).train()
-        self.average_model = copy.deepcopy(self.model).eval()
         self.average = WeightAverage(self.model, settings.average_decay)
         self.forward = processes.shared(self.model, compute.device, all_used=settings.auxiliary > 0)
         self.optimizer = optimizer_for(self.model, settings)
@@ -133,7 +132,7 @@ class TrainingRun:
 
     def check_finite(self, loss: float) -> None:
         """Raise TrainingError where the epoch's loss or a weight is no number, which no checkpoint may keep."""
-        finite = all(bool(tensor.isfinite().all()) for tensor in self.average.tensors.values())
+        finite = all(bool(tensor.isfinite().all()) for tensor in self.average.module.state_dict().values())
         if math.isfinite(loss) and finite:
             return
         what = "a weight became infinite or NaN" if math.isfinite(loss) else f"the loss became {loss:g}"
@@ -144,11 +143,10 @@ class TrainingRun:
 
     def evaluate(self) -> Row:
         """Evaluate the averaged weights on the val sets; gives what the log shows of it."""
-        self.average_model.load_state_dict(self.average.tensors)
         bf16 = self.compute.dtype == torch.bfloat16
         row: Row = {}
         for name, dataset in self.data.val.items():
-            accuracy = self.accuracy[name] = evaluate_model(self.average_model, dataset, bf16=bf16)
+            accuracy = self.accuracy[name] = evaluate_model(self.average.module, dataset, bf16=bf16)
             row |= {f"miou {name}": accuracy.miou, f"pixel_accuracy {name}": accuracy.pixel_accuracy}
         return row
 
@@ -166,7 +164,7 @@ class TrainingRun:
             "history": self.history,
             "accuracy": {name: report.as_dict() for name, report in self.accuracy.items()},
             "model": self.model.state_dict(),
-            "average": self.average.tensors,
+            "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -178,8 +176,7 @@ class TrainingRun:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        for name, tensor in state["average"].items():
-            self.average.tensors[name].copy_(tensor)
+        self.average.module.load_state_dict(state["average"])
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
         self.accuracy = {name: AccuracyReport(**values) for name, values in state["accuracy"].items()}
         self.say(f"resuming after epoch {self.epoch} of {self.settings.epochs}")

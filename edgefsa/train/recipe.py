@@ -80,8 +80,7 @@ def train(
         say(f"training {settings.model} in {compute}" + (f", {processes.count} processes" * (processes.count > 1)))
         run.advance(curve, progress)
         if processes.first:
-            run.average_model.load_state_dict(run.average.tensors)
-            write_result(run, hooks.finish(run.average_model), curve, hooks.record)
+            write_result(run, hooks.finish(run.average.module), curve, hooks.record)
         processes.wait()
     return _result(run)
 

@@ -21,7 +21,8 @@ from edgefsa.errors import CheckpointError, InputError, OutputError, TrainingErr
 from edgefsa.models import create_model
 from edgefsa.train import recipe
 from edgefsa.train.augment import Augmentation
-from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, write_checkpoint, write_weights
+from edgefsa.train.average import WeightAverage
+from edgefsa.train.checkpoint import read_checkpoint, write_checkpoint, write_weights
 from edgefsa.train.compute import Compute
 from edgefsa.train.data import open_training_data
 from edgefsa.train.hooks import Hooks
@@ -295,8 +296,8 @@ def test_average_is_the_exponential_formula():
         decay = min(0.6, step / (step + 9))
         expected = decay * expected + (1 - decay) * module.weight.detach()
         average.update(module, step)
-    torch.testing.assert_close(average.tensors["weight"], expected, rtol=1e-12, atol=0)
-    assert average.tensors["num_batches_tracked"] == 29
+    torch.testing.assert_close(average.module.weight.detach(), expected, rtol=1e-12, atol=0)
+    assert average.module.num_batches_tracked == 29 and not average.module.training
 
 
 def test_a_kill_while_writing_leaves_the_old_checkpoint(tmp_path):
