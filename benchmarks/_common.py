@@ -14,7 +14,7 @@ import numpy as np
 
 from edgefsa.artifacts import write_json
 from edgefsa.build import BuildRequest, ModelRequest, build_from_request, calibrate_onnx, model_from_request
-from edgefsa.console import size_from_text
+from edgefsa.commands.options import size_from_text
 from edgefsa.data.readers import Dataset
 from edgefsa.data.synthetic import render_scene
 from edgefsa.engines import build_engine

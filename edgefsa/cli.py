@@ -45,7 +45,7 @@ def _version(show: bool) -> None:
     if show:
         from edgefsa import __version__
 
-        print(f"edgefsa {__version__}")
+        console.emit(__version__, as_json=False, text=f"edgefsa {__version__}")
         raise typer.Exit
 
 

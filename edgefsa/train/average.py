@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 class WeightAverage(AveragedModel):
     """Exponential moving average of a module's parameters and float buffers; `module` has it, in eval mode.
@@ -27,7 +29,7 @@ class WeightAverage(AveragedModel):
         self.n_averaged.fill_(step)
         self.update_parameters(module)
 
-    def _blend(self, averages: list[Tensor], values: list[Tensor], _count: Tensor | int) -> None:
+    def _blend(self, averages: Tensors, values: Tensors, _count: Tensor | int) -> None:
         # torch's own function has a fixed decay and blends whole numbers too. The step is a Python number: reading
         # the count would wait for the GPU.
         if averages[0].is_floating_point():
