@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 from edgefsa.artifacts import atomic_file, write_json
 from edgefsa.data.readers import Dataset
+from edgefsa.machine.description import machine_description
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import AccuracyReport, evaluate
-from edgefsa.verify.latency import bench_engines, machine_description
+from edgefsa.verify.latency import bench_engines
 from edgefsa.verify.report_html import html_page, percent
 
 Progress = Callable[[str, int, int], None]
