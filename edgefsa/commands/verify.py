@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -79,6 +80,9 @@ def report(
     """
     from edgefsa.data.readers import open_dataset
     from edgefsa.verify.report import report_on_engines
+
+    # What it draws with may be missing: that is said before the measuring, not after it.
+    importlib.import_module("edgefsa.verify.report_page")
 
     dataset = open_dataset(data or "synthetic", split=split, limit=limit)
     with console.progress("measuring") as progress:

@@ -16,7 +16,7 @@ from edgefsa.models import ModelConfig, create_model
 from edgefsa.train.average import WeightAverage
 from edgefsa.train.checkpoint import load_matching, read_checkpoint, write_checkpoint
 from edgefsa.train.compute import Compute
-from edgefsa.train.curve import draw_curve
+from edgefsa.train.curve import can_draw, draw_curve
 from edgefsa.train.data import TrainingData
 from edgefsa.train.evaluate import evaluate_model, normalised
 from edgefsa.train.hooks import Hooks
@@ -64,6 +64,7 @@ class TrainingRun:
         self.step, self.seconds = 0, 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=compute.device)
         self.history: list[Row] = []
+        self.draws = can_draw()
         self.accuracy: dict[str, AccuracyReport] = {}
 
     @property
@@ -151,8 +152,10 @@ class TrainingRun:
         return row
 
     def write_curve(self) -> None:
-        """Write the log and draw it."""
+        """Write the log, and draw it where matplotlib is installed."""
         write_log(self.settings.out_dir / LOG_NAME, self.history)
+        if not self.draws:
+            return
         title = f"{self.settings.model} on {' + '.join(item.name.partition(':')[0] for item in self.data.train)}"
         draw_curve(self.settings.out_dir / CURVE_NAME, self.history, title, self.settings.epochs)
 

@@ -1,12 +1,14 @@
 """A report on engines: what each costs in accuracy, what it gains in speed, and what it runs in.
 
 `report_on_engines` measures; `Report.write` renders the same facts three times: report.json for scripts,
-report.md for a repository, report.html (one file, no script, nothing loaded from elsewhere) for people.
+report.md for a repository, report.html (one file, no script, nothing loaded from elsewhere) for people. Drawing needs
+the extra `report`.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +17,10 @@ from typing import Any, ClassVar
 
 from edgefsa.artifacts import atomic_file, write_json
 from edgefsa.data.readers import Dataset
-from edgefsa.machine.description import machine_description
+from edgefsa.machine.description import cpu_in_words, gpu_in_words, machine_description
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import AccuracyReport, evaluate
 from edgefsa.verify.latency import bench_engines
-from edgefsa.verify.report_html import html_page, percent
 
 Progress = Callable[[str, int, int], None]
 
@@ -55,6 +56,17 @@ class EngineFacts:
 
 
 @dataclass(frozen=True)
+class ClassTable:
+    """IoU by class: `numbers` are the engines' places in the report, `rows` a class's name with its IoU on each.
+
+    An IoU is 0 to 1, or None where neither labels nor predictions hold the class.
+    """
+
+    numbers: tuple[int, ...]
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """The facts of several engines, on one machine and one data set. Changes are against the first engine."""
 
@@ -87,26 +99,36 @@ class Report:
 
     def notes(self) -> list[str]:
         """What a reader must know to judge the figures, one sentence each."""
-        cpu, cores = self.machine.get("cpu"), self.machine.get("cores_usable")
-        lines = [f"Measured on {cpu}, {cores} cores, {self.machine.get('os')}; engines took turns in one run."]
+        lines = [f"Measured on {cpu_in_words(self.machine)}, {self.machine['os']}; engines took turns in one run."]
+        lines += [f"GPU: {gpu_in_words(gpu, self.machine.get('jetson'))}." for gpu in self.machine.get("gpus", ())]
         if any(engine.accuracy for engine in self.engines):
             frames = max(engine.accuracy.frames for engine in self.engines if engine.accuracy)
             lines.append(f"Accuracy on {frames} frames of {self.data}; changes are against the first engine.")
-        lines += [f"{engine.name}: the weights are random." for engine in self.engines if engine.weights == "random"]
+        if random := [engine.name for engine in self.engines if engine.weights == "random"]:
+            lines.append(f"Of random weights, so that only the times mean something: {', '.join(random)}.")
         return lines
+
+    def class_table(self) -> ClassTable:
+        """The IoU of each class on each engine that has an accuracy."""
+        measured = [(number, engine.accuracy) for number, engine in enumerate(self.engines) if engine.accuracy]
+        names = dict.fromkeys(name for _, accuracy in measured for name in accuracy.per_class_iou)
+        rows = tuple((name, tuple(accuracy.per_class_iou.get(name) for _, accuracy in measured)) for name in names)
+        return ClassTable(tuple(number for number, _ in measured), rows)
 
     def markdown(self) -> str:
         """The report as Markdown."""
         head = ["| " + " | ".join(self.table_head) + " |", "|---|---" + "|---:" * (len(self.table_head) - 2) + "|"]
-        rows = ["| " + " | ".join(cells) + " |" for cells in self.table()]
-        layers = [f"- {engine.name}: {engine.layer_text}" for engine in self.engines]
+        rows = ["| " + " | ".join(map(_cell, cells)) + " |" for cells in self.table()]
+        layers = [f"- {_cell(engine.name)}: {engine.layer_text}" for engine in self.engines]
         parts = [f"# {self.title}", "\n".join(f"- {note}" for note in self.notes()), "\n".join(head + rows)]
         parts += ["## IoU by class (%)", self._classes_markdown()] if any(e.accuracy for e in self.engines) else []
         parts += ["## What the layers run in", "\n".join(layers), f"{self.date}"]
         return "\n\n".join(parts) + "\n"
 
     def html(self) -> str:
-        """The report as one HTML page."""
+        """The report as one HTML page; needs jinja2 and matplotlib."""
+        from edgefsa.verify.report_page import html_page
+
         return html_page(self)
 
     def write(self, folder: str | Path) -> list[Path]:
@@ -120,12 +142,22 @@ class Report:
         return paths
 
     def _classes_markdown(self) -> str:
-        measured = [(engine.name, engine.accuracy) for engine in self.engines if engine.accuracy is not None]
-        lines = ["| class | " + " | ".join(name for name, _ in measured) + " |", "|---" + "|---:" * len(measured) + "|"]
-        for name in measured[0][1].per_class_iou:
-            cells = [percent(accuracy.per_class_iou.get(name)) for _, accuracy in measured]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        found = self.class_table()
+        names = [_cell(self.engines[number].name) for number in found.numbers]
+        lines = ["| class | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
+        for name, shares in found.rows:
+            lines.append("| " + " | ".join([_cell(name), *map(percent, shares)]) + " |")
         return "\n".join(lines)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share of 0 to 1 in percent, without the sign; "-" for None."""
+    return "-" if share is None else f"{100 * share:.{digits}f}"
+
+
+def _cell(text: str) -> str:
+    """Write a name into Markdown so that it is neither markup nor the end of a cell."""
+    return re.sub(r"([\\`\[\]<>|])", r"\\\1", " ".join(text.split()))
 
 
 def report_on_engines(
