@@ -31,6 +31,8 @@ from edgefsa.verify.accuracy import AccuracyReport
 CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.csv"
 CURVE_NAME = "curve.png"
+# Short epochs are not spent on drawing.
+_DRAWN_EVERY_S = 10.0
 
 Say = Callable[[str], None]
 
@@ -64,7 +66,7 @@ class TrainingRun:
         self.step, self.seconds = 0, 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=compute.device)
         self.history: list[Row] = []
-        self.draws = can_draw()
+        self.draws, self.drawn = can_draw(), -math.inf
         self.accuracy: dict[str, AccuracyReport] = {}
 
     @property
@@ -152,10 +154,12 @@ class TrainingRun:
         return row
 
     def write_curve(self) -> None:
-        """Write the log, and draw it where matplotlib is installed."""
+        """Write the log, and draw it where matplotlib is installed: at the end, and before it now and then."""
         write_log(self.settings.out_dir / LOG_NAME, self.history)
-        if not self.draws:
+        now = time.monotonic()
+        if not self.draws or (now - self.drawn < _DRAWN_EVERY_S and self.step < self.steps):
             return
+        self.drawn = now
         title = f"{self.settings.model} on {' + '.join(item.name.partition(':')[0] for item in self.data.train)}"
         draw_curve(self.settings.out_dir / CURVE_NAME, self.history, title, self.settings.epochs)
 

@@ -75,6 +75,29 @@ def test_a_run_learns_and_writes_its_files(tiny_model, colour_data, tmp_path):
     assert not any(name.endswith("num_batches_tracked") for name in weights)
 
 
+def test_without_matplotlib_a_run_has_its_log_and_says_so_once(tiny_model, colour_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgefsa.train.loop.can_draw", lambda: False)
+    said = []
+    result = train(settings_for(colour_data, tmp_path / "run", epochs=3), say=said.append)
+    assert result.curve is None and result.as_dict()["curve"] is None
+    assert len(rows(result.log)) == 3 and not (tmp_path / "run" / "curve.png").exists()
+    assert [line for line in said if "matplotlib" in line] == [
+        "note: matplotlib draws the curve and is not installed, log.csv has its figures; pip install 'edgefsa[report]'"
+    ]
+
+
+def test_the_curve_is_drawn_now_and_then_and_at_the_end(tiny_model, colour_data, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "edgefsa.train.loop.draw_curve", lambda path, history, title, epochs: drawn.append(len(history))
+    )
+    train(settings_for(colour_data, tmp_path / "run", epochs=5))
+    assert drawn == [1, 5]
+    monkeypatch.setattr("edgefsa.train.loop._DRAWN_EVERY_S", 0.0)
+    train(settings_for(colour_data, tmp_path / "other", epochs=3))
+    assert drawn == [1, 5, 1, 2, 3]
+
+
 def stop_at(step: int):
     def stop(done: int, total: int) -> None:
         if done == step:
