@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from edgefsa.artifacts import atomic_file, write_json
 from edgefsa.data.readers import Dataset
+from edgefsa.engines.precision import EVIDENCE
 from edgefsa.machine.description import cpu_in_words, gpu_in_words, machine_description
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import AccuracyReport, evaluate
@@ -29,7 +30,8 @@ Progress = Callable[[str, int, int], None]
 class EngineFacts:
     """One engine's row: latencies are dicts of LatencyStats (ms), `fps` is of frames to masks.
 
-    `layers` counts layers by what they run in.
+    `layers` counts layers by what they run in, and `evidence` says how sure that is, a key of EVIDENCE. The shares are
+    of the multiply-accumulates that run in INT8 and in 16-bit floats, 0 to 1.
     """
 
     name: str
@@ -38,6 +40,9 @@ class EngineFacts:
     size_hw: tuple[int, int]
     weights: str
     layers: dict[str, int]
+    evidence: str
+    int8_macs_share: float
+    fp16_macs_share: float
     latency_ms: dict[str, float]
     frame_to_mask_ms: dict[str, float]
     fps: float
@@ -50,9 +55,10 @@ class EngineFacts:
 
     @property
     def layer_text(self) -> str:
-        """The layer counts in words, the most frequent first."""
+        """The layer counts in words, the most frequent first, and how sure they are."""
         ordered = sorted(self.layers.items(), key=lambda item: -item[1])
-        return ", ".join(f"{count} {precision}" for precision, count in ordered) or "not told by this target"
+        counts = ", ".join(f"{count} {precision}" for precision, count in ordered) or "no layer is known"
+        return f"{counts}: {EVIDENCE[self.evidence]}"
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Report:
     table_head: ClassVar[tuple[str, ...]] = (
         "engine",
         "precision",
+        "MACs in INT8 %",
         "mIoU %",
         "change",
         "pixel acc. %",
@@ -190,6 +197,7 @@ def report_on_engines(
 
 def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: AccuracyReport | None) -> EngineFacts:
     session = segmenter.session
+    manifest = session.manifest
     return EngineFacts(
         name=name,
         target=row["target"],
@@ -197,6 +205,9 @@ def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: Accur
         size_hw=session.size_hw,
         weights=str(segmenter.model.get("weights", {}).get("kind", "unknown")),
         layers=dict(Counter(layer.precision for layer in session.layer_precisions())),
+        evidence=manifest.proof["evidence"],
+        int8_macs_share=manifest.int8_macs_share,
+        fp16_macs_share=manifest.fp16_macs_share,
         latency_ms=row["latency_ms"],
         frame_to_mask_ms=row["frame_to_mask_ms"],
         fps=row["fps"],
@@ -209,6 +220,7 @@ def _row(engine: EngineFacts, baseline: float | None) -> list[str]:
     return [
         engine.name,
         engine.precision,
+        percent(engine.int8_macs_share),
         "-" if miou is None else f"{miou:.2f}",
         "-" if miou is None or baseline is None else f"{miou - baseline:+.2f}",
         "-" if engine.accuracy is None else percent(engine.accuracy.pixel_accuracy, 2),

@@ -38,7 +38,9 @@ def test_why_each_target_was_not_picked_is_said_where_it_is_asked_for(run: Any) 
     assert not console._for_a_program
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)], ids=lambda words: " ".join(words) or "all")
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in cli.COMMANDS)], ids=lambda words: " ".join(words) or "all"
+)
 def test_help_fits_eighty_columns(run: Any, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERMINAL_WIDTH", "80")

@@ -29,7 +29,11 @@ def facts(name: str, precision: str, median_ms: float, miou: float | None, weigh
     accuracy = None if miou is None else AccuracyReport(miou, 0.9, per_class, 101)
     layers = {"int8": 20, "f32": 3}
     fps = 1000 / stats["median"]
-    return EngineFacts(name, "openvino", precision, (360, 480), weights, layers, stats, stats, fps, accuracy)
+    shares = (0.915 if precision == "int8" else 0.0, 0.0)
+    size, evidence = (360, 480), "engine"
+    return EngineFacts(
+        name, "openvino", precision, size, weights, layers, evidence, *shares, stats, stats, fps, accuracy
+    )
 
 
 def report(*engines: EngineFacts) -> Report:
@@ -48,17 +52,17 @@ TWO = (facts("net-fp32", "fp32", 40.0, 0.612), facts("net-int8", "int8", 10.0, 0
 
 def test_the_table_compares_with_the_first_engine() -> None:
     rows = report(*TWO).table()
-    assert rows[0] == ["net-fp32", "fp32", "61.20", "+0.00", "90.00", "40.00", "40.00", "41.00", "25.0"]
-    assert rows[1] == ["net-int8", "int8", "60.75", "-0.45", "90.00", "10.00", "10.00", "11.00", "100.0"]
+    assert rows[0] == ["net-fp32", "fp32", "0.0", "61.20", "+0.00", "90.00", "40.00", "40.00", "41.00", "25.0"]
+    assert rows[1] == ["net-int8", "int8", "91.5", "60.75", "-0.45", "90.00", "10.00", "10.00", "11.00", "100.0"]
     assert all(len(row) == len(Report.table_head) for row in rows)
 
 
 def test_markdown_has_every_fact() -> None:
     text = report(*TWO).markdown()
-    assert "| net-int8 | int8 | 60.75 | -0.45 |" in text
+    assert "| net-int8 | int8 | 91.5 | 60.75 | -0.45 |" in text
     assert "| car & van | 40.0 | 40.0 |" in text
     assert "| fence | - | - |" in text
-    assert "- net-int8: 20 int8, 3 f32" in text
+    assert "- net-int8: 20 int8, 3 f32: read from the engine's own layer list" in text
     assert "101 frames of camvid (val)" in text
     assert "Of random weights, so that only the times mean something: net-int8." in text
     assert "A <fast> CPU, 2 cores, no VNNI and no AMX" in text
@@ -125,7 +129,7 @@ def test_html_has_the_facts_of_the_others() -> None:
     for name, cells in (("sky", ["61.2", "60.8"]), ("car & van", ["40.0", "40.0"]), ("fence", ["-", "-"])):
         row = texts.index(name)
         assert [text for text in texts[row + 1 : row + 8] if text][:2] == cells
-    assert "20 int8, 3 f32" in texts and "net-int8" in texts
+    assert any(text.startswith("20 int8, 3 f32: read from") for text in texts) and "net-int8" in texts
 
 
 HOSTILE = "</td></svg><script>alert(1)</script> {{ 7 * 7 }} $x^{2 | `a` \\ \"' &amp; é 漢"
@@ -228,6 +232,8 @@ def test_engines_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     session: Any = FakeSession((96, 128))
     session.layer_precisions = lambda: [SimpleNamespace(precision=name) for name in ("int8", "int8", "f32")]
     session.manifest.model["weights"] = {"kind": "random"}
+    session.manifest.proof = {"evidence": "network"}
+    session.manifest.int8_macs_share, session.manifest.fp16_macs_share = 0.9, 0.05
     module: Any = ModuleType("edgefsa.engines")
     module.open_engine = lambda path, **_: session
     scenes: Any = ModuleType("edgefsa.data.synthetic")
@@ -240,6 +246,8 @@ def test_engines_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.name == "net"
     assert engine.layers == {"int8": 2, "f32": 1}
     assert engine.weights == "random"
+    assert (engine.int8_macs_share, engine.fp16_macs_share) == (0.9, 0.05)
+    assert engine.layer_text == "2 int8, 1 f32: taken from the typed network that the builder accepted"
     assert engine.accuracy is not None
     assert engine.accuracy.frames == 2
     assert engine.latency_ms["count"] == 3
