@@ -74,6 +74,19 @@ def per_class(record: Record, model: str) -> str:
     return markdown(["IoU %", *titles], rows, record, columns)
 
 
+def test_split(record: Record, model: str) -> str:
+    """IoU of each class, where it is recorded, and the mean on the frames that the others' figures are of."""
+    columns = [row for row in record["rows"] if row["model"] == model]
+    if not columns:
+        return NOT_MEASURED
+    classes = dict.fromkeys(name for column in columns for name in column.get("per_class_iou", ()))
+    # The classes were recorded with one digit.
+    rows = [[name, *(percent(column.get("per_class_iou", {}).get(name), 1) for column in columns)] for name in classes]
+    rows.append(emphasised(["mIoU", *(percent(column["miou"]) for column in columns)]))
+    titles = [f"{row['target']} {row['precision']}" for row in columns]
+    return markdown(["IoU %", *titles], rows, record)
+
+
 def _label(row: dict[str, Any]) -> str:
     return f", {row['label']}" if row.get("label") else ""
 

@@ -14,15 +14,15 @@ import numpy as np
 
 from edgefsa.artifacts import write_json
 from edgefsa.build import BuildRequest, ModelRequest, build_from_request, calibrate_onnx, model_from_request
-from edgefsa.console import size_from_text
+from edgefsa.commands.options import size_from_text
 from edgefsa.data.readers import Dataset
 from edgefsa.data.synthetic import render_scene
 from edgefsa.engines import build_engine
-from edgefsa.machine import cpu
+from edgefsa.machine.description import machine_description
 from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import evaluate
-from edgefsa.verify.latency import bench_engines, machine_description
+from edgefsa.verify.latency import bench_engines
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,8 +48,8 @@ def say(line: str) -> None:
 
 def save(name: str, command: str, rows: Any, directory: Path = RESULTS, **facts: Any) -> None:
     """Write DIRECTORY/NAME.json: the rows, other facts, the command that makes them, the machine and the date."""
-    machine = {**machine_description(), "cpu_features": list(cpu().features)}
-    record = {"command": command, "date": datetime.date.today().isoformat(), "machine": machine, **facts, "rows": rows}
+    origin = {"command": command, "date": datetime.date.today().isoformat(), "machine": machine_description()}
+    record = {**origin, **facts, "rows": rows}
     say(f"wrote {write_json(directory / f'{name}.json', record)}")
 
 

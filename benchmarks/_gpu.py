@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+
+from edgefsa.machine.description import gpu_descriptions
 
 WARMUP = 3
 COPY_BYTES = 1 << 30
@@ -50,26 +51,14 @@ def copy_bandwidth(rounds: int) -> float:
 
 
 def gpu_description() -> dict[str, Any]:
-    """Describe the GPU, its clocks now and the software; clocks are null where nvidia-smi does not tell them."""
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    """Describe the GPU, its clocks and power limits now where they can be read, and the software."""
+    index = torch.cuda.current_device()
+    properties = torch.cuda.get_device_properties(index)
     return {
-        "name": properties.name,
-        "compute_capability": f"{properties.major}.{properties.minor}",
+        **gpu_descriptions()[index],
         "multiprocessors": properties.multi_processor_count,
         "memory_bytes": properties.total_memory,
         "l2_bytes": properties.L2_cache_size,
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        **_clocks(),
     }
-
-
-def _clocks() -> dict[str, str | None]:
-    fields = ("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem")
-    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader", "-i", "0"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return dict.fromkeys(fields)
-    values = [value.strip() for value in done.stdout.split("\n")[0].split(",")]
-    return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else dict.fromkeys(fields)

@@ -22,7 +22,9 @@ def markdown(
 
 
 def origin(record: Record) -> str:
-    """Say where a record comes from: command, date, machine."""
+    """Say where a record comes from: command, date, machine, or who measured it elsewhere."""
+    if "machine" not in record:
+        return f"`{record['command']}`, {record['origin']}"
     machine = record["machine"]
     features = " ".join(name for name in machine["cpu_features"] if name.startswith(("avx512_", "amx", "asimddp")))
     return f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores, {features}"
@@ -38,9 +40,9 @@ def origins(record: Record, rows: list[Record]) -> str:
     return "\n".join(f"- {', '.join(dict.fromkeys(names))}: {line}" for line, names in models.items())
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, digits: int = 2) -> str:
     """Write a share of 0 to 1 in percent, without the sign; "-" for None."""
-    return "-" if share is None else f"{100 * share:.2f}"
+    return "-" if share is None else f"{100 * share:.{digits}f}"
 
 
 def emphasised(cells: list[str]) -> list[str]:

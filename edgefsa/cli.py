@@ -34,7 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 for _name, _command in COMMANDS.items():
@@ -45,7 +45,7 @@ def _version(show: bool) -> None:
     if show:
         from edgefsa import __version__
 
-        print(f"edgefsa {__version__}")
+        console.emit(__version__, as_json=False, text=f"edgefsa {__version__}")
         raise typer.Exit
 
 

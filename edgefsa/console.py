@@ -1,4 +1,7 @@
-"""What the commands share: messages on standard error, results on standard output, errors in one line."""
+"""The only place that prints: results on standard output, messages and progress on standard error, errors in one line.
+
+rich lays tables out and draws progress. It is imported on first use, so that `edgefsa --help` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from edgefsa.errors import EdgeFsaError, InputError
+from edgefsa.errors import EdgeFsaError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Display
+    from rich.table import Table
 
 Progress = Callable[[int, int], None]
 
@@ -31,15 +38,31 @@ _EXTRA_OF_MODULE = {
     "onnxscript": "build",
     "safetensors": "build",
     "openvino": "cpu",
+    "matplotlib": "report",
+    "jinja2": "report",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "rtx",
 }
+# A file or a pipe has no width: lines stay whole there.
+_NO_WIDTH = 1_000_000
+_FIRST_SHOWN_S = 1.0
+_SHOWN_EVERY_S = 0.2
+
+# Set by --json; the one display that is open, or none.
+_for_a_program = False
+_displays: list[Display] = []
+
+
+def for_a_program(json_asked: bool) -> bool:
+    """Take note of whether --json was given: progress is then not shown. Return what it gets, as typer asks for."""
+    global _for_a_program
+    _for_a_program = json_asked
+    return json_asked
 
 
 def message(text: str) -> None:
-    """Print one line of news on standard error, in place of a progress line that a terminal may show."""
-    clear = "\r\033[K" if sys.stderr.isatty() else ""
-    print(clear + text, file=sys.stderr, flush=True)
+    """Print one line of news on standard error, above a progress bar that a terminal may show."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:
@@ -48,25 +71,46 @@ def emit(value: Any, *, as_json: bool, text: str) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out rows in columns; columns whose every cell looks like a number are set to the right."""
-    cells = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)
-        )
-        for row in cells
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
+    """Lay out rows in columns that fit the terminal; columns whose every cell looks like a number are set right.
+
+    In a terminal that is too narrow, cells other than numbers are broken over several lines.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    laid_out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for column, name in enumerate(header):
+        numeric = bool(rows) and all(_is_number(row[column]) for row in rows)
+        laid_out.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        laid_out.add_row(*(Text(cell, no_wrap=_is_number(cell)) for cell in row))
+    return _for_standard_output(laid_out)
 
 
 def facts(values: Mapping[str, Any]) -> str:
     """Lay out names and values, a line each; what is None or empty is left out."""
+    from rich.table import Table
+    from rich.text import Text
+
     shown = {name: _in_words(value) for name, value in values.items() if value not in (None, "", [], {})}
-    width = max((len(name) for name in shown), default=0)
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in shown.items())
+    laid_out = Table.grid(padding=(0, 2))
+    laid_out.add_column(no_wrap=True)
+    laid_out.add_column(overflow="fold")
+    for name, value in shown.items():
+        laid_out.add_row(Text(name), Text(value))
+    return _for_standard_output(laid_out)
+
+
+def _for_standard_output(laid_out: Table) -> str:
+    """Render for the terminal at standard output, in its width and style, or plainly for a file or a pipe."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, force_terminal=terminal, width=None if terminal else _NO_WIDTH)
+    with console.capture() as captured:
+        console.print(laid_out)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _in_words(value: Any) -> str:
@@ -83,54 +127,60 @@ def _is_number(text: str) -> bool:
 
 @contextlib.contextmanager
 def progress(label: str) -> Iterator[Progress]:
-    """Yield a callback (done, total) that shows progress on standard error once a second has passed.
+    """Yield a callback (done, total) that shows a bar and the time left on standard error.
 
-    On a terminal one line is rewritten; elsewhere a line is written every ten seconds at most.
+    It appears after the first second and goes at the end. Nothing is shown where standard error is no terminal, or
+    with --json. Within another `progress` it is a further line of the same display.
     """
-    terminal = sys.stderr.isatty()
-    begun = time.monotonic()
-    every = 0.2 if terminal else 10.0
-    shown = -every
-    wrote = False
+    if _for_a_program or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    begun = shown = time.monotonic()
+    with _display() as display:
+        line = display.add_task(label, total=None, visible=False)
 
-    def show(done: int, total: int) -> None:
-        nonlocal shown, wrote
-        now = time.monotonic()
-        if now - begun < 1.0 or now - shown < every:
-            return
-        shown, wrote = now, True
-        line = f"{label}: {done}/{total}" if total else f"{label}: {done}"
-        print(f"\r{line}\033[K" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        def show(done: int, total: int) -> None:
+            nonlocal shown
+            display.update(line, completed=done, total=total or None)
+            now = time.monotonic()
+            if now - begun >= _FIRST_SHOWN_S and now - shown >= _SHOWN_EVERY_S:
+                shown = now
+                display.update(line, visible=True, refresh=True)
 
-    try:
-        yield show
-    finally:
-        if wrote and terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def size_from_text(text: str | None) -> tuple[int, int] | None:
-    """Read "HEIGHTxWIDTH" in pixels, for instance 360x480; None stays None."""
-    if text is None:
-        return None
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdigit() and width.isdigit()) or int(height) == 0 or int(width) == 0:
-        raise InputError(f"--size {text} is not HEIGHTxWIDTH in pixels above 0; write for instance --size 360x480")
-    return int(height), int(width)
-
-
-def options_from_text(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read "NAME=VALUE" pairs; a value is JSON (2, true, [0, 8, 0, 8]), or else the text itself."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not (name and equals and text):
-            raise InputError(f"--option {pair} is not NAME=VALUE; write for instance --option recurrence=2")
         try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
+            yield show
+        finally:
+            display.remove_task(line)
+
+
+@contextlib.contextmanager
+def _display() -> Iterator[Display]:
+    """Yield the open display, else open one. No thread redraws it: that would disturb what is being timed."""
+    if _displays:
+        yield _displays[-1]
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Display
+
+    columns = (
+        *(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()),
+        *(TimeRemainingColumn(compact=True), TextColumn("left")),
+    )
+    with Display(
+        *columns,
+        console=Console(stderr=True),
+        get_time=time.monotonic,
+        auto_refresh=False,
+        transient=True,
+        # What is printed meanwhile is set above the bar, but not where it goes to a file.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as display:
+        _displays.append(display)
+        try:
+            yield display
+        finally:
+            _displays.remove(display)
 
 
 def warn_if_random(weights: Mapping[str, Any]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import DEFAULT_MODEL, Checkpoint, Classes, DataSpec, JsonFlag, Options, SizeText
+from edgefsa.commands.grouping import grouped
+from edgefsa.commands.options import DEFAULT_MODEL, GPU, INT8, DataSpec, JsonFlag, NetworkOptions, Skip
 from edgefsa.errors import InputError
 
 
@@ -38,43 +40,43 @@ def models(json: JsonFlag = False) -> None:
     console.emit(rows, as_json=json, text=text)
 
 
+@grouped
 def export(
-    model: Annotated[str, typer.Argument(help="A model of `edgefsa models`.")] = DEFAULT_MODEL,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.")] = Path("model.onnx"),
-    checkpoint: Checkpoint = None,
-    size: SizeText = None,
-    num_classes: Annotated[int | None, typer.Option(min=2, max=255)] = None,
-    batch: Annotated[int, typer.Option(min=1)] = 1,
-    option: Options = None,
-    classes: Classes = None,
-    outputs: Annotated[str, typer.Option(help="masks or logits.")] = "masks",
+    network: NetworkOptions,
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="A model of `edgefsa models`.")] = DEFAULT_MODEL,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The ONNX file to write.")] = Path(
+        "model.onnx"
+    ),
     json: JsonFlag = False,
 ) -> None:
     """Write a model as ONNX that takes camera frames and gives class masks.
 
     Example: edgefsa export fsanet-edge -o m.onnx --size 360x480
     """
-    from edgefsa.build import ModelRequest, export_model
+    from edgefsa.build import export_model
 
-    options = console.options_from_text(option or ())
-    request = ModelRequest(
-        model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options, classes
-    )
     with console.progress("exporting") as progress:
-        result = export_model(request, output, say=console.message, progress=progress)
+        result = export_model(network.request(model), output, say=console.message, progress=progress)
     console.warn_if_random(result["weights"])
     console.emit(result, as_json=json, text=console.facts(result))
 
 
 def calibrate(
-    onnx: Annotated[Path, typer.Argument(help="A float ONNX file of `edgefsa export`.")],
+    onnx: Annotated[Path, typer.Argument(metavar="FILE", help="A float ONNX file of `edgefsa export`.")],
     data: DataSpec = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The ranges file to write.")] = Path("ranges.json"),
-    method: Annotated[str | None, typer.Option(help="percentile (the default), minmax, entropy or mse.")] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="How many frames, evenly spread over the train split; 128 by default.")
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The ranges file to write.")] = Path(
+        "ranges.json"
+    ),
+    method: Annotated[
+        str | None, typer.Option(metavar="NAME", help="percentile (the default), minmax, entropy or mse.")
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A TOML file that says data, method and frames.")] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many, evenly spread over the train split; 128 by default."),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file with data, method and frames.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Measure activation ranges on frames and write them as JSON that people can read and edit.
@@ -100,54 +102,90 @@ def calibrate(
     console.emit(result, as_json=json, text=console.facts(result))
 
 
-def build(
-    source: Annotated[
-        str, typer.Argument(metavar="[MODEL|FILE]", help="A model name, an .onnx file, or a checkpoint with --model.")
-    ] = DEFAULT_MODEL,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "int8",
-    target: Annotated[str, typer.Option(help="auto, tensorrt, tensorrt-rtx, openvino or onnxruntime.")] = "auto",
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the engine.")] = Path("engines"),
-    model: Annotated[str | None, typer.Option(help="Which model a checkpoint FILE belongs to.")] = None,
-    checkpoint: Checkpoint = None,
-    ranges: Annotated[Path | None, typer.Option(help="Ranges of `edgefsa calibrate`, for int8 and fp16.")] = None,
-    data: DataSpec = None,
-    size: SizeText = None,
-    num_classes: Annotated[int | None, typer.Option(min=2, max=255)] = None,
-    batch: Annotated[int, typer.Option(min=1)] = 1,
-    option: Options = None,
-    classes: Classes = None,
-    outputs: Annotated[str, typer.Option(help="masks or logits.")] = "masks",
-    skip: Annotated[list[str] | None, typer.Option(help="Node name pattern to leave in float; repeatable.")] = None,
+@dataclass(frozen=True)
+class RangesOptions:
+    """Where the activation ranges come from, and what is not quantised."""
+
+    ranges: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ranges of `edgefsa calibrate`, for int8 and fp16.", rich_help_panel=INT8),
+    ] = None
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Frames to measure ranges on: camvid:DIR, folder:DIR, images:DIR, ...",
+            rich_help_panel=INT8,
+        ),
+    ] = None
+    skip: Skip = None
+
+
+@dataclass(frozen=True)
+class GpuOptions:
+    """What only engines for GPUs take."""
+
     compute_capability: Annotated[
-        str | None, typer.Option(help="GPUs to build for, for instance 8.6,8.9 (tensorrt-rtx).")
-    ] = None,
+        str | None,
+        typer.Option(metavar="LIST", help="GPUs to build for (tensorrt-rtx), as 8.6,8.9.", rich_help_panel=GPU),
+    ] = None
     plugins: Annotated[
-        str, typer.Option(help="CUDA plugins of an engine of tensorrt: auto, library, kernels (inside it) or none.")
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="CUDA plugins (tensorrt): auto, library, kernels (inside the engine) or none.",
+            rich_help_panel=GPU,
+        ),
+    ] = "auto"
+
+    def capabilities(self) -> tuple[str, ...]:
+        """Return the compute capabilities, as ("8.6", "8.9")."""
+        return tuple(part.strip() for part in (self.compute_capability or "").split(",") if part.strip())
+
+
+@grouped
+def build(
+    network: NetworkOptions,
+    quantisation: RangesOptions,
+    gpu: GpuOptions,
+    source: Annotated[
+        str, typer.Argument(metavar="[MODEL|FILE]", help="A model's name, an .onnx file, or a checkpoint.")
+    ] = DEFAULT_MODEL,
+    precision: Annotated[str, typer.Option(metavar="NAME", help="fp32, fp16 or int8.")] = "int8",
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, tensorrt, tensorrt-rtx, openvino or onnxruntime.")
     ] = "auto",
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="The folder that gets the engine.")
+    ] = Path("engines"),
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="Which model a checkpoint FILE belongs to.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of the same name.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say of each target why it was not picked.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Build an engine and prove that its layers run in the precision that was asked for.
 
     Example: edgefsa build fsanet-edge --precision int8 -o engines/
     """
-    from edgefsa.build import BuildRequest, ModelRequest, build_from_request
+    from edgefsa.build import BuildRequest, build_from_request
 
-    options, size_hw = console.options_from_text(option or ()), console.size_from_text(size)
     request = BuildRequest(
         source=source,
-        model=ModelRequest(model, checkpoint, num_classes, size_hw, batch, outputs, options, classes),
+        model=network.request(model),
         precision=precision,
         target=target,
         output=output,
-        ranges=ranges,
-        data=data,
-        skip=tuple(skip or ()),
-        compute_capabilities=tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip()),
-        plugins=plugins,
+        ranges=quantisation.ranges,
+        data=quantisation.data,
+        skip=tuple(quantisation.skip or ()),
+        compute_capabilities=gpu.capabilities(),
+        plugins=gpu.plugins,
         overwrite=overwrite,
     )
     with console.progress("building") as progress:
         result = build_from_request(request, say=console.message, progress=progress)
     console.warn_if_random(result["weights"])
-    console.emit(result, as_json=json, text=console.facts(result))
+    shown = dict(result)
+    if not verbose:
+        shown["why"] = f"auto picked {result['target']}; --verbose says why" if target == "auto" else None
+    console.emit(result, as_json=json, text=console.facts(shown))

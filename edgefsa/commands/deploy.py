@@ -26,10 +26,10 @@ def doctor(json: JsonFlag = False) -> None:
 def plugins(
     build: Annotated[bool, typer.Option("--build", help="Build it, once, into the cache; takes some minutes.")] = False,
     compute_capability: Annotated[
-        str | None, typer.Option(help="The GPU to build for, for instance 8.7; this machine's by default.")
+        str | None, typer.Option(metavar="X.Y", help="The GPU to build for, as 8.7; this machine's by default.")
     ] = None,
     tensorrt_include_dir: Annotated[
-        Path | None, typer.Option(help="The folder of TensorRT's NvInferRuntime.h.")
+        Path | None, typer.Option(metavar="DIR", help="The folder of TensorRT's NvInferRuntime.h.")
     ] = None,
     json: JsonFlag = False,
 ) -> None:

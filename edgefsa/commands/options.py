@@ -1,33 +1,136 @@
-"""Arguments and options that several commands share."""
+"""The options that several commands share, each said once: its name, its help, and how its text is read."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgefsa import console
+from edgefsa.errors import InputError
+
+if TYPE_CHECKING:
+    from edgefsa.build import ModelRequest
 
 DEFAULT_MODEL = "fsanet-edge"
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
-EnginePath = Annotated[Path, typer.Argument(help="An engine directory made by `edgefsa build`.")]
+# Headings in --help.
+NETWORK, INT8, GPU, DATA = "Network", "INT8 and ranges", "GPU", "Data"
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
+]
+EnginePath = Annotated[
+    Path, typer.Argument(metavar="ENGINE", help="An engine directory made by `edgefsa build`.", show_default=False)
+]
+EnginePaths = Annotated[
+    list[Path], typer.Argument(metavar="ENGINE...", help="Engine directories; the first is what others are held to.")
+]
 DataSpec = Annotated[
     str | None,
-    typer.Option("--data", help="camvid:DIR, cityscapes:DIR, folder:DIR, images:DIR or synthetic[:SEED]."),
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="camvid:DIR, cityscapes:DIR, folder:DIR, images:DIR or synthetic[:SEED].",
+        rich_help_panel=DATA,
+    ),
 ]
-SizeText = Annotated[str | None, typer.Option("--size", help="HEIGHTxWIDTH in pixels; the model's own by default.")]
-Options = Annotated[
+Split = Annotated[str, typer.Option(metavar="NAME", help="train, val or test.", rich_help_panel=DATA)]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many frames.", rich_help_panel=DATA)]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Weights: a .safetensors, .pth or .pt file.", rich_help_panel=NETWORK),
+]
+SizeText = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="HxW",
+        help="Height and width in pixels, as 360x480.",
+        rich_help_panel=NETWORK,
+    ),
+]
+ModelOptions = Annotated[
     list[str] | None,
-    typer.Option("--option", help="NAME=VALUE for the model, for instance recurrence=2 or form=ccnet; repeatable."),
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="A setting of the model, as recurrence=2 or form=ccnet; repeatable.",
+        rich_help_panel=NETWORK,
+    ),
 ]
-Classes = Annotated[Path | None, typer.Option(help="A file of class names, one a line in the order of their indices.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="A .safetensors, .pth or .pt file of weights.")]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Nodes to leave in float, by name; repeatable.", rich_help_panel=INT8),
+]
 
 
-def warn_of(engine: Path) -> None:
-    """Say on standard error that an engine's weights are random, where they are."""
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The network that is exported: its weights, its settings, its shape."""
+
+    checkpoint: Checkpoint = None
+    option: ModelOptions = None
+    num_classes: Annotated[
+        int | None,
+        typer.Option(min=2, max=255, metavar="N", help="How many classes there are.", rich_help_panel=NETWORK),
+    ] = None
+    classes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Class names, one a line in the order of indices.", rich_help_panel=NETWORK),
+    ] = None
+    size: SizeText = None
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Frames that one run takes.", rich_help_panel=NETWORK)
+    ] = 1
+    outputs: Annotated[str, typer.Option(metavar="KIND", help="masks or logits.", rich_help_panel=NETWORK)] = "masks"
+
+    def request(self, model: str | None) -> ModelRequest:
+        """Return the request of a network by name; InputError where an option cannot be read."""
+        from edgefsa.build import ModelRequest
+
+        return ModelRequest(
+            name=model,
+            checkpoint=self.checkpoint,
+            num_classes=self.num_classes,
+            size_hw=size_from_text(self.size),
+            batch=self.batch,
+            outputs=self.outputs,
+            options=options_from_text(self.option or ()),
+            classes=self.classes,
+        )
+
+
+def size_from_text(text: str | None) -> tuple[int, int] | None:
+    """Read "HEIGHTxWIDTH" in pixels, for instance 360x480; None stays None."""
+    if text is None:
+        return None
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.isdigit() and width.isdigit()) or int(height) == 0 or int(width) == 0:
+        raise InputError(f"--size {text} is not HEIGHTxWIDTH in pixels above 0; write for instance --size 360x480")
+    return int(height), int(width)
+
+
+def options_from_text(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read "NAME=VALUE" pairs; a value is JSON (2, true, [0, 8, 0, 8]), or else the text itself."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name and equals and text):
+            raise InputError(f"--option {pair} is not NAME=VALUE; write for instance --option recurrence=2")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+def warn_of(*engines: Path) -> None:
+    """Say on standard error which engines' weights are random, where they are."""
     from edgefsa.artifacts import Manifest
 
-    weights: dict[str, Any] = Manifest.read(engine).model.get("weights", {})
-    console.warn_if_random(weights)
+    for engine in engines:
+        console.warn_if_random(Manifest.read(engine).model.get("weights", {}))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import JsonFlag, Options
+from edgefsa.commands.grouping import grouped
+from edgefsa.commands.options import (
+    DATA,
+    INT8,
+    JsonFlag,
+    ModelOptions,
+    Skip,
+    options_from_text,
+    size_from_text,
+)
 from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,51 +26,121 @@ if TYPE_CHECKING:
     from edgefsa.train import TrainResult, TrainSettings
 
 QAT_EPOCHS = 10
-_DATA_HELP = "camvid:DIR, cityscapes:DIR, folder:DIR (images/, labels/, classes.txt) or synthetic; repeatable."
+OPTIMISER, COMPUTE = "Optimiser", "Computing"
+_DATA_HELP = "camvid:DIR, cityscapes:DIR, folder:DIR or synthetic; repeatable."
 
 
-def train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmentation model of `edgefsa models`.")],
-    data: Annotated[list[str], typer.Option("--data", help=_DATA_HELP)],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The folder that gets it all; runs/MODEL or runs/MODEL-qat.")
-    ] = None,
+@dataclass(frozen=True)
+class DataOptions:
+    """What is trained on, and what the training is judged by."""
+
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="DATA", help=_DATA_HELP, rich_help_panel=DATA),
+    ]
     share: Annotated[
-        list[float] | None, typer.Option(help="Each data set's share of a batch, in their order; equal by default.")
-    ] = None,
+        list[float] | None,
+        typer.Option(metavar="X", help="Each one's share of a batch, in order; else equal.", rich_help_panel=DATA),
+    ] = None
     val_data: Annotated[
-        list[str] | None, typer.Option(help="Data sets to evaluate on; the first --data by default.")
-    ] = None,
-    val_limit: Annotated[int | None, typer.Option(min=1, help="Evaluate on only so many frames of each.")] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the first data set; 120, or 10 with --qat.")
-    ] = None,
+        list[str] | None,
+        typer.Option(metavar="DATA", help="Evaluate on these; the first --data by default.", rich_help_panel=DATA),
+    ] = None
+    val_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many frames of each.", rich_help_panel=DATA)
+    ] = None
+    evaluate_every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Evaluate every so many epochs.", rich_help_panel=DATA)
+    ] = 1
     size: Annotated[
-        str, typer.Option(help="HEIGHTxWIDTH in pixels of the views that the network is trained on.")
-    ] = "288x384",
-    batch: Annotated[int, typer.Option(min=1, help="Samples in a step, over all processes.")] = 8,
-    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
-    lr: Annotated[float | None, typer.Option(help="Highest rate; 1.5e-3 (adamw), 1e-2 (sgd), 1e-4 (--qat).")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="0.05 (adamw), 5e-4 (sgd), 0 (--qat).")] = None,
-    loss: Annotated[str, typer.Option(help="cross-entropy (balanced by class) or ohem.")] = "cross-entropy",
-    region_loss: Annotated[str, typer.Option(help="lovasz, dice or none, added half.")] = "lovasz",
-    scale: Annotated[str, typer.Option(help="LOW,HIGH: how far a view may zoom out and in.")] = "0.75,2",
-    average: Annotated[float, typer.Option(help="Decay of the moving average of the weights.")] = 0.998,
-    init: Annotated[
-        Path | None, typer.Option(help="A safetensors file to start from, where names and shapes fit.")
-    ] = None,
+        str, typer.Option(metavar="HxW", help="The views that the network sees, in pixels.", rich_help_panel=DATA)
+    ] = "288x384"
+    scale: Annotated[str, typer.Option(metavar="LOW,HIGH", help="How far a view may zoom.", rich_help_panel=DATA)] = (
+        "0.75,2"
+    )
+
+
+@dataclass(frozen=True)
+class OptimiserOptions:
+    """How the weights are found."""
+
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Passes over the first data set; 120, or 10 with --qat.", rich_help_panel=OPTIMISER
+        ),
+    ] = None
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples in a step, over all processes.", rich_help_panel=OPTIMISER)
+    ] = 8
+    optimizer: Annotated[str, typer.Option(metavar="NAME", help="adamw or sgd.", rich_help_panel=OPTIMISER)] = "adamw"
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Highest rate; 1.5e-3 (adamw), 1e-2 (sgd), 1e-4 (--qat).", rich_help_panel=OPTIMISER
+        ),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="0.05 (adamw), 5e-4 (sgd), 0 (--qat).", rich_help_panel=OPTIMISER),
+    ] = None
+    loss: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="cross-entropy (balanced by class) or ohem.", rich_help_panel=OPTIMISER),
+    ] = "cross-entropy"
+    region_loss: Annotated[
+        str, typer.Option(metavar="NAME", help="lovasz, dice or none, added half.", rich_help_panel=OPTIMISER)
+    ] = "lovasz"
+    average: Annotated[
+        float, typer.Option(metavar="X", help="Decay of the weights' moving average.", rich_help_panel=OPTIMISER)
+    ] = 0.998
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Of the start, the order and the views.", rich_help_panel=OPTIMISER)
+    ] = 0
+
+
+@dataclass(frozen=True)
+class QatOptions:
+    """Fine-tuning for INT8."""
+
     qat: Annotated[
-        Path | None, typer.Option(help="Fine-tune with the INT8 engine's roundings; its recipe, a TOML file.")
+        Path | None,
+        typer.Option(
+            metavar="RECIPE", help="Train with the INT8 engine's roundings; a TOML file.", rich_help_panel=INT8
+        ),
+    ] = None
+    skip: Skip = None
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """What a run computes on."""
+
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=COMPUTE)] = "auto"
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.", rich_help_panel=COMPUTE)
+    ] = "auto"
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes that prepare batches.", rich_help_panel=COMPUTE)
+    ] = 2
+
+
+@grouped
+def train(
+    data: DataOptions,
+    optimiser: OptimiserOptions,
+    int8: QatOptions,
+    compute: ComputeOptions,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmentation model of `edgefsa models`.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The folder that gets it all; runs/MODEL[-qat]."),
     ] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option(help="With --qat: node name pattern that stays in float; repeatable.")
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights to start from (safetensors), where names and shapes fit."),
     ] = None,
-    option: Options = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 2,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Evaluate every so many epochs.")] = 1,
+    option: ModelOptions = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -74,32 +154,32 @@ def train(
 
     settings = TrainSettings(
         model=model,
-        data=tuple(data),
-        out_dir=output or Path("runs") / (f"{model}-qat" if qat else model),
-        options=console.options_from_text(option or ()),
-        shares=tuple(share or ()),
-        val_data=tuple(val_data or ()),
-        val_limit=val_limit,
-        crop_hw=console.size_from_text(size) or TrainSettings.crop_hw,
-        batch_size=batch,
-        epochs=epochs or (QAT_EPOCHS if qat else TrainSettings.epochs),
-        evaluate_every=evaluate_every,
-        optimizer=optimizer,
-        learning_rate=lr,
-        weight_decay=weight_decay,
-        loss=loss,
-        region_loss=region_loss,
-        average_decay=average,
-        augmentation=Augmentation(scale=_scale_from_text(scale)),
+        data=tuple(data.data),
+        out_dir=output or Path("runs") / (f"{model}-qat" if int8.qat else model),
+        options=options_from_text(option or ()),
+        shares=tuple(data.share or ()),
+        val_data=tuple(data.val_data or ()),
+        val_limit=data.val_limit,
+        crop_hw=size_from_text(data.size) or TrainSettings.crop_hw,
+        batch_size=optimiser.batch,
+        epochs=optimiser.epochs or (QAT_EPOCHS if int8.qat else TrainSettings.epochs),
+        evaluate_every=data.evaluate_every,
+        optimizer=optimiser.optimizer,
+        learning_rate=optimiser.lr,
+        weight_decay=optimiser.weight_decay,
+        loss=optimiser.loss,
+        region_loss=optimiser.region_loss,
+        average_decay=optimiser.average,
+        augmentation=Augmentation(scale=_scale_from_text(data.scale)),
         initial_weights=init,
-        seed=seed,
-        device=device,
-        precision=precision,
-        workers=workers,
+        seed=optimiser.seed,
+        device=compute.device,
+        precision=compute.precision,
+        workers=compute.workers,
         resume=resume,
     )
     with console.progress("steps") as progress:
-        result, values = _train(settings, qat, tuple(skip or ()), progress)
+        result, values = _train(settings, int8.qat, tuple(int8.skip or ()), progress)
     if this_process().first:
         console.emit(values, as_json=json, text=_summary(result, values))
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import Checkpoint, DataSpec, EnginePath, JsonFlag, warn_of
+from edgefsa.commands.options import Checkpoint, DataSpec, EnginePath, EnginePaths, JsonFlag, Limit, Split, warn_of
 
 
 def evaluate(
     engine: EnginePath,
     data: DataSpec = "synthetic",
-    split: Annotated[str, typer.Option(help="train or val.")] = "val",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many frames.")] = None,
+    split: Split = "val",
+    limit: Limit = None,
     json: JsonFlag = False,
 ) -> None:
     """Measure an engine's accuracy on labelled frames: mIoU, pixel accuracy, IoU per class.
@@ -38,10 +39,10 @@ def evaluate(
 
 
 def bench(
-    engines: Annotated[list[Path], typer.Argument(help="Engine directories; they take turns.")],
-    rounds: Annotated[int, typer.Option(min=1)] = 100,
-    warmup: Annotated[int, typer.Option(min=0)] = 10,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    engines: EnginePaths,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each engine is timed.")] = 100,
+    warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Rounds before them that do not count.")] = 10,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads of a run; else all.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Measure latency, engines in turn: engine time, and frame-to-mask time with resizing and copies.
@@ -52,8 +53,7 @@ def bench(
 
     with console.progress("rounds") as progress:
         results = bench_engines(engines, rounds=rounds, warmup=warmup, threads=threads, progress=progress)
-    for engine in engines:
-        warn_of(engine)
+    warn_of(*engines)
     rows = []
     for row in results:
         for label, key, rate in (("engine", "latency_ms", "engine_fps"), ("frame to mask", "frame_to_mask_ms", "fps")):
@@ -65,11 +65,13 @@ def bench(
 
 
 def report(
-    engines: Annotated[list[Path], typer.Argument(help="Engine directories; changes are told against the first.")],
+    engines: EnginePaths,
     data: DataSpec = None,
-    split: Annotated[str, typer.Option(help="train or val.")] = "val",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many frames.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the report.")] = Path("report"),
+    split: Split = "val",
+    limit: Limit = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="The folder that gets the report.")
+    ] = Path("report"),
     json: JsonFlag = False,
 ) -> None:
     """Measure accuracy and latency of several engines and write a page about them (HTML, Markdown, JSON).
@@ -79,12 +81,14 @@ def report(
     from edgefsa.data.readers import open_dataset
     from edgefsa.verify.report import report_on_engines
 
+    # What it draws with may be missing: that is said before the measuring, not after it.
+    importlib.import_module("edgefsa.verify.report_page")
+
     dataset = open_dataset(data or "synthetic", split=split, limit=limit)
     with console.progress("measuring") as progress:
         found = report_on_engines(engines, dataset, progress=lambda _, done, total: progress(done, total))
     files = [str(path) for path in found.write(output)]
-    for engine in engines:
-        warn_of(engine)
+    warn_of(*engines)
     console.emit({**found.as_dict(), "files": files}, as_json=json, text=found.markdown() + "\n" + "\n".join(files))
 
 
@@ -92,7 +96,7 @@ def parity(
     engine: EnginePath,
     data: DataSpec = None,
     checkpoint: Checkpoint = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many frames.")] = 16,
+    limit: Limit = 16,
     json: JsonFlag = False,
 ) -> None:
     """Compare an engine with the PyTorch model it came from, stage by stage.
@@ -104,7 +108,7 @@ def parity(
 
     dataset = open_dataset(data or "synthetic", split="val", limit=limit)
     with console.progress("comparing") as progress:
-        report = compare(engine, checkpoint=checkpoint, dataset=dataset, limit=limit, progress=progress)
+        report = compare(engine, checkpoint=checkpoint, dataset=dataset, limit=limit or 16, progress=progress)
     warn_of(engine)
     result = report.as_dict()
     rows = [

@@ -5,64 +5,43 @@ Everything is read from files, the drivers and the packages' metadata; nothing i
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-from dataclasses import asdict
 from typing import Any
 
 import edgefsa
-from edgefsa.deploy.jetson import jetson
 from edgefsa.engines import PRECISIONS, TARGETS, choose_target
 from edgefsa.engines.tensorrt.plugins.library import library_facts
 from edgefsa.errors import TargetError
-from edgefsa.machine import cpu, gpus
-
-PACKAGES = (
-    *("numpy", "opencv-python-headless", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt-rtx", "tensorrt"),
-    *("cuda-bindings", "pycuda", "torch", "onnx"),
-)
+from edgefsa.machine.description import gpu_in_words, int8_in_words, machine_description, package_versions
 
 
 def doctor() -> dict[str, Any]:
     """Examine this machine; the result is plain JSON.
 
     Keys: "edgefsa", "python", "system", "cpu" {name, architecture, cores, features}, "gpus" [{name,
-    compute_capability, memory_mb}], "jetson" ({model, l4t, jetpack, power_mode} or null), "packages" {name:
-    version or null}, "targets" {name: {runs, why_not, builds, why_not_build}}, "auto" {precision: {target, why}},
-    "plugins" {path, tensorrt, architectures, why_not}: the library of TensorRT plugins.
+    compute_capability, memory_mb, pci_bus_id, and its clocks and power limits where they can be read}], "jetson"
+    ({model, l4t, jetpack, power_mode} or null), "packages" {name: version or null}, "targets" {name: {runs, why_not,
+    builds, why_not_build}}, "auto" {precision: {target, why}}, "plugins" {path, tensorrt, architectures, why_not}:
+    the library of TensorRT plugins.
     """
-    processor = cpu()
+    machine = machine_description()
+    shown = machine["gpus"]
     return {
         "edgefsa": edgefsa.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
+        "python": machine["python"],
+        "system": machine["os"],
         "cpu": {
-            "name": processor.name,
-            "architecture": processor.architecture,
-            "cores": _usable_cores(),
-            "features": list(processor.features),
+            "name": machine["cpu"],
+            "architecture": machine["architecture"],
+            "cores": machine["cores_usable"],
+            "features": machine["cpu_features"],
         },
-        "gpus": [asdict(gpu) for gpu in gpus()],
-        "jetson": jetson(),
-        "packages": {name: _version_of(name) for name in PACKAGES},
+        "gpus": shown,
+        "jetson": machine["jetson"],
+        "packages": package_versions(),
         "targets": {name: _target_facts(name) for name in TARGETS},
         "auto": {precision: _choice(precision) for precision in PRECISIONS},
-        "plugins": library_facts(gpus()[0].compute_capability if gpus() else None),
+        "plugins": library_facts(shown[0]["compute_capability"] if shown else None),
     }
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _target_facts(name: str) -> dict[str, Any]:
@@ -90,10 +69,8 @@ def doctor_text(facts: dict[str, Any]) -> str:
         f"edgefsa {facts['edgefsa']}, Python {facts['python']}, {facts['system']}",
         f"CPU       {processor['name']}, {processor['architecture']}, {processor['cores']} cores",
         f"          {' '.join(processor['features']) or 'features unknown'}",
-        *[
-            f"GPU       {gpu['name']}, compute capability {gpu['compute_capability']}, {gpu['memory_mb']} MB"
-            for gpu in facts["gpus"]
-        ],
+        f"          {int8_in_words(processor['features']) or 'no INT8 instructions that edgefsa knows'}",
+        *[f"GPU       {gpu_in_words(gpu)}" for gpu in facts["gpus"]],
     ]
     if not facts["gpus"]:
         lines.append("GPU       none that the NVIDIA driver shows")

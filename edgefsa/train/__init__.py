@@ -3,7 +3,7 @@
     recipe.train          one run, from TrainSettings (settings) to TrainResult
       data, loader        data sets -> batches: number `step` is a pure function of the seed and the step
       compute, processes  CPU or GPU and in which type; several processes under `torchrun`
-      loop                TrainingRun: steps, and what the end of an epoch does (evaluate, checkpoint, log, curve)
+      loop, average       TrainingRun: steps, and what the end of an epoch does (evaluate, checkpoint, log, curve)
       schedule, losses    optimiser and rate; pixel and region losses
       record              weights.safetensors and weights.json
 

@@ -1,4 +1,4 @@
-"""Training state that is on disk whole or not at all, the moving average of weights, and the shipped weights."""
+"""Training state that is on disk whole or not at all, and the shipped weights."""
 
 from __future__ import annotations
 
@@ -19,29 +19,6 @@ _REMEDY = "start anew in another folder"
 _COUNTER = "num_batches_tracked"
 _RUN_KEYS = {"format", "step", "seconds", "history", "accuracy", "curve"}
 _KEYS = _RUN_KEYS | {"model", "average", "optimizer", "scaler"}
-
-
-class WeightAverage:
-    """Exponential moving average of a module's parameters and float buffers.
-
-    After update t (from 1) an entry is d * average + (1 - d) * value with d = min(decay, t / (t + 9)), so that
-    the first updates forget the random start quickly. Whole-number buffers are copied.
-    """
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Take in the module's tensors after training step `step` (from 1)."""
-        weight = 1 - min(self.decay, step / (step + 9))
-        for name, value in module.state_dict().items():
-            average = self.tensors[name]
-            if average.is_floating_point():
-                average.lerp_(value, weight)
-            else:
-                average.copy_(value)
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from edgefsa.data.readers import Dataset
 from edgefsa.media.frames import Frame, Mask, resize_frame
-from edgefsa.train.loader import label_of
-from edgefsa.verify.accuracy import AccuracyReport, ConfusionMatrix
+from edgefsa.verify.accuracy import AccuracyReport, accuracy_of
 
 
 def evaluate_model(
@@ -28,18 +27,14 @@ def evaluate_model(
     The IoU of a class that does not occur is None. A frame of a size that `model.config` does not take is resized to
     the nearest that it does.
     """
-    classes = dataset.class_set
-    matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
     was_training = model.training
     model.eval()
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        matrix.update(predict_mask(model, sample.frame, bf16=bf16), label_of(sample))
-        if progress is not None:
-            progress(index + 1, len(dataset))
-    model.train(was_training)
-    per_class = dict(zip(classes.names, matrix.per_class_iou, strict=True))
-    return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, len(dataset))
+    try:
+        return accuracy_of(
+            lambda frames: [predict_mask(model, frame, bf16=bf16) for frame in frames], dataset, progress=progress
+        )
+    finally:
+        model.train(was_training)
 
 
 def predict_mask(model: nn.Module, frame: Frame, *, bf16: bool = False) -> Mask:

@@ -16,10 +16,11 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from edgefsa.data.readers import Dataset, Sample
+from edgefsa.data.readers import Dataset
 from edgefsa.errors import DataError, InputError
 from edgefsa.media.frames import Frame, Mask
 from edgefsa.train.augment import Augmentation, augment
+from edgefsa.verify.accuracy import label_of
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -128,13 +129,6 @@ def split_batch(batch_size: int, shares: Sequence[float]) -> list[int]:
     if counts.min() < 1:
         raise InputError(f"a batch of {batch_size} split {list(shares)} leaves a data set out; give a larger batch")
     return [int(count) for count in counts]
-
-
-def label_of(sample: Sample) -> Mask:
-    """Give the sample's label; DataError where it has none."""
-    if sample.label is None:
-        raise DataError(f"{sample.name} has no label; training and evaluation need a data set with labels")
-    return sample.label
 
 
 def median_frequency_weights(

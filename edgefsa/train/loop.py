@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 
 from edgefsa.errors import InputError, TrainingError
 from edgefsa.models import ModelConfig, create_model
-from edgefsa.train.checkpoint import WeightAverage, load_matching, read_checkpoint, write_checkpoint
+from edgefsa.train.average import WeightAverage
+from edgefsa.train.checkpoint import load_matching, read_checkpoint, write_checkpoint
 from edgefsa.train.compute import Compute
-from edgefsa.train.curve import draw_curve
+from edgefsa.train.curve import can_draw, draw_curve
 from edgefsa.train.data import TrainingData
 from edgefsa.train.evaluate import evaluate_model, normalised
 from edgefsa.train.hooks import Hooks
@@ -31,6 +31,8 @@ from edgefsa.verify.accuracy import AccuracyReport
 CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.csv"
 CURVE_NAME = "curve.png"
+# Short epochs are not spent on drawing.
+_DRAWN_EVERY_S = 10.0
 
 Say = Callable[[str], None]
 
@@ -56,7 +58,6 @@ class TrainingRun:
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.model = hooks.prepare(network(settings, data, say)).to(compute.device).train()
-        self.average_model = copy.deepcopy(self.model).eval()
         self.average = WeightAverage(self.model, settings.average_decay)
         self.forward = processes.shared(self.model, compute.device, all_used=settings.auxiliary > 0)
         self.optimizer = optimizer_for(self.model, settings)
@@ -65,6 +66,7 @@ class TrainingRun:
         self.step, self.seconds = 0, 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=compute.device)
         self.history: list[Row] = []
+        self.draws, self.drawn = can_draw(), -math.inf
         self.accuracy: dict[str, AccuracyReport] = {}
 
     @property
@@ -133,7 +135,7 @@ class TrainingRun:
 
     def check_finite(self, loss: float) -> None:
         """Raise TrainingError where the epoch's loss or a weight is no number, which no checkpoint may keep."""
-        finite = all(bool(tensor.isfinite().all()) for tensor in self.average.tensors.values())
+        finite = all(bool(tensor.isfinite().all()) for tensor in self.average.module.state_dict().values())
         if math.isfinite(loss) and finite:
             return
         what = "a weight became infinite or NaN" if math.isfinite(loss) else f"the loss became {loss:g}"
@@ -144,17 +146,20 @@ class TrainingRun:
 
     def evaluate(self) -> Row:
         """Evaluate the averaged weights on the val sets; gives what the log shows of it."""
-        self.average_model.load_state_dict(self.average.tensors)
         bf16 = self.compute.dtype == torch.bfloat16
         row: Row = {}
         for name, dataset in self.data.val.items():
-            accuracy = self.accuracy[name] = evaluate_model(self.average_model, dataset, bf16=bf16)
+            accuracy = self.accuracy[name] = evaluate_model(self.average.module, dataset, bf16=bf16)
             row |= {f"miou {name}": accuracy.miou, f"pixel_accuracy {name}": accuracy.pixel_accuracy}
         return row
 
     def write_curve(self) -> None:
-        """Write the log and draw it."""
+        """Write the log, and draw it where matplotlib is installed: at the end, and before it now and then."""
         write_log(self.settings.out_dir / LOG_NAME, self.history)
+        now = time.monotonic()
+        if not self.draws or (now - self.drawn < _DRAWN_EVERY_S and self.step < self.steps):
+            return
+        self.drawn = now
         title = f"{self.settings.model} on {' + '.join(item.name.partition(':')[0] for item in self.data.train)}"
         draw_curve(self.settings.out_dir / CURVE_NAME, self.history, title, self.settings.epochs)
 
@@ -166,7 +171,7 @@ class TrainingRun:
             "history": self.history,
             "accuracy": {name: report.as_dict() for name, report in self.accuracy.items()},
             "model": self.model.state_dict(),
-            "average": self.average.tensors,
+            "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -178,8 +183,7 @@ class TrainingRun:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        for name, tensor in state["average"].items():
-            self.average.tensors[name].copy_(tensor)
+        self.average.module.load_state_dict(state["average"])
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
         self.accuracy = {name: AccuracyReport(**values) for name, values in state["accuracy"].items()}
         self.say(f"resuming after epoch {self.epoch} of {self.settings.epochs}")

@@ -20,12 +20,14 @@ from edgefsa.train.record import RECORD_NAME, WEIGHTS_NAME, notice, write_result
 from edgefsa.train.settings import TrainSettings, checked, curve_settings
 from edgefsa.verify.accuracy import AccuracyReport
 
+_DRAWING = "pip install 'edgefsa[report]'"
+
 
 @dataclass(frozen=True)
 class TrainResult:
     """What a run reached: the last evaluation per val set, and the files in its folder.
 
-    `record` is the JSON beside the weights: recipe, data, versions, accuracy.
+    `record` is the JSON beside the weights: recipe, data, versions, accuracy. `curve` is None without matplotlib.
     """
 
     epochs: int
@@ -37,11 +39,12 @@ class TrainResult:
     record: Path
     checkpoint: Path
     log: Path
-    curve: Path
+    curve: Path | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        files = {name: str(getattr(self, name)) for name in ("weights", "record", "checkpoint", "log", "curve")}
+        places = {name: getattr(self, name) for name in ("weights", "record", "checkpoint", "log", "curve")}
+        files = {name: None if path is None else str(path) for name, path in places.items()}
         accuracy = {name: report.as_dict() for name, report in self.accuracy.items()}
         figures = {"epochs": self.epochs, "steps": self.steps, "seconds": round(self.seconds, 1)}
         return {**figures, "accuracy": accuracy, "notice": self.notice, **files}
@@ -78,10 +81,11 @@ def train(
         if processes.first:
             check_writable(run.checkpoint)
         say(f"training {settings.model} in {compute}" + (f", {processes.count} processes" * (processes.count > 1)))
+        if not run.draws:
+            say(f"note: matplotlib draws the curve and is not installed, {LOG_NAME} has its figures; {_DRAWING}")
         run.advance(curve, progress)
         if processes.first:
-            run.average_model.load_state_dict(run.average.tensors)
-            write_result(run, hooks.finish(run.average_model), curve, hooks.record)
+            write_result(run, hooks.finish(run.average.module), curve, hooks.record)
         processes.wait()
     return _result(run)
 
@@ -130,5 +134,5 @@ def _result(run: TrainingRun) -> TrainResult:
         record=out_dir / RECORD_NAME,
         checkpoint=run.checkpoint,
         log=out_dir / LOG_NAME,
-        curve=out_dir / CURVE_NAME,
+        curve=out_dir / CURVE_NAME if run.draws else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy.typing as npt
 from edgefsa.data.classes import ClassSet, generated_names
 from edgefsa.data.readers import Dataset, Sample
 from edgefsa.errors import DataError, InputError
-from edgefsa.media.frames import Mask, resize_mask
+from edgefsa.media.frames import Frame, Mask, resize_mask
 from edgefsa.segment import Segmenter
+
+Progress = Callable[[int, int], None]
 
 
 class ConfusionMatrix:
@@ -87,24 +89,52 @@ class AccuracyReport:
         return asdict(self)
 
 
-def evaluate(
-    segmenter: Segmenter, dataset: Dataset, progress: Callable[[int, int], None] | None = None
-) -> AccuracyReport:
+def evaluate(segmenter: Segmenter, dataset: Dataset, progress: Progress | None = None) -> AccuracyReport:
     """Segment every frame of `dataset` and compare with its label at the label's own size.
 
     Raises DataError where labels are missing or out of range, or where the data has other classes than the engine:
     another number, or other names where neither side's are made up ("class 0", ...).
     """
+
+    def predict(frames: list[Frame]) -> list[Mask]:
+        return [segmentation.mask for segmentation in segmenter.segment_batch(frames)]
+
+    _check_classes(segmenter.names, dataset.class_set, dataset.name)
+    return accuracy_of(predict, dataset, batch=segmenter.batch, progress=progress)
+
+
+def accuracy_of(
+    predict: Callable[[list[Frame]], Sequence[Mask]],
+    dataset: Dataset,
+    *,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> AccuracyReport:
+    """Compare what `predict` makes of the frames of `dataset`, `batch` at a time, with their labels.
+
+    `predict` takes frames uint8 [H, W, 3] BGR and returns a mask uint8 [h, w] of class indices for each, which is
+    resized to its label. Raises DataError where a label is missing or out of range.
+    """
     classes = dataset.class_set
-    _check_classes(segmenter.names, classes, dataset.name)
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
-    for first in range(0, len(dataset), segmenter.batch):
-        samples = dataset[first : first + segmenter.batch]
-        _count(matrix, segmenter, list(samples), dataset.name)
+    for first in range(0, len(dataset), batch):
+        samples = list(dataset[first : first + batch])
+        for sample, mask in zip(samples, predict([sample.frame for sample in samples]), strict=True):
+            label = label_of(sample)
+            matrix.update(resize_mask(mask, label.shape), label)
         if progress is not None:
-            progress(min(first + segmenter.batch, len(dataset)), len(dataset))
+            progress(first + len(samples), len(dataset))
     per_class = dict(zip(classes.names, matrix.per_class_iou, strict=True))
     return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, len(dataset))
+
+
+def label_of(sample: Sample) -> Mask:
+    """Return the sample's label; DataError where it has none."""
+    if sample.label is None:
+        raise DataError(
+            f"{sample.name} has no label; training and evaluation need labelled data (camvid:DIR, folder:DIR, ...)"
+        )
+    return sample.label
 
 
 def _check_classes(names: tuple[str, ...], classes: ClassSet, data_name: str) -> None:
@@ -121,11 +151,3 @@ def _check_classes(names: tuple[str, ...], classes: ClassSet, data_name: str) ->
                 f"class {index} is {name!r} to the engine and {other!r} in {data_name}; "
                 "evaluate on data with the engine's classes, or mend classes.txt"
             )
-
-
-def _count(matrix: ConfusionMatrix, segmenter: Segmenter, samples: list[Sample], data_name: str) -> None:
-    segmentations = segmenter.segment_batch([sample.frame for sample in samples])
-    for sample, segmentation in zip(samples, segmentations, strict=True):
-        if sample.label is None:
-            raise DataError(f"{data_name} has no label for {sample.name}; give labelled data (camvid:, folder:, ...)")
-        matrix.update(resize_mask(segmentation.mask, sample.label.shape), sample.label)

@@ -1,4 +1,4 @@
-"""The only timer of edgefsa, and the description of the machine that a time belongs to.
+"""The only timer of edgefsa.
 
 What is compared takes turns: every round runs each contestant once, each round starting with another one, so a
 machine that slows down or a neighbour that wakes up costs all of them alike. Times are wall-clock.
@@ -7,16 +7,12 @@ machine that slows down or a neighbour that wakes up costs all of them alike. Ti
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from edgefsa.errors import InputError
@@ -24,7 +20,6 @@ from edgefsa.media.frames import Frame, resize_frame
 from edgefsa.segment import Segmenter
 
 CAMERA_SIZE_HW = (480, 640)
-_PACKAGES = ("numpy", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch")
 
 Progress = Callable[[int, int], None]
 
@@ -136,56 +131,3 @@ def _camera_frame() -> Frame:
     from edgefsa.data.synthetic import render_scene
 
     return render_scene(0, CAMERA_SIZE_HW)[0]
-
-
-def machine_description() -> dict[str, Any]:
-    """Describe this machine: CPU, cores, memory, board, operating system, and the packages' versions.
-
-    No runtime is imported for it. `cores_usable` are those that this process may run on; `board` is None but on
-    machines that tell it (a Jetson does).
-    """
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "board": _board(),
-        "os": platform.platform(),
-        "python": platform.python_version(),
-        "packages": _versions(),
-    }
-
-
-def _cpu_model() -> str:
-    # x86 says "model name"; many Arm kernels give only the numbers, and platform then knows the architecture.
-    for line in _read_text("/proc/cpuinfo").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "Hardware") and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _board() -> str | None:
-    return _read_text("/proc/device-tree/model").strip("\x00 \n") or None
-
-
-def _memory_gib() -> float | None:
-    for line in _read_text("/proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            return round(int(line.split()[1]) / 2**20, 1)
-    return None
-
-
-def _read_text(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _versions() -> dict[str, str]:
-    versions = {"opencv": cv2.__version__}
-    for name in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions

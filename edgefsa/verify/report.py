@@ -1,12 +1,14 @@
 """A report on engines: what each costs in accuracy, what it gains in speed, and what it runs in.
 
 `report_on_engines` measures; `Report.write` renders the same facts three times: report.json for scripts,
-report.md for a repository, report.html (one file, no script, nothing loaded from elsewhere) for people.
+report.md for a repository, report.html (one file, no script, nothing loaded from elsewhere) for people. Drawing needs
+the extra `report`.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,10 +17,11 @@ from typing import Any, ClassVar
 
 from edgefsa.artifacts import atomic_file, write_json
 from edgefsa.data.readers import Dataset
+from edgefsa.engines.precision import EVIDENCE
+from edgefsa.machine.description import cpu_in_words, gpu_in_words, machine_description
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import AccuracyReport, evaluate
-from edgefsa.verify.latency import bench_engines, machine_description
-from edgefsa.verify.report_html import html_page, percent
+from edgefsa.verify.latency import bench_engines
 
 Progress = Callable[[str, int, int], None]
 
@@ -27,7 +30,8 @@ Progress = Callable[[str, int, int], None]
 class EngineFacts:
     """One engine's row: latencies are dicts of LatencyStats (ms), `fps` is of frames to masks.
 
-    `layers` counts layers by what they run in.
+    `layers` counts layers by what they run in, and `evidence` says how sure that is, a key of EVIDENCE. The shares are
+    of the multiply-accumulates that run in INT8 and in 16-bit floats, 0 to 1.
     """
 
     name: str
@@ -36,6 +40,9 @@ class EngineFacts:
     size_hw: tuple[int, int]
     weights: str
     layers: dict[str, int]
+    evidence: str
+    int8_macs_share: float
+    fp16_macs_share: float
     latency_ms: dict[str, float]
     frame_to_mask_ms: dict[str, float]
     fps: float
@@ -48,9 +55,21 @@ class EngineFacts:
 
     @property
     def layer_text(self) -> str:
-        """The layer counts in words, the most frequent first."""
+        """The layer counts in words, the most frequent first, and how sure they are."""
         ordered = sorted(self.layers.items(), key=lambda item: -item[1])
-        return ", ".join(f"{count} {precision}" for precision, count in ordered) or "not told by this target"
+        counts = ", ".join(f"{count} {precision}" for precision, count in ordered) or "no layer is known"
+        return f"{counts}: {EVIDENCE[self.evidence]}"
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """IoU by class: `numbers` are the engines' places in the report, `rows` a class's name with its IoU on each.
+
+    An IoU is 0 to 1, or None where neither labels nor predictions hold the class.
+    """
+
+    numbers: tuple[int, ...]
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,7 @@ class Report:
     table_head: ClassVar[tuple[str, ...]] = (
         "engine",
         "precision",
+        "MACs in INT8 %",
         "mIoU %",
         "change",
         "pixel acc. %",
@@ -86,26 +106,36 @@ class Report:
 
     def notes(self) -> list[str]:
         """What a reader must know to judge the figures, one sentence each."""
-        cpu, cores = self.machine.get("cpu"), self.machine.get("cores_usable")
-        lines = [f"Measured on {cpu}, {cores} cores, {self.machine.get('os')}; engines took turns in one run."]
+        lines = [f"Measured on {cpu_in_words(self.machine)}, {self.machine['os']}; engines took turns in one run."]
+        lines += [f"GPU: {gpu_in_words(gpu, self.machine.get('jetson'))}." for gpu in self.machine.get("gpus", ())]
         if any(engine.accuracy for engine in self.engines):
             frames = max(engine.accuracy.frames for engine in self.engines if engine.accuracy)
             lines.append(f"Accuracy on {frames} frames of {self.data}; changes are against the first engine.")
-        lines += [f"{engine.name}: the weights are random." for engine in self.engines if engine.weights == "random"]
+        if random := [engine.name for engine in self.engines if engine.weights == "random"]:
+            lines.append(f"Of random weights, so that only the times mean something: {', '.join(random)}.")
         return lines
+
+    def class_table(self) -> ClassTable:
+        """The IoU of each class on each engine that has an accuracy."""
+        measured = [(number, engine.accuracy) for number, engine in enumerate(self.engines) if engine.accuracy]
+        names = dict.fromkeys(name for _, accuracy in measured for name in accuracy.per_class_iou)
+        rows = tuple((name, tuple(accuracy.per_class_iou.get(name) for _, accuracy in measured)) for name in names)
+        return ClassTable(tuple(number for number, _ in measured), rows)
 
     def markdown(self) -> str:
         """The report as Markdown."""
         head = ["| " + " | ".join(self.table_head) + " |", "|---|---" + "|---:" * (len(self.table_head) - 2) + "|"]
-        rows = ["| " + " | ".join(cells) + " |" for cells in self.table()]
-        layers = [f"- {engine.name}: {engine.layer_text}" for engine in self.engines]
+        rows = ["| " + " | ".join(map(_cell, cells)) + " |" for cells in self.table()]
+        layers = [f"- {_cell(engine.name)}: {engine.layer_text}" for engine in self.engines]
         parts = [f"# {self.title}", "\n".join(f"- {note}" for note in self.notes()), "\n".join(head + rows)]
         parts += ["## IoU by class (%)", self._classes_markdown()] if any(e.accuracy for e in self.engines) else []
         parts += ["## What the layers run in", "\n".join(layers), f"{self.date}"]
         return "\n\n".join(parts) + "\n"
 
     def html(self) -> str:
-        """The report as one HTML page."""
+        """The report as one HTML page; needs jinja2 and matplotlib."""
+        from edgefsa.verify.report_page import html_page
+
         return html_page(self)
 
     def write(self, folder: str | Path) -> list[Path]:
@@ -119,12 +149,22 @@ class Report:
         return paths
 
     def _classes_markdown(self) -> str:
-        measured = [(engine.name, engine.accuracy) for engine in self.engines if engine.accuracy is not None]
-        lines = ["| class | " + " | ".join(name for name, _ in measured) + " |", "|---" + "|---:" * len(measured) + "|"]
-        for name in measured[0][1].per_class_iou:
-            cells = [percent(accuracy.per_class_iou.get(name)) for _, accuracy in measured]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        found = self.class_table()
+        names = [_cell(self.engines[number].name) for number in found.numbers]
+        lines = ["| class | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
+        for name, shares in found.rows:
+            lines.append("| " + " | ".join([_cell(name), *map(percent, shares)]) + " |")
         return "\n".join(lines)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share of 0 to 1 in percent, without the sign; "-" for None."""
+    return "-" if share is None else f"{100 * share:.{digits}f}"
+
+
+def _cell(text: str) -> str:
+    """Write a name into Markdown so that it is neither markup nor the end of a cell."""
+    return re.sub(r"([\\`\[\]<>|])", r"\\\1", " ".join(text.split()))
 
 
 def report_on_engines(
@@ -157,6 +197,7 @@ def report_on_engines(
 
 def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: AccuracyReport | None) -> EngineFacts:
     session = segmenter.session
+    manifest = session.manifest
     return EngineFacts(
         name=name,
         target=row["target"],
@@ -164,6 +205,9 @@ def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: Accur
         size_hw=session.size_hw,
         weights=str(segmenter.model.get("weights", {}).get("kind", "unknown")),
         layers=dict(Counter(layer.precision for layer in session.layer_precisions())),
+        evidence=manifest.proof["evidence"],
+        int8_macs_share=manifest.int8_macs_share,
+        fp16_macs_share=manifest.fp16_macs_share,
         latency_ms=row["latency_ms"],
         frame_to_mask_ms=row["frame_to_mask_ms"],
         fps=row["fps"],
@@ -176,6 +220,7 @@ def _row(engine: EngineFacts, baseline: float | None) -> list[str]:
     return [
         engine.name,
         engine.precision,
+        percent(engine.int8_macs_share),
         "-" if miou is None else f"{miou:.2f}",
         "-" if miou is None or baseline is None else f"{miou - baseline:+.2f}",
         "-" if engine.accuracy is None else percent(engine.accuracy.pixel_accuracy, 2),

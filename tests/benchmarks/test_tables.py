@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgefsa.artifacts import sha256_of_file
+from edgefsa.data.classes import CAMVID
 from edgefsa.models import create_model
 from edgefsa.models.registry import MODELS
 from edgefsa.models.weights import WEIGHTS_DIRECTORY
@@ -61,6 +62,28 @@ def test_a_card_shows_its_own_model_by_class(program) -> None:
     ]
     assert "---:" in table and table.endswith("`python x.py`, 2026-01-02, A CPU, 2 cores, avx512_vnni")
     assert program("_cards").per_class(record(rows), "c") == program("_markdown").NOT_MEASURED
+
+
+def test_a_card_shows_the_test_split_with_the_digits_that_were_recorded(program) -> None:
+    rows = [{"model": "a", "target": "openvino", "precision": "fp32", "miou": 0.6303}]
+    rows.append({**rows[0], "precision": "int8", "miou": 0.63, "per_class_iou": {"sky": 0.91, "pole": 0.303}})
+    elsewhere = {"command": "edgefsa eval", "origin": "measured elsewhere", "rows": rows}
+    table = program("_cards").test_split(elsewhere, "a")
+    assert cells(table) == [
+        ["IoU %", "openvino fp32", "openvino int8"],
+        ["sky", "-", "91.0"],
+        ["pole", "-", "30.3"],
+        ["**mIoU**", "**63.03**", "**63.00**"],
+    ]
+    assert table.endswith("`edgefsa eval`, measured elsewhere")
+    assert program("_cards").test_split(elsewhere, "b") == program("_markdown").NOT_MEASURED
+
+
+def test_the_recorded_classes_of_the_test_split_have_the_recorded_mean() -> None:
+    rows = json.loads((RESULTS / "accuracy-camvid-test.json").read_text())["rows"]
+    (classes,) = [row["per_class_iou"] for row in rows if "per_class_iou" in row]
+    (miou,) = [row["miou"] for row in rows if "per_class_iou" in row]
+    assert tuple(classes) == CAMVID.names and sum(classes.values()) / len(classes) == pytest.approx(miou, abs=5e-4)
 
 
 def test_rows_of_an_earlier_run_are_told_apart(program) -> None:
@@ -142,13 +165,18 @@ def test_rivals_are_told_from_ours_by_split_and_machine(program, monkeypatch) ->
     tables = program("tables")
     networks = {"spanet-edge": {"params": 1_600_000, "macs": 2_100_000_000}}
     row = {"model": "spanet-edge", "target": "openvino", "share": 0.41, "share_limit": 0.8}
-    monkeypatch.setattr(tables, "load", lambda name: record([accuracy_row("spanet-edge", "fp32", 0.7)]))
+    on_test = {"rows": [accuracy_row("spanet-edge", "fp32", 0.7), accuracy_row("spanet-edge", "int8", 0.69)]}
+    on_test |= {"command": "edgefsa eval", "origin": "measured elsewhere"}
+    monkeypatch.setattr(tables, "load", {"accuracy-camvid-test": on_test}.get)
     text = tables._rivals(record([row], networks=networks, size_hw=[360, 480]), "")
     table = cells(text)
-    assert table[1][:6] == [f"**{cell}**" for cell in ("spanet-edge", "1.60", "2.10", "0.41", "70.00", "val, 360x480")]
+    assert table[1][:6] == [f"**{cell}**" for cell in ("spanet-edge", "1.60", "2.10", "0.41", "70.00", "test, 360x480")]
     assert len(table) > 5 and all("test, " in row[5] and "**" not in "".join(row) for row in table[2:])
     theirs = json.loads((ROOT / "benchmarks" / "rivals.json").read_text())
     assert theirs["machine"] in text and MACHINE["cpu"] in text
+    assert "(in INT8: spanet-edge 69.00) on 3 frames: `edgefsa eval`, measured elsewhere" in text
+    monkeypatch.setattr(tables, "load", lambda _name: None)
+    assert cells(tables._rivals(record([row], networks=networks, size_hw=[360, 480]), ""))[1][4] == "**-**"
 
 
 def test_what_is_quoted_of_rivals_is_what_was_measured_and_published(shared_dir: Path) -> None:
@@ -197,6 +225,9 @@ def test_the_drawing_of_a_model_names_its_layers_in_their_order(program, name: s
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_results_say_where_they_come_from(path: Path) -> None:
     result = json.loads(path.read_text())
+    if "origin" in result:  # measured elsewhere, on data that is not here
+        assert result["rows"] and "edgefsa eval" in result["command"] and "machine" not in result
+        return
     assert result["rows"] and re.fullmatch(r"\d{4}-\d\d-\d\d", result["date"])
     (named,) = re.findall(r"benchmarks/\w+\.py", result["command"])
     assert (ROOT / named).is_file() and "/home" not in path.read_text() and "/work" not in path.read_text()

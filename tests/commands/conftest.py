@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -31,8 +30,7 @@ class Outcome:
     def error(self) -> str:
         """The one line that a mistake gets, after checking that it is one line with status 2."""
         assert self.status == 2, f"status {self.status}: {self.out}{self.err}"
-        progress = re.compile(r"\w+: \d+/\d+$")
-        lines = [line for line in self.err.splitlines() if not (line.startswith("note: ") or progress.match(line))]
+        lines = [line for line in self.err.splitlines() if not line.startswith("note: ")]
         assert len(lines) == 1 and lines[0].startswith("error: "), self.err
         assert "Traceback" not in self.err
         return lines[0]

@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_to_the_same_log_and_weights(shapes: Path, tmp_path
         (("--data", "folder:{there}", "--size", "wide"), "--size wide is not HEIGHTxWIDTH"),
         (("--data", "folder:{there}", "--scale", "2"), "--scale 2 is not LOW,HIGH"),
         (("--data", "folder:{there}/gone"), "gone is not a folder that exists"),
-        (("--data", "images:{there}"), "has no label; training and evaluation need a data set with labels"),
+        (("--data", "images:{there}"), "has no label; training and evaluation need labelled data"),
         (("--data", "folder:{there}", "--share", "0"), "shares of the data sets are positive numbers"),
         (("--data", "folder:{there}", "--data", "synthetic"), "have different classes"),
         (("--data", "folder:{there}", "--batch", "0"), "Invalid value for '--batch'"),

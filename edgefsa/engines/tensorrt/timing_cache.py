@@ -9,14 +9,14 @@ from typing import Any
 
 from edgefsa.artifacts import atomic_file
 from edgefsa.engines.names import TIMING_CACHE_NAME
-from edgefsa.engines.tensorrt.plugins.sources import cache_folder
+from edgefsa.engines.tensorrt.cache import cache_folder
 from edgefsa.errors import OutputError
 
 
 def timing_cache_path(version: str, gpu: str, capability: str) -> Path:
     """Give the file for a version of TensorRT ("10.13.3.9"), a GPU's name and its compute capability ("8.7")."""
     device = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
-    return cache_folder().parent / "timing" / f"tensorrt-{version}-{device}-sm_{capability.replace('.', '')}.cache"
+    return cache_folder("timing") / f"tensorrt-{version}-{device}-sm_{capability.replace('.', '')}.cache"
 
 
 def use_timing_cache(config: Any, path: Path) -> Any:

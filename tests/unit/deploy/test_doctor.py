@@ -12,7 +12,6 @@ import pytest
 
 from edgefsa import machine as device
 from edgefsa.deploy import doctor, doctor_text
-from edgefsa.deploy.jetson import jetpack_of, jetson
 from edgefsa.engines import TARGETS, usable_targets
 
 
@@ -65,49 +64,6 @@ def test_torch_and_onnx_stay_out() -> None:
     code = "import sys; from edgefsa.deploy import doctor; doctor(); print({'torch', 'onnx'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
-
-
-def test_an_orin_nano(tmp_path: Path) -> None:
-    (tmp_path / "proc/device-tree").mkdir(parents=True)
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "proc/device-tree/model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
-    (tmp_path / "etc/nv_tegra_release").write_text(
-        "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 2025\n"
-    )
-    asked: list[list[str]] = []
-
-    def ask(command: list[str]) -> str:
-        asked.append(command)
-        return "NV Power Mode: MAXN_SUPER\n2\n"
-
-    assert jetson(tmp_path, ask) == {
-        "model": "NVIDIA Jetson Orin Nano Developer Kit",
-        "l4t": "36.4.3",
-        "jetpack": "6.2",
-        "power_mode": "MAXN_SUPER",
-    }
-    assert asked == [["nvpmodel", "-q"]]
-
-
-def test_a_raspberry_pi_and_a_desktop_are_no_jetson(tmp_path: Path) -> None:
-    assert jetson(tmp_path) is None
-    (tmp_path / "proc/device-tree").mkdir(parents=True)
-    (tmp_path / "proc/device-tree/model").write_bytes(b"Raspberry Pi 5 Model B\0")
-    assert jetson(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    ("l4t", "jetpack"),
-    [
-        *[("38.4.0", "7.1"), ("38.2", "7.0"), ("38.2.1", "7.0"), ("38.3", "7")],
-        *[("36.4.4", "6.2.1"), ("36.4.3", "6.2"), ("36.4", "6.1"), ("36.4.0", "6.1"), ("36.3.0", "6.0")],
-        *[("36.4.5", "6"), ("36.4.7", "6"), ("36.9.1", "6"), ("36.40", "6")],
-        *[("35.6.0", "5.1.4"), ("35.4.1", "5.1.2"), ("35.4", "5"), ("35.1", "5"), ("32.7.1", "4.6.1"), ("32.1", "4")],
-        *[("99.1", None), ("3", None)],
-    ],
-)
-def test_jetpack_of_a_jetson_linux_release(l4t: str, jetpack: str | None) -> None:
-    assert jetpack_of(l4t) == jetpack
 
 
 def test_a_machine_without_any_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

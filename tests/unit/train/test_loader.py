@@ -13,7 +13,7 @@ import torch
 from edgefsa.data.readers import Sample, open_dataset
 from edgefsa.errors import DataError, InputError
 from edgefsa.train.augment import Augmentation
-from edgefsa.train.loader import TrainingBatches, batch_loader, label_of, median_frequency_weights, split_batch
+from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights, split_batch
 
 AS_IT_IS = Augmentation((1.0, 1.0), 0, 0, 0, 0, 0, 0, 0)
 
@@ -71,11 +71,6 @@ def test_median_frequency_weights_by_hand():
     frequency = np.array([(0.8 + 80 / 90) / 2, 0.2, 10 / 90])
     expected = np.append((np.median(frequency) / frequency) ** 0.5, 1.0)
     np.testing.assert_allclose(median_frequency_weights([data], (1.0,), 4), expected, rtol=1e-6)
-
-
-def test_a_sample_without_label_is_refused():
-    with pytest.raises(DataError, match="street has no label"):
-        label_of(Sample("street", np.zeros((2, 2, 3), np.uint8), None))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

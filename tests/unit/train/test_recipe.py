@@ -21,7 +21,8 @@ from edgefsa.errors import CheckpointError, InputError, OutputError, TrainingErr
 from edgefsa.models import create_model
 from edgefsa.train import recipe
 from edgefsa.train.augment import Augmentation
-from edgefsa.train.checkpoint import WeightAverage, read_checkpoint, write_checkpoint, write_weights
+from edgefsa.train.average import WeightAverage
+from edgefsa.train.checkpoint import read_checkpoint, write_checkpoint, write_weights
 from edgefsa.train.compute import Compute
 from edgefsa.train.data import open_training_data
 from edgefsa.train.hooks import Hooks
@@ -72,6 +73,29 @@ def test_a_run_learns_and_writes_its_files(tiny_model, colour_data, tmp_path):
     weights = load_file(result.weights)
     assert weights["head.weight"].dtype == torch.float16
     assert not any(name.endswith("num_batches_tracked") for name in weights)
+
+
+def test_without_matplotlib_a_run_has_its_log_and_says_so_once(tiny_model, colour_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgefsa.train.loop.can_draw", lambda: False)
+    said = []
+    result = train(settings_for(colour_data, tmp_path / "run", epochs=3), say=said.append)
+    assert result.curve is None and result.as_dict()["curve"] is None
+    assert len(rows(result.log)) == 3 and not (tmp_path / "run" / "curve.png").exists()
+    assert [line for line in said if "matplotlib" in line] == [
+        "note: matplotlib draws the curve and is not installed, log.csv has its figures; pip install 'edgefsa[report]'"
+    ]
+
+
+def test_the_curve_is_drawn_now_and_then_and_at_the_end(tiny_model, colour_data, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "edgefsa.train.loop.draw_curve", lambda path, history, title, epochs: drawn.append(len(history))
+    )
+    train(settings_for(colour_data, tmp_path / "run", epochs=5))
+    assert drawn == [1, 5]
+    monkeypatch.setattr("edgefsa.train.loop._DRAWN_EVERY_S", 0.0)
+    train(settings_for(colour_data, tmp_path / "other", epochs=3))
+    assert drawn == [1, 5, 1, 2, 3]
 
 
 def stop_at(step: int):
@@ -295,8 +319,8 @@ def test_average_is_the_exponential_formula():
         decay = min(0.6, step / (step + 9))
         expected = decay * expected + (1 - decay) * module.weight.detach()
         average.update(module, step)
-    torch.testing.assert_close(average.tensors["weight"], expected, rtol=1e-12, atol=0)
-    assert average.tensors["num_batches_tracked"] == 29
+    torch.testing.assert_close(average.module.weight.detach(), expected, rtol=1e-12, atol=0)
+    assert average.module.num_batches_tracked == 29 and not average.module.training
 
 
 def test_a_kill_while_writing_leaves_the_old_checkpoint(tmp_path):

@@ -148,5 +148,5 @@ def test_evaluate_names_what_does_not_fit() -> None:
     with Segmenter(FakeSession()) as segmenter:
         with pytest.raises(DataError, match=r"knows 4 classes, fake:DIR has 3"):
             evaluate(segmenter, fake_dataset(2, classes=3))
-        with pytest.raises(DataError, match="no label for f0"):
+        with pytest.raises(DataError, match="f0 has no label"):
             evaluate(segmenter, fake_dataset(2, label=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgefsa.errors import InputError
-from edgefsa.verify.latency import LatencyStats, bench_engines, machine_description, measure
+from edgefsa.verify.latency import LatencyStats, bench_engines, measure
 from tests.unit.segment.fakes import FakeSession, moving_square
 
 
@@ -104,20 +103,3 @@ def test_engine_time_and_frame_to_mask_time_are_apart(monkeypatch: pytest.Monkey
 def test_no_engine_is_named() -> None:
     with pytest.raises(InputError, match="no engine"):
         bench_engines([])
-
-
-def test_the_machine_is_described() -> None:
-    machine = machine_description()
-    assert machine["cores"] >= machine["cores_usable"] >= 1
-    assert machine["cpu"]
-    assert machine["packages"]["numpy"] == np.__version__
-    json.dumps(machine)
-
-
-def test_describing_the_machine_imports_no_runtime() -> None:
-    code = (
-        "import sys; from edgefsa.verify.latency import machine_description; machine_description()\n"
-        "print([name for name in ('torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt') if name in sys.modules])"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"

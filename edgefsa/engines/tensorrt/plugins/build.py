@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgefsa.artifacts import atomic_directory
+from edgefsa.engines.tensorrt.cache import cache_folder
 from edgefsa.engines.tensorrt.plugins.library import (
     LIBRARY_NAME,
     PluginLibrary,
@@ -20,7 +21,7 @@ from edgefsa.engines.tensorrt.plugins.library import (
     serves,
     tensorrt_version,
 )
-from edgefsa.engines.tensorrt.plugins.sources import cache_folder, source_sha256, sources_folder
+from edgefsa.engines.tensorrt.plugins.sources import source_sha256, sources_folder
 from edgefsa.errors import BuildError, PluginError
 from edgefsa.machine import gpus
 
@@ -41,7 +42,7 @@ def build_library(tensorrt: str, capability: str, *, include_dir: str | Path | N
     3.22, nvcc and a C++ compiler, and some minutes. Raises PluginError or BuildError with what is missing or failed.
     """
     short = ".".join(tensorrt.split(".")[:3])
-    target = cache_folder() / f"tensorrt-{short}-sm_{architecture_number(capability)}-{source_sha256()[:16]}"
+    target = cache_folder("plugins") / f"tensorrt-{short}-sm_{architecture_number(capability)}-{source_sha256()[:16]}"
     with _only_builder(target.parent):
         if not _is_sound(target / LIBRARY_NAME):
             _build(target, tensorrt, capability, include_dir)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.artifacts import sha256_of_file
-from edgefsa.engines.tensorrt.plugins.sources import cache_folder, checkout_build_folder, source_sha256
+from edgefsa.engines.tensorrt.cache import cache_folder
+from edgefsa.engines.tensorrt.plugins.sources import checkout_build_folder, source_sha256
 from edgefsa.errors import PluginError
 
 LIBRARY_NAME = "libedgefsa_plugins.so"
@@ -143,7 +144,7 @@ def _candidates() -> Iterator[Path]:
     if build is not None:
         fixed.append(build / LIBRARY_NAME)
     yield from (path for path in fixed if path.is_file())
-    yield from sorted(cache_folder().glob(f"*/{LIBRARY_NAME}"))
+    yield from sorted(cache_folder("plugins").glob(f"*/{LIBRARY_NAME}"))
 
 
 def load_library(tensorrt: Any, library: PluginLibrary) -> None:

@@ -1,9 +1,8 @@
-"""Where the sources of the plugins lie, what their hash is, and where what is built from them goes."""
+"""Where the sources of the plugins lie, and what their hash is."""
 
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 
 from edgefsa.artifacts import sha256_of_bytes, sha256_of_file
@@ -26,15 +25,6 @@ def sources_folder() -> Path:
 def checkout_build_folder() -> Path | None:
     """Give the folder that `make plugins` builds in, or None where edgefsa is installed without its checkout."""
     return _CHECKOUT / "build" / "plugins" if _is_checkout() else None
-
-
-def cache_folder() -> Path:
-    """Give the folder of the libraries built for this user; EDGEFSA_CACHE_DIR or XDG_CACHE_HOME moves it."""
-    own = os.environ.get("EDGEFSA_CACHE_DIR")
-    if own:
-        return Path(own) / "plugins"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "edgefsa" / "plugins"
 
 
 @functools.cache

@@ -99,9 +99,13 @@ def test_gpus_are_those_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
             size._obj.value = 8 << 30
             return 0
 
+        def cuDeviceGetPCIBusId(self, bus, size: int, index) -> int:  # noqa: N802
+            bus.value = b"0000:01:00.0"
+            return 0
+
     device.gpus.cache_clear()
     monkeypatch.setattr(device, "_cuda_driver", Driver)
-    assert device.gpus() == (device.Gpu("NVIDIA GeForce RTX 4060", "8.9", 8192),)
+    assert device.gpus() == (device.Gpu("NVIDIA GeForce RTX 4060", "8.9", 8192, "0000:01:00.0"),)
     device.gpus.cache_clear()
     monkeypatch.setattr(device, "_cuda_driver", lambda: None)
     assert device.gpus() == ()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from edgefsa.machine.gpu_state import Ask, output_of
 
 # Jetson Linux (L4T) release -> JetPack, as both are named together in NVIDIA's JetPack archive. Of a release that is
 # not listed only the generation is known.
@@ -33,17 +32,17 @@ _RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _POWER_MODE = re.compile(r"NV Power Mode: *(\S+)")
 
 
-def jetson(root: Path = Path("/"), ask: Callable[[list[str]], str] | None = None) -> dict[str, Any] | None:
-    """Tell a Jetson's {"model", "l4t", "jetpack", "power_mode"}, each None where it is unknown; None elsewhere.
+def jetson(root: Path = Path("/"), ask: Ask = output_of) -> dict[str, Any] | None:
+    """Return a Jetson's {"model", "l4t", "jetpack", "power_mode"}, each None where it is unknown; None elsewhere.
 
-    `root` is where the file system begins, `ask` runs a program and gives its standard output.
+    `root` is where the file system begins, `ask` runs a program and returns its standard output.
     """
     board = _text(root / "proc/device-tree/model").replace("\0", "").strip()
     release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
     if release is None and not re.search("jetson", board, re.IGNORECASE):
         return None
     l4t = f"{release[1]}.{release[2]}" if release else None
-    mode = _POWER_MODE.search((ask or _output_of)(["nvpmodel", "-q"]))
+    mode = _POWER_MODE.search(ask(["nvpmodel", "-q"]))
     return {
         "model": board or None,
         "l4t": l4t,
@@ -53,7 +52,7 @@ def jetson(root: Path = Path("/"), ask: Callable[[list[str]], str] | None = None
 
 
 def jetpack_of(l4t: str) -> str | None:
-    """Give the JetPack version of a Jetson Linux release ("36.4.3" -> "6.2"), else its generation ("6"), or None."""
+    """Return the JetPack version of a Jetson Linux release ("36.4.3" -> "6.2"), else its generation ("6"), or None."""
     listed = _JETPACK_OF_L4T.get(l4t.removesuffix(".0"))
     return listed or _GENERATIONS.get(l4t.partition(".")[0])
 
@@ -62,13 +61,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
-
-
-def _output_of(command: list[str]) -> str:
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -38,11 +38,12 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU; `compute_capability` as in "8.9"."""
+    """An NVIDIA GPU; `compute_capability` as in "8.9", `pci_bus_id` as in "0000:01:00.0", empty where it is unknown."""
 
     name: str
     compute_capability: str
     memory_mb: int
+    pci_bus_id: str = ""
 
 
 def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
@@ -117,4 +118,11 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
         capability.append(str(value.value))
     memory = ctypes.c_size_t()
     driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
-    return Gpu(name.value.decode(errors="replace"), ".".join(capability), memory.value >> 20)
+    bus = ctypes.create_string_buffer(32)
+    driver.cuDeviceGetPCIBusId(bus, len(bus), device)
+    return Gpu(
+        name.value.decode(errors="replace"),
+        ".".join(capability),
+        memory.value >> 20,
+        bus.value.decode(errors="replace"),
+    )

@@ -1,0 +1,18 @@
+"""The folders of the user's cache, which keep what was built once for the builds after it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder(kind: str) -> Path:
+    """Return the folder of what this user has built of a kind ("plugins", "timing"); it may not exist yet.
+
+    It lies in the cache folder of the operating system's user, which EDGEFSA_CACHE_DIR replaces.
+    """
+    own = os.environ.get("EDGEFSA_CACHE_DIR")
+    base = Path(own) if own else platformdirs.user_cache_path("edgefsa", appauthor=False)
+    return base / kind
