@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgefsa.models.config import ModelConfig
     from edgefsa.quantize import Ranges
 
-CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 CALIBRATION_FRAMES = 128
 
 
@@ -37,6 +37,7 @@ class ModelRequest:
 
     `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
     so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
+    `weights_key` says which of several sets of weights in a checkpoint, for instance "ema.module".
     Weights of `edgefsa train` tell their model, options and classes; what is given here goes before that.
     """
 
@@ -48,6 +49,7 @@ class ModelRequest:
     outputs: str = "masks"
     options: dict[str, Any] = field(default_factory=dict)
     classes: Path | None = None
+    weights_key: str | None = None
 
     def class_set(self) -> ClassSet | None:
         """Give the classes that the file `classes` names, else those that the checkpoint tells, or None."""
@@ -81,11 +83,14 @@ class BuildRequest:
     overwrite: bool = False
 
 
-def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]]:
+def model_from_request(
+    request: ModelRequest, *, say: Callable[[str], None] = lambda line: None
+) -> tuple[nn.Module, dict[str, Any]]:
     """Make the network and load its weights.
 
     Returns the module in eval mode, and what its weights are: {"kind": "trained" | "random" | "checkpoint",
-    "source", "sha256"}. Raises CheckpointError or InputError with the reason.
+    "source", "sha256"}, and of a checkpoint "key" where they lie under one. `say` gets a line where the checkpoint
+    has other weights or tensors than were taken. Raises CheckpointError or InputError with the reason.
     """
     from edgefsa.artifacts import sha256_of_file
     from edgefsa.models import create_model, load_checkpoint, load_default_weights
@@ -97,11 +102,16 @@ def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]
         options["num_classes"] = request.num_classes or len(named.names if named else ())
     model = create_model(request.name or told.get("model") or "fsanet-edge", **options)
     if request.checkpoint is None:
+        if request.weights_key is not None:
+            raise InputError(f"--weights-key {request.weights_key} is for a checkpoint; give its file too")
         weights = dict(load_default_weights(model))
     else:
-        load_checkpoint(model, request.checkpoint)
+        loaded = load_checkpoint(model, request.checkpoint, weights_key=request.weights_key)
+        for note in loaded.notes():
+            say(f"note: {request.checkpoint.name}: {note}")
         path = request.checkpoint.resolve()
         weights = {"kind": "checkpoint", "source": str(path), "sha256": sha256_of_file(path)}
+        weights |= {"key": loaded.key} if loaded.key else {}
     return model.eval(), weights
 
 
@@ -118,7 +128,7 @@ def export_model(
     """
     from edgefsa.export import onnx_from_model
 
-    model, weights = model_from_request(request)
+    model, weights = model_from_request(request, say=say)
     if weights["kind"] == "checkpoint":
         config: ModelConfig = model.config  # type: ignore[assignment]
         settings = ", ".join(f"{name}={json.dumps(value)}" for name, value in config.options.items())

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import DEFAULT_MODEL, Checkpoint, Classes, DataSpec, JsonFlag, Options, SizeText
+from edgefsa.commands.options import (
+    DEFAULT_MODEL,
+    Checkpoint,
+    Classes,
+    DataSpec,
+    JsonFlag,
+    Options,
+    SizeText,
+    WeightsKey,
+)
 from edgefsa.errors import InputError
 
 
@@ -42,6 +51,7 @@ def export(
     model: Annotated[str, typer.Argument(help="A model of `edgefsa models`.")] = DEFAULT_MODEL,
     output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.")] = Path("model.onnx"),
     checkpoint: Checkpoint = None,
+    weights_key: WeightsKey = None,
     size: SizeText = None,
     num_classes: Annotated[int | None, typer.Option(min=2, max=255)] = None,
     batch: Annotated[int, typer.Option(min=1)] = 1,
@@ -58,7 +68,7 @@ def export(
 
     options = console.options_from_text(option or ())
     request = ModelRequest(
-        model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options, classes
+        model, checkpoint, num_classes, console.size_from_text(size), batch, outputs, options, classes, weights_key
     )
     with console.progress("exporting") as progress:
         result = export_model(request, output, say=console.message, progress=progress)
@@ -109,6 +119,7 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the engine.")] = Path("engines"),
     model: Annotated[str | None, typer.Option(help="Which model a checkpoint FILE belongs to.")] = None,
     checkpoint: Checkpoint = None,
+    weights_key: WeightsKey = None,
     ranges: Annotated[Path | None, typer.Option(help="Ranges of `edgefsa calibrate`, for int8 and fp16.")] = None,
     data: DataSpec = None,
     size: SizeText = None,
@@ -136,7 +147,7 @@ def build(
     options, size_hw = console.options_from_text(option or ()), console.size_from_text(size)
     request = BuildRequest(
         source=source,
-        model=ModelRequest(model, checkpoint, num_classes, size_hw, batch, outputs, options, classes),
+        model=ModelRequest(model, checkpoint, num_classes, size_hw, batch, outputs, options, classes, weights_key),
         precision=precision,
         target=target,
         output=output,

@@ -24,6 +24,11 @@ Options = Annotated[
 Classes = Annotated[Path | None, typer.Option(help="A file of class names, one a line in the order of their indices.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="A .safetensors, .pth or .pt file of weights.")]
 
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(help="Which weights of a checkpoint with several, by their key: model_ema, ema.module, ..."),
+]
+
 
 def warn_of(engine: Path) -> None:
     """Say on standard error that an engine's weights are random, where they are."""

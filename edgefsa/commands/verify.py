@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import Checkpoint, DataSpec, EnginePath, JsonFlag, warn_of
+from edgefsa.commands.options import Checkpoint, DataSpec, EnginePath, JsonFlag, WeightsKey, warn_of
 
 
 def evaluate(
@@ -92,6 +92,7 @@ def parity(
     engine: EnginePath,
     data: DataSpec = None,
     checkpoint: Checkpoint = None,
+    weights_key: WeightsKey = None,
     limit: Annotated[int, typer.Option(min=1, help="How many frames.")] = 16,
     json: JsonFlag = False,
 ) -> None:
@@ -104,7 +105,9 @@ def parity(
 
     dataset = open_dataset(data or "synthetic", split="val", limit=limit)
     with console.progress("comparing") as progress:
-        report = compare(engine, checkpoint=checkpoint, dataset=dataset, limit=limit, progress=progress)
+        report = compare(
+            engine, checkpoint=checkpoint, weights_key=weights_key, dataset=dataset, limit=limit, progress=progress
+        )
     warn_of(engine)
     result = report.as_dict()
     rows = [
