@@ -19,6 +19,7 @@ from edgefsa import console
 from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.errors import CheckpointError, InputError
+from edgefsa.resources import resource_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -293,12 +294,8 @@ def _ranges_for(
 
 
 def shipped_ranges(model: str) -> Ranges | None:
-    """Give the saved activation ranges of a shipped model, or None where there are none."""
+    """Return the saved activation ranges of a shipped model, or None where there are none."""
     from edgefsa.quantize import Ranges
 
-    package = Path(__file__).resolve().parent
-    checkout = package.parent
-    # A wheel carries the folder inside the package; a checkout has it at its root.
-    folder = package / "calibration" if not (checkout / "pyproject.toml").is_file() else checkout / "calibration"
-    path = folder / f"{model}.json"
+    path = resource_folder("calibration") / f"{model}.json"
     return Ranges.read(path) if path.is_file() else None

@@ -175,9 +175,7 @@ def _torch_model(manifest: Manifest, checkpoint: str | Path | None, weights_key:
     known = weights["kind"] in ("trained", "random")
     if known and checkpoint is None:
         if weights_key is not None:
-            raise CheckpointError(
-                f"--weights-key {weights_key} is for a checkpoint, and this engine has none; leave it out"
-            )
+            raise CheckpointError(f"--weights-key {weights_key} is for checkpoints, and this engine has none")
         if load_default_weights(model)["sha256"] != weights["sha256"]:
             raise CheckpointError(f"{facts['model']} had other weights when the engine was built; rebuild the engine")
         return model.eval()
