@@ -17,12 +17,12 @@ import onnx.inliner
 from onnx import numpy_helper
 
 from edgefsa.errors import GraphError
-from edgefsa.graph.metadata import FRAMES as FRAMES
-from edgefsa.graph.metadata import LOGITS as LOGITS
-from edgefsa.graph.metadata import MASKS as MASKS
-from edgefsa.graph.metadata import METADATA_FIELDS as METADATA_FIELDS
-from edgefsa.graph.metadata import METADATA_KEY as METADATA_KEY
-from edgefsa.graph.metadata import check_metadata
+from edgefsa.metadata import FRAMES as FRAMES
+from edgefsa.metadata import LOGITS as LOGITS
+from edgefsa.metadata import MASKS as MASKS
+from edgefsa.metadata import METADATA_FIELDS as METADATA_FIELDS
+from edgefsa.metadata import METADATA_KEY as METADATA_KEY
+from edgefsa.metadata import check_metadata
 
 DOMAIN = "edgefsa"
 DOMAIN_VERSION = 1
