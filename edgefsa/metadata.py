@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from edgefsa.errors import GraphError
-from edgefsa.media.frames import MAX_CLASSES
 
 METADATA_KEY = "edgefsa"
+# Indices of a uint8 mask: 0 to 254, and 255 for what is ignored.
+MAX_CLASSES = 255
 FRAMES, MASKS, LOGITS = "frames", "masks", "logits"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -27,13 +27,8 @@ from edgefsa.graph.editing import GraphEditor
 from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
 from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
 from edgefsa.graph.functions import function_for
-<<<<<<< HEAD
-from edgefsa.graph.metadata import is_model_name
-from edgefsa.media.frames import MAX_CLASSES, Frame, resize_frame
-=======
-from edgefsa.imaging import MAX_CLASSES, Frame, resize_frame
-from edgefsa.metadata import is_model_name
->>>>>>> d3cac1f (Manifests are checked field by field; files and directories reach the disk, and a finished engine is never replaced unasked)
+from edgefsa.media.frames import Frame, resize_frame
+from edgefsa.metadata import MAX_CLASSES, is_model_name
 
 OUTPUTS = (MASKS, LOGITS)
 _STEPS = 4  # trace and fold, check as it is, check inlined, write

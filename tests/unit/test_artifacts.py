@@ -382,7 +382,7 @@ def manifest_in(directory: Path) -> Manifest:
         model=MODEL,
         target="openvino",
         precision="int8",
-        precision_detail={"layers": 3},
+        precision_detail={"layers": {"int8": 3}},
         files={"a.bin": sha256_of_bytes(b"abc")},
     )
     manifest.write(directory)
