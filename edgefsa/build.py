@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgefsa.engines.proof import ProofFrames
+    from edgefsa.graph.files import LoadedGraph
     from edgefsa.models.config import ModelConfig
     from edgefsa.quantize import Ranges
 
@@ -148,7 +149,7 @@ def export_model(
 
 
 def calibrate_onnx(
-    onnx_path: Path,
+    onnx_path: Path | LoadedGraph,
     data: str,
     *,
     method: str = "percentile",
@@ -199,10 +200,10 @@ def build_from_request(
 
     Returns {"engine", "target", "precision", "why", "seconds", "weights", "ranges"} and what the target tells.
     """
-    if request.precision != "int8" and (request.ranges or request.data or request.skip):
-        raise InputError(
-            f"--ranges, --data and --skip are for --precision int8, not {request.precision}; leave them out"
-        )
+    if request.precision != "int8" and (request.data or request.skip):
+        raise InputError(f"--data and --skip are for --precision int8, not {request.precision}; leave them out")
+    if request.precision == "fp32" and request.ranges:
+        raise InputError("--ranges is for --precision int8 and fp16, not fp32; leave it out")
     if request.ranges and request.data:
         raise InputError("--ranges and --data both say where the INT8 ranges come from; give one of them")
     if request.source.lower().endswith(".onnx"):
@@ -234,21 +235,22 @@ def _build_onnx(
     onnx_path: Path, request: BuildRequest, say: Callable[[str], None], progress: Progress | None
 ) -> dict[str, Any]:
     from edgefsa.engines import build_engine
-    from edgefsa.graph.files import read_metadata
+    from edgefsa.graph.files import read_graph
 
-    metadata = read_metadata(onnx_path)
+    graph = read_graph(onnx_path)
+    metadata = graph.metadata
     used: list[Ranges] = []
 
     def measured() -> Ranges:
-        used.append(_ranges_for(onnx_path, metadata, request, say, quiet=progress is None))
+        used.append(_ranges_for(graph, request, say, quiet=progress is None))
         return used[0]
 
     def proof_frames() -> ProofFrames:
         return frames_for_proof(request.data or "synthetic", metadata)
 
-    known = _known_ranges(onnx_path, metadata, request) if request.precision == "fp16" else None
+    known = _known_ranges(graph, request) if request.precision == "fp16" else None
     report = build_engine(
-        onnx_path,
+        graph,
         request.output,
         precision=request.precision,
         target=request.target,
@@ -266,31 +268,31 @@ def _build_onnx(
     return {**report.as_dict(), "weights": metadata["weights"], "ranges": origin}
 
 
-def _known_ranges(onnx_path: Path, metadata: dict[str, Any], request: BuildRequest) -> Ranges | None:
-    """Give the ranges that need no frames: the named ones, or the shipped ones of these very weights."""
-    from edgefsa.graph.files import load_graph, weights_hash
+def _known_ranges(graph: LoadedGraph, request: BuildRequest) -> Ranges | None:
+    """Return the ranges that need no frames: the named ones, or the shipped ones of these very weights."""
+    from edgefsa.graph.files import weights_hash
     from edgefsa.quantize import Ranges
 
     if request.ranges is not None:
         return Ranges.read(request.ranges)
-    shipped = shipped_ranges(metadata["model"])
-    fits = shipped is not None and shipped.model_sha256 == weights_hash(load_graph(onnx_path))
+    shipped = shipped_ranges(graph.metadata["model"])
+    fits = shipped is not None and shipped.model_sha256 == weights_hash(graph.model)
     return shipped if fits else None
 
 
-def _ranges_for(
-    onnx_path: Path, metadata: dict[str, Any], request: BuildRequest, say: Callable[[str], None], *, quiet: bool
-) -> Ranges:
+def _ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], None], *, quiet: bool) -> Ranges:
     """Measure ranges on --data, or take the known ones, or measure on the synthetic scenes and say so."""
-    known = None if request.data else _known_ranges(onnx_path, metadata, request)
+    known = None if request.data else _known_ranges(graph, request)
     if known is not None:
         return known
     if request.data is None:
-        say(f"note: no ranges are saved for these weights of {metadata['model']}: calibrating on synthetic scenes")
+        say(
+            f"note: no ranges are saved for these weights of {graph.metadata['model']}: calibrating on synthetic scenes"
+        )
     if quiet:
-        return calibrate_onnx(onnx_path, request.data or "synthetic")
+        return calibrate_onnx(graph, request.data or "synthetic")
     with console.progress("calibrating") as progress:
-        return calibrate_onnx(onnx_path, request.data or "synthetic", progress=progress)
+        return calibrate_onnx(graph, request.data or "synthetic", progress=progress)
 
 
 def shipped_ranges(model: str) -> Ranges | None:
