@@ -33,10 +33,10 @@ def machine(monkeypatch: pytest.MonkeyPatch, cores: int, free: float | None) -> 
     ("cores", "free", "jobs"),
     [
         (6, 0.3, 1),  # a Jetson with a desktop open: one compiler, which may swap
-        (6, 2.0, 1),
-        (6, 5.0, 3),  # 8 GB Jetson Orin Nano
+        (6, 2.0, 2),
+        (6, 5.0, 6),  # 8 GB Jetson Orin Nano
         (64, 256.0, 64),
-        (64, 20.0, 13),
+        (64, 20.0, 26),
         (4, None, 4),
     ],
 )
