@@ -63,9 +63,9 @@ ablations: $(VENV)/.setup-dev
 	@$(BIN)/python benchmarks/nonlocal_swap.py --data "$(DATA)" --weights "$(RUNS)/fsa_nonlocal/weights.safetensors"
 	@$(BIN)/python benchmarks/tables.py
 
-# CMake finds the headers that a system package installed. KERNELS_ONLY=1 builds without them; JOBS=1 where memory is
-# short. plugins-all compiles for every architecture that edgefsa supports and this nvcc knows.
-JOBS ?= 2
+# CMake finds the headers that a system package installed. KERNELS_ONLY=1 builds without them; JOBS is the number of
+# compilers at once, by default as many as the free memory takes. plugins-all compiles for every architecture that edgefsa supports and this nvcc knows.
+JOBS ?= $(shell $(PYTHON) edgefsa/engines/tensorrt/plugins/cmake.py)
 PLUGINS_BUILD := build/plugins
 PLUGINS_FLAGS = $(if $(TENSORRT_INCLUDE_DIR),-DTENSORRT_INCLUDE_DIR=$(TENSORRT_INCLUDE_DIR)) \
 	$(if $(CUDA_ARCHITECTURES),"-DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)") \

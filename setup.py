@@ -1,14 +1,16 @@
 """Builds the TensorRT plugin library into the wheel where CUDA and TensorRT are present; pyproject.toml says the rest.
 
 `pip install .` builds it when nvcc, cmake and TensorRT's headers are found, and says what it missed where they are not
-(pip shows that with -v). EDGEFSA_PLUGINS=0 leaves it out, EDGEFSA_PLUGINS=1 fails where something is missing. An
-editable install never builds it: `make plugins` does.
+(pip shows that with -v). EDGEFSA_PLUGINS=0 leaves it out, EDGEFSA_PLUGINS=1 fails where something is missing, and JOBS
+says how many compilers run at once where it is not to be as many as the free memory takes. An editable install never
+builds it: `make plugins` does.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -50,6 +52,15 @@ def wants_plugins() -> bool:
     return not missing
 
 
+def cmake_commands(build: str) -> list[list[str]]:
+    """Return the commands that build the library, as edgefsa itself calls CMake; it is not installed yet."""
+    calls = runpy.run_path(str(ROOT / "edgefsa" / "engines" / "tensorrt" / "plugins" / "cmake.py"))
+    try:
+        return [calls["configure_command"](ROOT / "plugins", build), calls["build_command"](build, "edgefsa_plugins")]
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
 class BuildWithPlugins(build_py):
     """Copies the Python files, then builds the plugin library beside edgefsa/engines/tensorrt/plugins."""
 
@@ -68,12 +79,7 @@ class BuildWithPlugins(build_py):
     def build_plugins(self, target: Path) -> None:
         """Build the library with CMake for this machine's GPU and copy it to `target`."""
         with tempfile.TemporaryDirectory() as build:
-            configure = ["cmake", "-S", str(ROOT / "plugins"), "-B", build]
-            if os.environ.get("TENSORRT_INCLUDE_DIR"):
-                configure.append(f"-DTENSORRT_INCLUDE_DIR={os.environ['TENSORRT_INCLUDE_DIR']}")
-            compiling = ["cmake", "--build", build, "--target", "edgefsa_plugins"]
-            compiling += ["--parallel", str(os.cpu_count() or 1)]
-            for command in (configure, compiling):
+            for command in cmake_commands(build):
                 if subprocess.run(command, check=False).returncode != 0:
                     raise SystemExit(
                         "the TensorRT plugins cannot be built (pip install -v shows why); EDGEFSA_PLUGINS=0 leaves "

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from edgefsa.engines.tensorrt.plugins.cmake import build_command, configure_command
+from edgefsa.engines.tensorrt.plugins.library import architecture_number
 from edgefsa.engines.tensorrt.plugins.sources import sources_folder
 from edgefsa.errors import BuildError
 
@@ -32,9 +33,8 @@ _SCALARS = {"int": ctypes.c_int, "float": ctypes.c_float, "bool": ctypes.c_bool}
 def build_kernels(capability: str, folder: Path | None = None) -> Path:
     """Compile the kernels for GPUs of `capability` ("9.0") with CMake, what changed only; gives the library."""
     folder = folder or ROOT / "build" / f"kernels-sm_{capability.replace('.', '')}"
-    configure = ["cmake", "-S", str(sources_folder()), "-B", str(folder), "-DEDGEFSA_KERNELS_ONLY=ON"]
-    configure.append(f"-DCMAKE_CUDA_ARCHITECTURES={capability.replace('.', '')}")
-    for command in (configure, ["cmake", "--build", str(folder), "--parallel", str(os.cpu_count() or 1)]):
+    configure = configure_command(sources_folder(), folder, architecture=architecture_number(capability))
+    for command in ([*configure, "-DEDGEFSA_KERNELS_ONLY=ON"], build_command(folder, "edgefsa_kernels")):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BuildError(f"the kernels cannot be built: {' '.join((done.stdout + done.stderr).split())[-600:]}")

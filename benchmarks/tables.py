@@ -17,6 +17,8 @@ import _cards
 from _common import ACCURACY_HEADER, accuracy_cells, load
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
 
+from edgefsa.artifacts import atomic_file
+
 ROOT = Path(__file__).parents[1]
 RIVALS = Path(__file__).parent / "rivals.json"
 BLOCK = re.compile(r"<!-- table:(?P<name>[\w-]+)(?: (?P<model>[\w-]+))? -->\n.*?<!-- end -->", re.DOTALL)
@@ -164,7 +166,8 @@ def main() -> None:
         if check and new != old:
             sys.exit(f"the tables of {page.relative_to(ROOT)} differ from the results; run python benchmarks/tables.py")
         if not check and new != old:
-            page.write_text(new)
+            with atomic_file(page) as partial:
+                partial.write_text(new)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.errors import EngineError, OutputError
+from edgefsa.manifest_fields import manifest_fault
 
 try:
     import fcntl
@@ -34,13 +35,16 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to; rename it to `path` on success, remove it otherwise.
 
     The temporary path has the file name of `path` and lies in a hidden directory beside it, so what the
-    writer leaves next to it goes away too. Raises OutputError where the file cannot be written (a full
-    disk, no permission, `path` is a directory) or where nothing was written. Other errors pass untouched.
+    writer leaves next to it goes away too. The file is on the disk, and not in a cache alone, once this returns.
+    Raises OutputError where it cannot be written (a full disk, no permission, `path` is a directory) or where nothing
+    was written. Other errors pass untouched.
     """
     path = Path(path)
     with _staging(path) as staging:
         yield staging / path.name
+        _sync(staging / path.name)
         (staging / path.name).replace(path)
+        _sync_folder(path.parent)
 
 
 def check_writable(path: str | Path) -> None:
@@ -56,30 +60,77 @@ def check_writable(path: str | Path) -> None:
 def atomic_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary directory to fill; rename it to `path` on success, remove it otherwise.
 
-    An existing `path` is kept until the new one is complete; where a writer was killed while it put the new one
-    in its place, the old one is put back first. Raises OutputError where `path` exists and `overwrite` is false,
-    or where nothing can be written there. Other errors pass untouched.
+    An existing `path` is kept until the new one is complete and on the disk; where a writer was killed while it put
+    the new one in its place, the old one is put back first. Raises OutputError where `path` exists and `overwrite` is
+    false, also where another writer made it meanwhile, or where nothing can be written there. Other errors pass
+    untouched.
     """
     path = Path(path)
     with _staging(path) as staging:
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already; remove it, give another -o, or pass --overwrite")
+        if os.path.lexists(path) and not overwrite:
+            raise _exists(path)
         new = staging / path.name
         new.mkdir()
         yield new
-        _replace_directory(new, path, old=_replaced(staging, path))
+        _sync_tree(new)
+        while not _take_place(new, path, old=_replaced(staging, path), overwrite=overwrite):
+            pass  # another writer put its own there between two steps of ours
+        _sync_folder(path.parent)
 
 
-def _replace_directory(new: Path, path: Path, old: Path) -> None:
-    if not path.exists():
-        new.rename(path)
-        return
-    path.rename(old)
+def _exists(path: Path) -> OutputError:
+    return OutputError(f"{path} exists already; remove it, give another -o, or pass --overwrite")
+
+
+def _take_place(new: Path, path: Path, old: Path, *, overwrite: bool) -> bool:
+    """Rename `new` to `path`, moving what is there to `old`; False where there was something again."""
+    shutil.rmtree(old, ignore_errors=True)
+    if overwrite and os.path.lexists(path):
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(old)
     try:
+        # No system renames a directory to one that holds something, or to a file.
         new.rename(path)
-    except BaseException:
-        old.rename(path)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            if not overwrite:
+                raise _exists(path) from error
+            return False
+        if old.exists():
+            old.rename(path)
         raise
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's bytes are on the disk: after a power cut a renamed file could be empty else."""
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until the names in a directory are on the disk, where the system can do that."""
+    with contextlib.suppress(PermissionError):  # Windows opens no directories
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+                raise
+        finally:
+            os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            _sync_folder(path)
+        elif path.is_file():
+            _sync(path)
+    _sync_folder(folder)
 
 
 def _replaced(staging: Path, path: Path) -> Path:
@@ -234,7 +285,10 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: str | Path) -> Manifest:
-        """Read `directory`/manifest.json; EngineError where there is none, or it is not ours as we wrote it."""
+        """Read `directory`/manifest.json; EngineError where there is none, or it is not ours as we wrote it.
+
+        The types of all fields that are used are checked, and that every file name in it is a plain one.
+        """
         path = Path(directory) / MANIFEST_NAME
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
@@ -250,15 +304,20 @@ class Manifest:
             raise EngineError(
                 f"{path} has format {value['format']}, this edgefsa reads {MANIFEST_FORMAT}; rebuild the engine"
             )
+        fault = manifest_fault(value)
+        if fault is not None:
+            raise EngineError(f"{path} has {fault}; rebuild the engine with `edgefsa build`")
         recorded = value.pop("sha256", None)
         if recorded != _sha256_of_json(value) or set(value) != {item.name for item in fields(cls)}:
             raise EngineError(f"{path} was changed after the build; rebuild the engine with `edgefsa build`")
         return cls(**value)
 
     def check_files(self, directory: str | Path) -> None:
-        """Compare each file with its recorded hash; EngineError names the first that is gone or differs."""
+        """Compare each file with its recorded hash; EngineError names the first that is gone, a link, or differs."""
         for name, expected in self.files.items():
             path = Path(directory) / name
+            if path.is_symlink():
+                raise EngineError(f"{path} is a link, and what it leads to is not the engine's; rebuild the engine")
             if not path.is_file():
                 raise EngineError(f"{path} is missing from the engine; rebuild it with `edgefsa build`")
             try:

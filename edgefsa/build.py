@@ -19,15 +19,17 @@ from edgefsa import console
 from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.errors import CheckpointError, InputError
+from edgefsa.resources import resource_folder
 
 if TYPE_CHECKING:
     from torch import nn
 
     from edgefsa.engines.proof import ProofFrames
+    from edgefsa.graph.files import LoadedGraph
     from edgefsa.models.config import ModelConfig
     from edgefsa.quantize import Ranges
 
-CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 CALIBRATION_FRAMES = 128
 
 
@@ -37,6 +39,7 @@ class ModelRequest:
 
     `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
     so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
+    `weights_key` says which of several sets of weights in a checkpoint, for instance "ema.module".
     Weights of `edgefsa train` tell their model, options and classes; what is given here goes before that.
     """
 
@@ -48,6 +51,7 @@ class ModelRequest:
     outputs: str = "masks"
     options: dict[str, Any] = field(default_factory=dict)
     classes: Path | None = None
+    weights_key: str | None = None
 
     def class_set(self) -> ClassSet | None:
         """Give the classes that the file `classes` names, else those that the checkpoint tells, or None."""
@@ -81,11 +85,14 @@ class BuildRequest:
     overwrite: bool = False
 
 
-def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]]:
+def model_from_request(
+    request: ModelRequest, *, say: Callable[[str], None] = lambda line: None
+) -> tuple[nn.Module, dict[str, Any]]:
     """Make the network and load its weights.
 
     Returns the module in eval mode, and what its weights are: {"kind": "trained" | "random" | "checkpoint",
-    "source", "sha256"}. Raises CheckpointError or InputError with the reason.
+    "source", "sha256"}, and of a checkpoint "key" where they lie under one. `say` gets a line where the checkpoint
+    has other weights or tensors than were taken. Raises CheckpointError or InputError with the reason.
     """
     from edgefsa.artifacts import sha256_of_file
     from edgefsa.models import create_model, load_checkpoint, load_default_weights
@@ -97,11 +104,16 @@ def model_from_request(request: ModelRequest) -> tuple[nn.Module, dict[str, Any]
         options["num_classes"] = request.num_classes or len(named.names if named else ())
     model = create_model(request.name or told.get("model") or "fsanet-edge", **options)
     if request.checkpoint is None:
+        if request.weights_key is not None:
+            raise InputError(f"--weights-key {request.weights_key} is for a checkpoint; give its file too")
         weights = dict(load_default_weights(model))
     else:
-        load_checkpoint(model, request.checkpoint)
+        loaded = load_checkpoint(model, request.checkpoint, weights_key=request.weights_key)
+        for note in loaded.notes():
+            say(f"note: {request.checkpoint.name}: {note}")
         path = request.checkpoint.resolve()
         weights = {"kind": "checkpoint", "source": str(path), "sha256": sha256_of_file(path)}
+        weights |= {"key": loaded.key} if loaded.key else {}
     return model.eval(), weights
 
 
@@ -118,7 +130,7 @@ def export_model(
     """
     from edgefsa.export import onnx_from_model
 
-    model, weights = model_from_request(request)
+    model, weights = model_from_request(request, say=say)
     if weights["kind"] == "checkpoint":
         config: ModelConfig = model.config  # type: ignore[assignment]
         settings = ", ".join(f"{name}={json.dumps(value)}" for name, value in config.options.items())
@@ -137,7 +149,7 @@ def export_model(
 
 
 def calibrate_onnx(
-    onnx_path: Path,
+    onnx_path: Path | LoadedGraph,
     data: str,
     *,
     method: str = "percentile",
@@ -188,10 +200,10 @@ def build_from_request(
 
     Returns {"engine", "target", "precision", "why", "seconds", "weights", "ranges"} and what the target tells.
     """
-    if request.precision != "int8" and (request.ranges or request.data or request.skip):
-        raise InputError(
-            f"--ranges, --data and --skip are for --precision int8, not {request.precision}; leave them out"
-        )
+    if request.precision != "int8" and (request.data or request.skip):
+        raise InputError(f"--data and --skip are for --precision int8, not {request.precision}; leave them out")
+    if request.precision == "fp32" and request.ranges:
+        raise InputError("--ranges is for --precision int8 and fp16, not fp32; leave it out")
     if request.ranges and request.data:
         raise InputError("--ranges and --data both say where the INT8 ranges come from; give one of them")
     if request.source.lower().endswith(".onnx"):
@@ -223,21 +235,22 @@ def _build_onnx(
     onnx_path: Path, request: BuildRequest, say: Callable[[str], None], progress: Progress | None
 ) -> dict[str, Any]:
     from edgefsa.engines import build_engine
-    from edgefsa.graph.files import read_metadata
+    from edgefsa.graph.files import read_graph
 
-    metadata = read_metadata(onnx_path)
+    graph = read_graph(onnx_path)
+    metadata = graph.metadata
     used: list[Ranges] = []
 
     def measured() -> Ranges:
-        used.append(_ranges_for(onnx_path, metadata, request, say, quiet=progress is None))
+        used.append(_ranges_for(graph, request, say, quiet=progress is None))
         return used[0]
 
     def proof_frames() -> ProofFrames:
         return frames_for_proof(request.data or "synthetic", metadata)
 
-    known = _known_ranges(onnx_path, metadata, request) if request.precision == "fp16" else None
+    known = _known_ranges(graph, request) if request.precision == "fp16" else None
     report = build_engine(
-        onnx_path,
+        graph,
         request.output,
         precision=request.precision,
         target=request.target,
@@ -255,40 +268,36 @@ def _build_onnx(
     return {**report.as_dict(), "weights": metadata["weights"], "ranges": origin}
 
 
-def _known_ranges(onnx_path: Path, metadata: dict[str, Any], request: BuildRequest) -> Ranges | None:
-    """Give the ranges that need no frames: the named ones, or the shipped ones of these very weights."""
-    from edgefsa.graph.files import load_graph, weights_hash
+def _known_ranges(graph: LoadedGraph, request: BuildRequest) -> Ranges | None:
+    """Return the ranges that need no frames: the named ones, or the shipped ones of these very weights."""
+    from edgefsa.graph.files import weights_hash
     from edgefsa.quantize import Ranges
 
     if request.ranges is not None:
         return Ranges.read(request.ranges)
-    shipped = shipped_ranges(metadata["model"])
-    fits = shipped is not None and shipped.model_sha256 == weights_hash(load_graph(onnx_path))
+    shipped = shipped_ranges(graph.metadata["model"])
+    fits = shipped is not None and shipped.model_sha256 == weights_hash(graph.model)
     return shipped if fits else None
 
 
-def _ranges_for(
-    onnx_path: Path, metadata: dict[str, Any], request: BuildRequest, say: Callable[[str], None], *, quiet: bool
-) -> Ranges:
+def _ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], None], *, quiet: bool) -> Ranges:
     """Measure ranges on --data, or take the known ones, or measure on the synthetic scenes and say so."""
-    known = None if request.data else _known_ranges(onnx_path, metadata, request)
+    known = None if request.data else _known_ranges(graph, request)
     if known is not None:
         return known
     if request.data is None:
-        say(f"note: no ranges are saved for these weights of {metadata['model']}: calibrating on synthetic scenes")
+        say(
+            f"note: no ranges are saved for these weights of {graph.metadata['model']}: calibrating on synthetic scenes"
+        )
     if quiet:
-        return calibrate_onnx(onnx_path, request.data or "synthetic")
+        return calibrate_onnx(graph, request.data or "synthetic")
     with console.progress("calibrating") as progress:
-        return calibrate_onnx(onnx_path, request.data or "synthetic", progress=progress)
+        return calibrate_onnx(graph, request.data or "synthetic", progress=progress)
 
 
 def shipped_ranges(model: str) -> Ranges | None:
-    """Give the saved activation ranges of a shipped model, or None where there are none."""
+    """Return the saved activation ranges of a shipped model, or None where there are none."""
     from edgefsa.quantize import Ranges
 
-    package = Path(__file__).resolve().parent
-    checkout = package.parent
-    # A wheel carries the folder inside the package; a checkout has it at its root.
-    folder = package / "calibration" if not (checkout / "pyproject.toml").is_file() else checkout / "calibration"
-    path = folder / f"{model}.json"
+    path = resource_folder("calibration") / f"{model}.json"
     return Ranges.read(path) if path.is_file() else None

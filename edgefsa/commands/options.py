@@ -67,12 +67,22 @@ Skip = Annotated[
     typer.Option(metavar="PATTERN", help="Nodes to leave in float, by name; repeatable.", rich_help_panel=INT8),
 ]
 
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Which of several sets of weights in a checkpoint: model_ema, ema.module, ...",
+        rich_help_panel=NETWORK,
+    ),
+]
+
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """The network that is exported: its weights, its settings, its shape."""
 
     checkpoint: Checkpoint = None
+    weights_key: WeightsKey = None
     option: ModelOptions = None
     num_classes: Annotated[
         int | None,
@@ -101,6 +111,7 @@ class NetworkOptions:
             outputs=self.outputs,
             options=options_from_text(self.option or ()),
             classes=self.classes,
+            weights_key=self.weights_key,
         )
 
 

@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import Checkpoint, DataSpec, EnginePath, EnginePaths, JsonFlag, Limit, Split, warn_of
+from edgefsa.commands.options import (
+    Checkpoint,
+    DataSpec,
+    EnginePath,
+    EnginePaths,
+    JsonFlag,
+    Limit,
+    Split,
+    WeightsKey,
+    warn_of,
+)
 
 
 def evaluate(
@@ -96,6 +106,7 @@ def parity(
     engine: EnginePath,
     data: DataSpec = None,
     checkpoint: Checkpoint = None,
+    weights_key: WeightsKey = None,
     limit: Limit = 16,
     json: JsonFlag = False,
 ) -> None:
@@ -108,7 +119,14 @@ def parity(
 
     dataset = open_dataset(data or "synthetic", split="val", limit=limit)
     with console.progress("comparing") as progress:
-        report = compare(engine, checkpoint=checkpoint, dataset=dataset, limit=limit or 16, progress=progress)
+        report = compare(
+            engine,
+            checkpoint=checkpoint,
+            weights_key=weights_key,
+            dataset=dataset,
+            limit=limit or 16,
+            progress=progress,
+        )
     warn_of(engine)
     result = report.as_dict()
     rows = [

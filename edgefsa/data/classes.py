@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgefsa.errors import DataError, InputError
-from edgefsa.media.frames import MAX_CLASSES
+from edgefsa.metadata import MAX_CLASSES
 
 _GOLDEN_RATIO = 0.618033988749895
 

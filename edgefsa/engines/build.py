@@ -26,6 +26,7 @@ from edgefsa.errors import EdgeFsaError, InputError, PrecisionError, TargetError
 from edgefsa.machine import cpu, features_relied_on
 
 if TYPE_CHECKING:
+    from edgefsa.graph.files import LoadedGraph
     from edgefsa.quantize import Ranges
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -62,7 +63,7 @@ class BuildReport:
 
 
 def build_engine(
-    onnx_path: str | Path,
+    onnx_path: str | Path | LoadedGraph,
     out_dir: str | Path,
     *,
     precision: str = "fp32",
@@ -87,18 +88,18 @@ def build_engine(
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
-    from edgefsa.graph.files import load_graph, read_metadata
+    from edgefsa.graph.files import read_graph
 
     begun = time.monotonic()
     _check_settings(precision, ranges is not None, skip, plugins)
-    source = load_graph(onnx_path)
-    metadata = read_metadata(source, onnx_path)
+    graph = read_graph(onnx_path)
+    source, metadata = graph.model, graph.metadata
     target, why = choose_target(precision) if target == AUTO else (target, "asked for")
     builder = _usable_builder(target, precision, compute_capabilities, plugins)
     engine = Path(out_dir) / engine_name(metadata, target, precision)
     with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):
         _step(progress, 0)
-        shutil.copyfile(onnx_path, directory / SOURCE_NAME)
+        shutil.copyfile(graph.path, directory / SOURCE_NAME)
         found = ranges() if callable(ranges) else ranges
         gpus = tuple(compute_capabilities)
         job = BuildJob(directory, source, metadata, precision, found, tuple(skip), gpus, plugins)

@@ -27,8 +27,8 @@ from edgefsa.graph.editing import GraphEditor
 from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
 from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
 from edgefsa.graph.functions import function_for
-from edgefsa.graph.metadata import is_model_name
-from edgefsa.media.frames import MAX_CLASSES, Frame, resize_frame
+from edgefsa.media.frames import Frame, resize_frame
+from edgefsa.metadata import MAX_CLASSES, is_model_name
 
 OUTPUTS = (MASKS, LOGITS)
 _STEPS = 4  # trace and fold, check as it is, check inlined, write

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import onnx
 
 from edgefsa.graph.files import inline_functions
-from edgefsa.graph.metadata import LOGITS
+from edgefsa.metadata import LOGITS
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _PRODUCTS = ("MatMul", "Gemm")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ import onnx.inliner
 from onnx import numpy_helper
 
 from edgefsa.errors import GraphError
-from edgefsa.graph.metadata import FRAMES as FRAMES
-from edgefsa.graph.metadata import LOGITS as LOGITS
-from edgefsa.graph.metadata import MASKS as MASKS
-from edgefsa.graph.metadata import METADATA_FIELDS as METADATA_FIELDS
-from edgefsa.graph.metadata import METADATA_KEY as METADATA_KEY
-from edgefsa.graph.metadata import check_metadata
+from edgefsa.metadata import FRAMES as FRAMES
+from edgefsa.metadata import LOGITS as LOGITS
+from edgefsa.metadata import MASKS as MASKS
+from edgefsa.metadata import METADATA_FIELDS as METADATA_FIELDS
+from edgefsa.metadata import METADATA_KEY as METADATA_KEY
+from edgefsa.metadata import check_metadata
 
 DOMAIN = "edgefsa"
 DOMAIN_VERSION = 1
@@ -36,6 +37,23 @@ _SHAPE_OPERATORS = frozenset(
     ("Cast", "Concat", "Constant", "Expand", "Gather", "Identity", "Pad", "Range", "Reshape", "Resize", "Shape")
     + ("Slice", "Squeeze", "Transpose", "Unsqueeze")
 )
+
+
+@dataclass(frozen=True)
+class LoadedGraph:
+    """An ONNX file that was read and checked, with its metadata; what takes a file's path takes this in its place."""
+
+    path: Path
+    model: onnx.ModelProto
+    metadata: dict[str, Any]
+
+
+def read_graph(source: str | Path | LoadedGraph) -> LoadedGraph:
+    """Read and check a file once, as `load_graph` does; what was read already is returned as it is."""
+    if isinstance(source, LoadedGraph):
+        return source
+    model = load_graph(source)
+    return LoadedGraph(Path(source), model, read_metadata(model, source))
 
 
 def load_graph(path: str | Path) -> onnx.ModelProto:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgefsa.graph.metadata import FRAMES, LOGITS, MASKS
+from edgefsa.metadata import FRAMES, LOGITS, MASKS
 
 Frames = npt.NDArray[np.uint8]
 # frames uint8 [N, H, W, 3] BGR -> logits float32 [N, K, h, w], and masks uint8 [N, H, W] where the graph makes them.

@@ -17,9 +17,6 @@ from edgefsa.errors import InputError
 Frame = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
 
-# Indices of a uint8 mask: 0 to 254, and 255 for what is ignored.
-MAX_CLASSES = 255
-
 
 def resize_frame(frame: Frame, size_hw: tuple[int, int]) -> Frame:
     """Resize uint8 [H, W, 3] to `size_hw`; the same array where the size already fits.

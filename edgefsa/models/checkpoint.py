@@ -1,75 +1,89 @@
-"""Checkpoint files and state dicts, ours and the authors', into models."""
+"""Weights in files and state dicts, ours, the authors' and trainers', into models."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import pickle
-import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from edgefsa.errors import CheckpointError
+from edgefsa.models.checkpoint_file import StoredTensor, open_checkpoint
+from edgefsa.models.weight_sets import BARE, COUNTER, Placement, Stored, choose_set, set_under, weight_sets
 
 # Heads that only training uses: a checkpoint may leave them out.
 AUXILIARY_PREFIXES = ("auxiliary_head.", "dsn.")
-# What MMSegmentation's networks have beside a backbone.
-HEAD_PREFIXES = ("neck.", "decode_head.", "auxiliary_head.")
-WRAPPERS = ("state_dict", "model")
 # Under this key a safetensors file of `edgefsa train` tells {"model", "options", "classes"} as JSON.
 WEIGHTS_METADATA_KEY = "edgefsa"
 LISTED = 20
-FIXED_MASK = re.compile(r"\.sps\.\d+\.filter$")  # of SPANet; computed here
 
 
-def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Which set of weights of a file was taken ("" where it has no key), and what was not.
+
+    `others` are the keys of sets that fit as well, such as a moving average; `beside` are tensors in the taken set
+    that are no part of the network, such as a loss's.
+    """
+
+    key: str = ""
+    others: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """Return what a person should know of the choice, a line each."""
+        notes = []
+        if self.others:
+            others = ", ".join(key or BARE for key in self.others)
+            notes.append(f"weights taken under {self.key or BARE}; others fit as well (--weights-key): {others}")
+        if self.beside:
+            notes.append(f"{len(self.beside)} tensors are no part of the network: {_listed(self.beside)}")
+        return notes
+
+
+def load_checkpoint(
+    model: nn.Module, source: str | Path | Mapping[str, Any], *, weights_key: str | None = None
+) -> LoadedWeights:
     """Load a state dict, or a file with one, into `model`, in place.
 
-    Takes safetensors and PyTorch files, and state dicts in our own and in every layout of the authors' code,
-    inside `state_dict` or `model` or bare, with or without `module.` and `backbone.` before the keys. Tensors are
-    converted to the model's types. Only tensors are read from a pickle. SPANet's fixed masks (`.filter`) are left
+    Takes safetensors and PyTorch files, and state dicts in our own and in every layout of the authors' code, bare or
+    under any key (`state_dict`, `model_ema`, `ema.module`, ...), with or without `module.`, `model.`, `_orig_mod.`
+    and the like before the keys. Of several sets of weights the one that fits best is taken, a plain one before a
+    moving average; `weights_key` names another, or a prefix inside one. Tensors are converted to the model's types.
+    Nothing in a pickle is run, and all but its tensors is left aside. SPANet's fixed masks (`.filter`) are left
     aside since they are computed, and an auxiliary head may be absent; a backbone alone leaves the rest of the
     checkpoint's network aside: neck and heads, or all that is not under `backbone.` where there are such keys.
-    The model stays as it was where CheckpointError is raised: for a file that cannot be read or holds more than
-    data, and for tensors that are missing, left over, there twice (with and without a prefix), of another shape,
-    or not usable: complex, not dense, without values, or not finite in the model's type.
+    Returns which set was taken. The model stays as it was where CheckpointError is raised: for a file that cannot be
+    read, is hostile or holds a pickled module, and for tensors that are missing, left over, there twice (with and
+    without a prefix), of another shape, or not usable: complex, not dense, without values, or not finite in the
+    model's type.
     """
     label = "the state dict" if isinstance(source, Mapping) else str(source)
-    state = _tensors(source if isinstance(source, Mapping) else read_checkpoint(source), label)
-    expected = model.state_dict()
-    placed, twice = _placed(state, expected, _task(model))
-    _check_fit(placed, twice, expected, label, getattr(getattr(model, "config", None), "name", type(model).__name__))
-    model.load_state_dict(placed, strict=False)
+    config = getattr(model, "config", None)
+    with _content(source) as content:
+        sets = weight_sets(content, label)
+        if weights_key is not None:
+            sets = {weights_key: set_under(sets, weights_key, label)}
+        expected = model.state_dict()
+        key, placement, others = choose_set(sets, expected, getattr(config, "task", ""))
+        state = _fitting(placement, expected, label, getattr(config, "name", type(model).__name__))
+    model.load_state_dict(state, strict=False)
+    return LoadedWeights(key, others, tuple(placement.beside))
 
 
-def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """Read what a safetensors or PyTorch file holds, on the CPU; no code in it is run.
-
-    Raises CheckpointError where the file is missing, damaged, or a pickle of more than tensors and plain data.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load(path.read_bytes()))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value: object = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CheckpointError(f"cannot read {path}: {reason}; check the path") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_pickle_message(path, str(error))) from error
-    except Exception as error:  # bytes that are no checkpoint stop the unpickler in every way there is
-        raise CheckpointError(f"{path} is damaged or no checkpoint; fetch or save it again") from error
-    if not isinstance(value, Mapping):
-        raise CheckpointError(f"{path} holds a {type(value).__name__}, not a state dict; save model.state_dict()")
-    return value
+@contextlib.contextmanager
+def _content(source: str | Path | Mapping[str, Any]) -> Iterator[Any]:
+    if isinstance(source, Mapping):
+        yield source
+        return
+    with open_checkpoint(source) as content:
+        yield content
 
 
 def weights_facts(path: str | Path) -> dict[str, Any]:
@@ -87,83 +101,53 @@ def weights_facts(path: str | Path) -> dict[str, Any]:
     return facts if whole else {}
 
 
-def _pickle_message(path: Path, reason: str) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)", reason)
-    if found:
-        return f"{path} would run {found[1]} when unpickled, so it was not loaded; save a state dict of tensors only"
-    return f"{path} is damaged or no checkpoint; fetch or save it again"
-
-
-def _tensors(value: Mapping[str, Any], label: str) -> dict[str, Tensor]:
-    while inner := next((value[key] for key in WRAPPERS if isinstance(value.get(key), Mapping)), None):
-        value = inner
-    state = {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
-    if not state:
-        raise CheckpointError(f"{label} holds no tensors, bare or in `state_dict` or `model`; give a state dict")
-    return state
-
-
-def _task(model: nn.Module) -> str:
-    return getattr(getattr(model, "config", None), "task", "")
-
-
-def _placed(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], task: str
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Give each tensor the model's own key (what has no place keeps its key), and the keys that two would have."""
-    placed: dict[str, Tensor] = {}
-    twice: list[str] = []
-    names = [key.removeprefix("module.") for key in state]
-    prefixed = any(name.startswith("backbone.") for name in names)
-    for name, tensor in zip(names, state.values(), strict=True):
-        candidates = (name, name.removeprefix("backbone."), f"backbone.{name}")
-        key = next((item for item in candidates if item in expected), None)
-        beside = not name.startswith("backbone.") if prefixed else name.startswith(HEAD_PREFIXES)
-        if key is None and (FIXED_MASK.search(name) or (task == "features" and beside)):
-            continue
-        key = key or name
-        if key in placed:
-            twice.append(key)
-        placed[key] = tensor
-    return placed, twice
-
-
-def _check_fit(
-    placed: Mapping[str, Tensor], twice: list[str], expected: Mapping[str, Tensor], label: str, name: str
-) -> None:
-    has_auxiliary = any(key.startswith(AUXILIARY_PREFIXES) for key in placed)
+def _fitting(placement: Placement, expected: Mapping[str, Tensor], label: str, name: str) -> dict[str, Tensor]:
+    """Read the tensors of a network; CheckpointError lists all that does not fit."""
+    there = placement.tensors
+    has_auxiliary = any(key.startswith(AUXILIARY_PREFIXES) for key in there)
     missing = [
         key
         for key in expected
-        if key not in placed
-        and not key.endswith("num_batches_tracked")
-        and (has_auxiliary or not key.startswith(AUXILIARY_PREFIXES))
+        if key not in there and not key.endswith(COUNTER) and (has_auxiliary or not key.startswith(AUXILIARY_PREFIXES))
     ]
-    left_over = [key for key in placed if key not in expected]
-    known = {key: tensor for key, tensor in placed.items() if key in expected}
-    flaws = {key: flaw for key, tensor in known.items() if (flaw := _flaw(tensor, expected[key].dtype))}
-    reshaped = [
-        f"{key} {list(tensor.shape)} for {list(expected[key].shape)}"
-        for key, tensor in known.items()
-        if key not in flaws and tensor.shape != expected[key].shape
-    ]
+    left_over = [key for key in there if key not in expected]
+    known = {key: tensor for key, tensor in there.items() if key in expected}
+    read, flaws = {}, {}
+    reshaped = []
+    for key, stored in known.items():
+        flaw = _kind_flaw(stored)
+        if flaw is None and tuple(stored.shape) != tuple(expected[key].shape):
+            reshaped.append(f"{key} {list(stored.shape)} for {list(expected[key].shape)}")
+            continue
+        if flaw is None:
+            read[key] = stored.read() if isinstance(stored, StoredTensor) else stored
+            flaw = _kind_flaw(read[key]) or _value_flaw(read[key], expected[key].dtype)
+        if flaw is not None:
+            flaws[key] = flaw
     unusable = [f"{key}: {flaw}" for key, flaw in flaws.items()]
     misfits = _counted({"missing": missing, "left over": left_over, "of another shape": reshaped})
-    faults = misfits + _counted({"there twice": twice, "not usable": unusable})
+    faults = misfits + _counted({"there twice": placement.twice, "not usable": unusable})
     if faults:
         trained = "give the model and the options (num_classes, form, ...) that it was trained with"
         hint = trained if misfits else "save a state dict whose tensors are dense, real and finite, each of them once"
         raise CheckpointError(f"{label} does not fit {name}: {'; '.join(faults)}; {hint}")
+    return read
 
 
-def _flaw(tensor: Tensor, dtype: torch.dtype) -> str | None:
-    """Say why a tensor cannot become a parameter or buffer of `dtype`, or give None."""
+def _kind_flaw(tensor: Stored) -> str | None:
+    """Return why no parameter can be made of such a tensor, or None."""
+    if isinstance(tensor, StoredTensor):
+        return tensor.flaw
     if tensor.is_nested or tensor.layout != torch.strided:
         return "not dense"
     if tensor.is_meta:
         return "without values"
     if tensor.is_complex() or tensor.is_quantized:
         return str(tensor.dtype).removeprefix("torch.")
+    return None
+
+
+def _value_flaw(tensor: Tensor, dtype: torch.dtype) -> str | None:
     # A value beyond the model's type becomes infinite there; a counter's type would hide that it is not finite.
     values = tensor.to(dtype if dtype.is_floating_point else torch.float64)
     return None if values.isfinite().all() else "NaN or infinite"
@@ -173,6 +157,6 @@ def _counted(faults: Mapping[str, list[str]]) -> list[str]:
     return [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in faults.items() if keys]
 
 
-def _listed(keys: list[str]) -> str:
+def _listed(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
     return ", ".join(keys[:LISTED]) + more

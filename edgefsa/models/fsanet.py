@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgefsa.media.frames import MAX_CLASSES
+from edgefsa.metadata import MAX_CLASSES
 from edgefsa.models.attention import Form
 from edgefsa.models.bases import Basis, shortest_k
 from edgefsa.models.config import ModelConfig

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgefsa.media.frames import MAX_CLASSES
+from edgefsa.metadata import MAX_CLASSES
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.fpn import SemanticFpnHead, TopDownNeck
 from edgefsa.models.frequency import MaskOrigin, SpectralMask

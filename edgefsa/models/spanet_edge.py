@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgefsa.media.frames import MAX_CLASSES
+from edgefsa.metadata import MAX_CLASSES
 from edgefsa.models.config import ModelConfig
 from edgefsa.models.fpn import SemanticFpnHead, TopDownNeck
 from edgefsa.models.frequency import SpectralMask

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 
 from edgefsa.errors import RangesError
-from edgefsa.graph.files import FRAMES, load_graph, read_metadata, weights_hash
+from edgefsa.graph.files import FRAMES, LoadedGraph, read_graph, weights_hash
 from edgefsa.media.frames import Frame, resize_frame
 from edgefsa.quantize.histogram import Histogram, amax_of, check_method
 from edgefsa.quantize.placement import place
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def ranges_from_calibration(
-    onnx_path: str | Path,
+    onnx_path: str | Path | LoadedGraph,
     frames: Iterable[Frame],
     *,
     method: str = "percentile",
@@ -41,15 +41,15 @@ def ranges_from_calibration(
     a graph that is not edgefsa's and RangesError where there are no frames or an activation is not finite.
     """
     check_method(method)
-    model = load_graph(onnx_path)
-    metadata = read_metadata(model, onnx_path)
+    graph = read_graph(onnx_path)
+    model, metadata = graph.model, graph.metadata
     tensors = calibrated_tensors(model)
     session, histograms = _session(model, tensors), {name: Histogram() for name in tensors}
     digest, done = hashlib.sha256(), 0
     for batch, used in batches(islice(frames, max_frames), tuple(metadata["size_hw"]), metadata["batch"]):
         digest.update(batch[:used].tobytes())
         for name, value in zip(tensors, session.run(tensors, {FRAMES: batch}), strict=True):
-            histograms[name].add(_finite(value[:used], name, done + 1, onnx_path))
+            histograms[name].add(_finite(value[:used], name, done + 1, graph.path))
         done += used
         if progress is not None:
             progress(done, max(max_frames, done))

@@ -71,6 +71,7 @@ def parity(
     engine: str | Path,
     *,
     checkpoint: str | Path | None = None,
+    weights_key: str | None = None,
     dataset: Dataset,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -78,13 +79,13 @@ def parity(
     """Run the PyTorch model, its ONNX files and the engine on the same frames and compare them with PyTorch.
 
     The model is built again from the manifest; its weights are the shipped ones, the seeded random ones, or the
-    checkpoint that was recorded (`checkpoint` says where it lies now). Raises CheckpointError where they are not
-    those of the build, and what opening the engine raises.
+    checkpoint that was recorded (`checkpoint` says where it lies now, and `weights_key` names other weights in it
+    than the build's). Raises CheckpointError where they are not those of the build, and what opening the engine raises.
     """
     directory = Path(engine)
     manifest = Manifest.read(directory)
     with contextlib.ExitStack() as stack:
-        stages: dict[str, Stage] = {"pytorch": _torch_stage(manifest, checkpoint)}
+        stages: dict[str, Stage] = {"pytorch": _torch_stage(manifest, checkpoint, weights_key)}
         for name in (SOURCE_NAME, *CONVERTED_NAMES):
             if (directory / name).is_file():
                 stages[name] = _onnx_stage(directory / name)
@@ -157,15 +158,15 @@ def _batches(dataset: Dataset, manifest: Manifest, limit: int | None) -> Iterato
         yield np.stack(frames + frames[-1:] * (size - len(frames))), len(frames)
 
 
-def _torch_stage(manifest: Manifest, checkpoint: str | Path | None) -> Stage:
+def _torch_stage(manifest: Manifest, checkpoint: str | Path | None, weights_key: str | None) -> Stage:
     from edgefsa.export.check import module_logits
 
-    model = _torch_model(manifest, checkpoint)
+    model = _torch_model(manifest, checkpoint, weights_key)
     config: Any = model.config
     return lambda frames: (module_logits(model, frames, config.mean_rgb, config.std_rgb), None)
 
 
-def _torch_model(manifest: Manifest, checkpoint: str | Path | None) -> nn.Module:
+def _torch_model(manifest: Manifest, checkpoint: str | Path | None, weights_key: str | None) -> nn.Module:
     from edgefsa.models import create_model, load_checkpoint, load_default_weights
 
     facts = manifest.model
@@ -173,6 +174,8 @@ def _torch_model(manifest: Manifest, checkpoint: str | Path | None) -> nn.Module
     model = create_model(facts["model"], **facts["options"])
     known = weights["kind"] in ("trained", "random")
     if known and checkpoint is None:
+        if weights_key is not None:
+            raise CheckpointError(f"--weights-key {weights_key} is for checkpoints, and this engine has none")
         if load_default_weights(model)["sha256"] != weights["sha256"]:
             raise CheckpointError(f"{facts['model']} had other weights when the engine was built; rebuild the engine")
         return model.eval()
@@ -183,7 +186,7 @@ def _torch_model(manifest: Manifest, checkpoint: str | Path | None) -> nn.Module
         raise CheckpointError(f"the engine's checkpoint {path} is not here; say where it lies with --checkpoint")
     if weights["sha256"] and sha256_of_file(path) != weights["sha256"]:
         raise CheckpointError(f"{path} is not the file that the engine was built from; give that with --checkpoint")
-    load_checkpoint(model, path)
+    load_checkpoint(model, path, weights_key=weights_key or weights.get("key"))
     return model.eval()
 
 

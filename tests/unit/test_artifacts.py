@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +110,108 @@ def test_directory_replaces_only_when_told(tmp_path: Path) -> None:
         assert (path / "a").exists()
     assert names(path) == ["b"]
     assert names(tmp_path) == ["engine"]
+
+
+def test_a_directory_that_another_writer_finished_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    with pytest.raises(OutputError, match="engine exists already"), atomic_directory(path) as slow:
+        (slow / "a").write_text("slow")
+        with atomic_directory(path) as fast:
+            (fast / "a").write_text("fast")
+    assert (path / "a").read_text() == "fast" and names(tmp_path) == ["engine"]
+    with atomic_directory(path, overwrite=True) as slow:
+        (slow / "a").write_text("slow")
+        with atomic_directory(path, overwrite=True) as fast:
+            (fast / "a").write_text("fast")
+    assert (path / "a").read_text() == "slow" and names(tmp_path) == ["engine"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_another_writer_between_the_two_renames(
+    overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, rename, calls = tmp_path / "engine", Path.rename, []
+    path.mkdir()
+    (path / "a").write_text("old")
+    if not overwrite:
+        shutil.rmtree(path)
+
+    def meanwhile(self: Path, target: Path) -> Path:
+        calls.append(self)
+        if target == path and len(calls) <= 2:
+            path.mkdir()
+            (path / "a").write_text("other")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", meanwhile)
+    if overwrite:
+        with atomic_directory(path, overwrite=True) as partial:
+            (partial / "a").write_text("ours")
+    else:
+        with pytest.raises(OutputError, match="exists already"), atomic_directory(path) as partial:
+            (partial / "a").write_text("ours")
+    assert (path / "a").read_text() == ("ours" if overwrite else "other")
+    assert names(tmp_path) == ["engine"]
+
+
+def test_a_link_that_leads_nowhere_is_in_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="exists already"), atomic_directory(path):
+        raise AssertionError("must not be entered")
+    with atomic_directory(path, overwrite=True) as partial:
+        (partial / "a").write_text("new")
+    assert not path.is_symlink() and names(path) == ["a"]
+
+
+def test_bytes_and_names_are_on_the_disk_before_and_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    opened: dict[int, str] = {}
+    real_open, real_sync = os.open, os.fsync
+
+    def note_open(path: Any, *rest: Any, **options: Any) -> int:
+        handle = real_open(path, *rest, **options)
+        opened[handle] = Path(path).name if not str(path).endswith(".partial") else "staging"
+        return handle
+
+    def note_sync(handle: int) -> None:
+        steps.append(f"sync {opened[handle]}")
+        real_sync(handle)
+
+    def note_rename(kind: str) -> Any:
+        real = getattr(Path, kind)
+
+        def noted(self: Path, target: Path) -> Any:
+            steps.append(f"{kind} {self.name}")
+            return real(self, target)
+
+        return noted
+
+    monkeypatch.setattr(os, "open", note_open)
+    monkeypatch.setattr(os, "fsync", note_sync)
+    for kind in ("rename", "replace"):
+        monkeypatch.setattr(Path, kind, note_rename(kind))
+    with atomic_file(tmp_path / "file") as partial:
+        partial.write_text("x")
+    assert steps == ["sync file", "replace file", f"sync {tmp_path.name}"]
+    steps.clear()
+    with atomic_directory(tmp_path / "engine") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "a").write_text("x")
+    assert sorted(steps[:-2]) == ["sync a", "sync engine", "sync inner"]
+    assert steps[-2:] == ["rename engine", f"sync {tmp_path.name}"]
+
+
+def test_a_disk_that_fails_when_it_is_asked_to_write_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OutputError, match=r"cannot write .*a: input/output error"), atomic_file(tmp_path / "a") as file:
+        file.write_text("x")
+    assert names(tmp_path) == []
 
 
 def test_directory_is_put_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
@@ -264,13 +369,20 @@ def test_hashes_agree_with_known_values(tmp_path: Path) -> None:
     assert sha256_of_bytes(b"abc") == sha256_of_file(tmp_path / "abc") == expected
 
 
+MODEL = {
+    **{"model": "tiny", "options": {}, "family": "fsanet", "num_classes": 1, "classes": ["road"]},
+    **{"palette": [[1, 2, 3]], "ignore_index": 255, "size_hw": [8, 16], "batch": 1, "outputs": "masks"},
+    **{"weights": {"kind": "random"}, "tool_version": "0.1.0"},
+}
+
+
 def manifest_in(directory: Path) -> Manifest:
     (directory / "a.bin").write_bytes(b"abc")
     manifest = Manifest(
-        model={"name": "fsanet-edge", "palette": [[1, 2, 3]]},
+        model=MODEL,
         target="openvino",
         precision="int8",
-        precision_detail={"layers": 3},
+        precision_detail={"layers": {"int8": 3}},
         files={"a.bin": sha256_of_bytes(b"abc")},
     )
     manifest.write(directory)
@@ -292,6 +404,16 @@ def test_manifest_tells_changed_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "a.bin").unlink()
     with pytest.raises(EngineError, match=r"a\.bin is missing"):
         manifest.check_files(tmp_path)
+
+
+def test_a_link_in_an_engine_is_refused(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    manifest = manifest_in(engine)
+    (engine / "a.bin").rename(tmp_path / "outside")
+    (engine / "a.bin").symlink_to(tmp_path / "outside")
+    with pytest.raises(EngineError, match=r"a\.bin is a link"):
+        manifest.check_files(engine)
 
 
 def test_no_changed_byte_of_a_manifest_goes_unseen(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import Frames, Outputs, Session, first_line
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
 from edgefsa.errors import EngineError, TargetError
-from edgefsa.graph.metadata import LOGITS
 from edgefsa.machine import cpu, gpus
+from edgefsa.metadata import LOGITS
 
 if TYPE_CHECKING:
     import onnx

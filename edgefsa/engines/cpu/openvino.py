@@ -20,7 +20,7 @@ from edgefsa.engines.precision import MULTIPLYING_KINDS, convolution_nodes, quan
 from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, first_line
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
 from edgefsa.errors import BuildError, EngineError, OutputError, TargetError
-from edgefsa.graph.metadata import LOGITS
+from edgefsa.metadata import LOGITS
 
 if TYPE_CHECKING:
     import onnx

@@ -25,6 +25,9 @@ class PlanBuild:
         self.network = self.builder.create_network(sum(1 << int(getattr(kinds, name)) for name in flags))
         self.config = self.builder.create_builder_config()
         self.config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED
+        # What stays in float32 does so for its precision, and TF32 rounds the factors of products to 10 bits.
+        if hasattr(tensorrt.BuilderFlag, "TF32"):
+            self.config.clear_flag(tensorrt.BuilderFlag.TF32)
         self._parsed: tuple[Any, bytes] | None = None
 
     def parse(self, data: bytes) -> None:

@@ -161,9 +161,7 @@ def _parsed(tensorrt: Any, graph: _TypedGraph, precision: str, plugins: PluginCh
     build = PlanBuild(tensorrt, TITLE, creation)
     build.parse(graph.model.SerializeToString())
     flags = tensorrt.BuilderFlag
-    if precision == "fp32":
-        build.config.clear_flag(flags.TF32)  # it rounds the factors to 10 bits
-    elif not strong:
+    if precision != "fp32" and not strong:
         names = ["FP16", "OBEY_PRECISION_CONSTRAINTS", *(["INT8"] if precision == "int8" else [])]
         for name in names:
             build.config.set_flag(getattr(flags, name))

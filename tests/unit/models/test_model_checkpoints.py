@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -175,29 +174,6 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
     torch.save(create_model("fsanet-edge").state_dict(), tmp_path / "edge.pth")
     message = refused(small(), tmp_path / "edge.pth")
     assert "edge.pth" in message and "fsanet-r18" in message and "more" in message
-
-
-class Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.target,))
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_pickle_that_would_run_code(legacy: bool, tmp_path: Path) -> None:
-    content = {"state_dict": filled(small()), "meta": Payload(tmp_path / "ran")}
-    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=not legacy)
-    message = refused(small(), tmp_path / "evil.pth")
-    assert "evil.pth" in message and "would run" in message
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_plain_pickle_that_would_run_code(tmp_path: Path) -> None:
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
-    assert "evil.pkl" in refused(small(), tmp_path / "evil.pkl")
-    assert not (tmp_path / "ran").exists()
 
 
 def test_damaged_files(tmp_path: Path) -> None:

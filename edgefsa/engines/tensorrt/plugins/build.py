@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from edgefsa.artifacts import atomic_directory
 from edgefsa.engines.tensorrt.cache import cache_folder
+from edgefsa.engines.tensorrt.plugins.cmake import build_command, configure_command
 from edgefsa.engines.tensorrt.plugins.library import (
     LIBRARY_NAME,
     PluginLibrary,
@@ -22,7 +22,7 @@ from edgefsa.engines.tensorrt.plugins.library import (
     tensorrt_version,
 )
 from edgefsa.engines.tensorrt.plugins.sources import source_sha256, sources_folder
-from edgefsa.errors import BuildError, PluginError
+from edgefsa.errors import BuildError, InputError, PluginError
 from edgefsa.machine import gpus
 
 try:
@@ -39,7 +39,8 @@ def build_library(tensorrt: str, capability: str, *, include_dir: str | Path | N
     """Give the library for TensorRT `tensorrt` ("10.13.3") and GPUs of `capability` ("8.7"), building it if need be.
 
     `include_dir` is the folder of TensorRT's headers; CMake looks in the usual places where it is None. Takes CMake
-    3.22, nvcc and a C++ compiler, and some minutes. Raises PluginError or BuildError with what is missing or failed.
+    3.22, nvcc and a C++ compiler, and some minutes; JOBS says how many compilers run at once where it is not to be as
+    many as the free memory takes. Raises PluginError, BuildError or InputError with what is missing, failed or wrong.
     """
     short = ".".join(tensorrt.split(".")[:3])
     target = cache_folder("plugins") / f"tensorrt-{short}-sm_{architecture_number(capability)}-{source_sha256()[:16]}"
@@ -61,18 +62,23 @@ def _is_sound(path: Path) -> bool:
 def _build(target: Path, tensorrt: str, capability: str, include_dir: str | Path | None) -> None:
     with atomic_directory(target, overwrite=True) as partial, tempfile.TemporaryDirectory() as scratch:
         build, log = Path(scratch), partial / LOG_NAME
-        include_dir = include_dir or os.environ.get("TENSORRT_INCLUDE_DIR")
-        headers = [f"-DTENSORRT_INCLUDE_DIR={include_dir}"] if include_dir else []
-        architecture = f"-DCMAKE_CUDA_ARCHITECTURES={architecture_number(capability)}"
-        _run(["cmake", "-S", str(sources_folder()), "-B", scratch, architecture, *headers], log)
+        architecture = architecture_number(capability)
+        _run(configure_command(sources_folder(), scratch, architecture=architecture, include_dir=include_dir), log)
         found = _headers_version(build)
         if not serves(found, tensorrt):
             raise BuildError(
                 f"the headers are of TensorRT {found}, and this is {tensorrt}; set TENSORRT_INCLUDE_DIR to the folder "
                 "of its own"
             )
-        _run(["cmake", "--build", scratch, "--target", "edgefsa_plugins", "--parallel", str(os.cpu_count() or 1)], log)
+        _run(_build_command(scratch), log)
         shutil.copy2(build / LIBRARY_NAME, partial / LIBRARY_NAME)
+
+
+def _build_command(folder: str) -> list[str]:
+    try:
+        return build_command(folder, "edgefsa_plugins")
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _headers_version(build: Path) -> str:

@@ -65,6 +65,18 @@ class PluginLibrary:
         ]
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """A library that this process has loaded, and the hash that its file had then."""
+
+    path: Path
+    sha256: str
+
+
+# TensorRT neither unloads a library nor says where a plugin came from.
+_loaded: _Loaded | None = None
+
+
 def serves(built: str, running: str) -> bool:
     """Tell whether plugins for one version of TensorRT can be loaded by another.
 
@@ -150,10 +162,13 @@ def _candidates() -> Iterator[Path]:
 def load_library(tensorrt: Any, library: PluginLibrary) -> None:
     """Load a library into the registry of the module `tensorrt`, and check its plugins; a loaded one stays as it is.
 
-    Raises PluginError where TensorRT refuses it, or a plugin is not registered afterwards.
+    Raises PluginError where TensorRT refuses it, a plugin is not registered afterwards, or the plugins that are
+    registered in this process already are not this file's.
     """
-    registry = tensorrt.get_plugin_registry()
+    global _loaded
+    registry, wanted = tensorrt.get_plugin_registry(), _Loaded(library.path, sha256_of_file(library.path))
     if not _missing(registry, PLUGINS):
+        _check_loaded(wanted)
         return
     if registry.load_library(str(library.path)) is None:
         raise PluginError(
@@ -161,6 +176,30 @@ def load_library(tensorrt: Any, library: PluginLibrary) -> None:
             f"already?); {MEND}"
         )
     check_plugins(tensorrt, PLUGINS)
+    _loaded = wanted
+
+
+def _check_loaded(wanted: _Loaded) -> None:
+    """Raise PluginError where the plugins that this process has are of another file than `wanted`."""
+    another = f"start a new process for {wanted.path}"
+    if _loaded is None:
+        # Somebody else registered them: as a dynamic plugin of a tool, or linked into the program.
+        if str(Path(wanted.path).resolve()) not in _mapped_files():
+            raise PluginError(f"plugins of these names are registered in this process, of no known file; {another}")
+    elif _loaded.sha256 != wanted.sha256:
+        raise PluginError(
+            f"this process has loaded the plugin library {_loaded.path} ({_loaded.sha256[:12]}), and "
+            f"{wanted.path} is another one now ({wanted.sha256[:12]}); {another}"
+        )
+
+
+def _mapped_files() -> set[str]:
+    """Return the files in this process's memory; the name of one that was replaced since ends in " (deleted)"."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {fields[5] for fields in (line.split(maxsplit=5) for line in lines) if len(fields) == 6}
 
 
 def check_plugins(tensorrt: Any, operators: Iterable[str]) -> None:

@@ -7,24 +7,24 @@ from pathlib import Path
 
 from edgefsa.artifacts import sha256_of_bytes, sha256_of_file
 from edgefsa.errors import PluginError
+from edgefsa.resources import is_in_checkout, resource_folder
 
-_PACKAGE = Path(__file__).resolve().parents[3]
-_CHECKOUT = _PACKAGE.parent
 _HASHED_FOLDERS = ("cmake", "kernels", "tensorrt")
 _HASHED_SUFFIXES = (".cu", ".cuh", ".h", ".cpp", ".cmake")
 
 
 def sources_folder() -> Path:
-    """Give the folder `plugins`: a checkout has it at its root, a wheel inside the package."""
-    folder = (_CHECKOUT if _is_checkout() else _PACKAGE) / "plugins"
+    """Return the folder `plugins`: a checkout has it at its root, a wheel inside the package."""
+    folder = resource_folder("plugins")
     if not (folder / "CMakeLists.txt").is_file():
         raise PluginError(f"the sources of the plugins are not in {folder}; install edgefsa again")
     return folder
 
 
 def checkout_build_folder() -> Path | None:
-    """Give the folder that `make plugins` builds in, or None where edgefsa is installed without its checkout."""
-    return _CHECKOUT / "build" / "plugins" if _is_checkout() else None
+    """Return the folder that `make plugins` builds in, or None where edgefsa is installed without its checkout."""
+    folder = resource_folder("plugins")
+    return folder.parent / "build" / "plugins" if is_in_checkout(folder) else None
 
 
 @functools.cache
@@ -38,7 +38,3 @@ def source_sha256() -> str:
 
 def _is_hashed(path: Path) -> bool:
     return path.is_file() and (path.suffix in _HASHED_SUFFIXES or path.name == "CMakeLists.txt")
-
-
-def _is_checkout() -> bool:
-    return (_CHECKOUT / "pyproject.toml").is_file()

@@ -12,6 +12,7 @@ from edgefsa import machine as device
 from edgefsa.artifacts import Manifest
 from edgefsa.engines import build_engine, inspect_engine, open_engine
 from edgefsa.engines.tensorrt import rtx as tensorrt_rtx
+from edgefsa.engines.tensorrt.builder import PlanBuild
 from edgefsa.engines.tensorrt.rtx import TensorRtRtxTarget, known_capabilities
 from edgefsa.errors import BuildError, InputError, PrecisionError, TargetError
 from tests.unit.engines import tiny
@@ -38,6 +39,26 @@ def test_a_plan_is_built_ahead_of_time(build: Build, precision: str, expected: d
     manifest = Manifest.read(report.engine)
     assert manifest.device == {"compute_capabilities": ["8.6", "12.0"]}
     assert manifest.files["engine.plan"] and (report.engine / "engine.plan").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_what_stays_in_float32_is_not_rounded_to_tf32(
+    build: Build, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_package()
+    import tensorrt_rtx as package
+
+    assert package.Builder(package.Logger()).create_builder_config().get_flag(package.BuilderFlag.TF32)
+    flags = []
+    compile_plan = PlanBuild.serialize
+
+    def noting(self: PlanBuild) -> bytes:
+        flags.append(self.config.get_flag(package.BuilderFlag.TF32))
+        return compile_plan(self)
+
+    monkeypatch.setattr(PlanBuild, "serialize", noting)
+    build(precision, "tensorrt-rtx")
+    assert flags == [False]
 
 
 def test_a_plan_is_pure(build: Build) -> None:

@@ -83,7 +83,7 @@ def test_types_come_from_the_file_or_from_flags(each: Played, build: Build) -> N
         each.flags, each.precisions = {"TF32"}, {}
         report = build(precision, "tensorrt")
         assert each.creation == ({"STRONGLY_TYPED"} if strong else set())
-        assert each.flags == (set() if precision == "fp32" else {"TF32"}) | (set() if strong else flags)
+        assert each.flags == (set() if strong else flags)
         assert bool(each.precisions) == (precision != "fp32" and not strong)
         typing = Manifest.read(report.engine).precision_detail["typing"]
         assert typing == ("strong" if strong else "builder flags")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -147,6 +148,38 @@ def test_a_library_is_loaded_once_and_its_plugins_are_checked(tmp_path: Path) ->
     load_library(tensorrt_with(registry), library)
     load_library(tensorrt_with(registry), library)
     assert registry.loads == [str(library.path)]
+
+
+def test_a_file_that_was_replaced_since_it_was_loaded_is_not_taken_for_it(tmp_path: Path) -> None:
+    library = read_library(write_library(tmp_path / LIBRARY_NAME))
+    registry = Registry(list(PLUGINS))
+    load_library(tensorrt_with(registry), library)
+    loaded = sha256_of_file(library.path)
+    write_library(library.path, architectures="87,89")
+    here = sha256_of_file(library.path)
+    message = rf"has loaded .*{LIBRARY_NAME} \({loaded[:12]}\).* another one now \({here[:12]}\); start a new process"
+    with pytest.raises(PluginError, match=message):
+        load_library(tensorrt_with(registry), read_library(library.path))
+    # The same bytes at another place are the same plugins.
+    write_library(library.path)
+    load_library(tensorrt_with(registry), read_library(shutil.copy(library.path, tmp_path / "copy.so")))
+    assert registry.loads == [str(library.path)]
+
+
+def test_plugins_of_an_unknown_file_are_not_taken_for_the_librarys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin_library, "_loaded", None)
+    library = read_library(write_library(tmp_path / LIBRARY_NAME))
+    registry = Registry(list(PLUGINS))
+    registry.load_library("somewhere")
+    with pytest.raises(PluginError, match=f"of no known file; start a new process for .*{LIBRARY_NAME}"):
+        load_library(tensorrt_with(registry), library)
+    with library.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        load_library(tensorrt_with(registry), library)
+        write_library(tmp_path / "new.so", architectures="89").replace(library.path)
+        with pytest.raises(PluginError, match="of no known file"):
+            load_library(tensorrt_with(registry), library)
 
 
 def test_a_library_without_an_operator_is_refused(tmp_path: Path) -> None:

@@ -64,6 +64,26 @@ def test_the_registry_takes_the_library_and_lists_its_creators(library: Path) ->
     }
 
 
+def test_a_library_that_a_tool_has_loaded_is_known_by_its_file(library: Path, tmp_path: Path) -> None:
+    found = in_new_process(
+        f"""
+        import pathlib, shutil
+        from types import SimpleNamespace
+        from edgefsa.engines.tensorrt.plugins.library import load_library
+        from edgefsa.errors import PluginError
+        tensorrt.get_plugin_registry().load_library(LIBRARY)
+        load_library(tensorrt, SimpleNamespace(path=LIBRARY))
+        other = shutil.copy(LIBRARY, {str(tmp_path / "other.so")!r})
+        try:
+            load_library(tensorrt, SimpleNamespace(path=other))
+        except PluginError as error:
+            print(json.dumps({{"refused": str(error)}}))
+        """,
+        library,
+    )
+    assert "of no known file" in str(found["refused"])
+
+
 def test_a_plugin_is_made_and_a_wrong_one_is_refused(library: Path) -> None:
     found = in_new_process(
         """

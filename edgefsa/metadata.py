@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from edgefsa.errors import GraphError
-from edgefsa.media.frames import MAX_CLASSES
 
 METADATA_KEY = "edgefsa"
+# Indices of a uint8 mask: 0 to 254, and 255 for what is ignored.
+MAX_CLASSES = 255
 FRAMES, MASKS, LOGITS = "frames", "masks", "logits"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -52,20 +53,24 @@ METADATA_FIELDS = tuple(_FIELDS)
 
 
 def check_metadata(metadata: object, source: object) -> dict[str, Any]:
-    """Give `metadata` back, or raise GraphError naming the first field of `source` that is missing or wrong."""
+    """Return `metadata`, or raise GraphError naming the first field of `source` that is missing or wrong."""
+    fault = metadata_fault(metadata)
+    if fault is not None or not isinstance(metadata, dict):
+        raise GraphError(f"{source} has metadata {fault}; export it again with `edgefsa export`")
+    return metadata
+
+
+def metadata_fault(metadata: object) -> str | None:
+    """Return what is wrong with a model's metadata, naming the first wrong field, or None."""
     if not isinstance(metadata, dict):
-        raise GraphError(f"{source} has metadata that is no JSON object; export it again with `edgefsa export`")
+        return "that is no JSON object"
     missing = [name for name in _FIELDS if name not in metadata]
     if missing:
-        raise GraphError(f"{source} has metadata without {', '.join(missing)}; export it again with `edgefsa export`")
+        return f"without {', '.join(missing)}"
     for name, (wanted, fits) in _FIELDS.items():
         if not fits(metadata[name]):
-            value = repr(metadata[name])[:80]
-            raise GraphError(f"{source} has metadata with {name} {value}, not {wanted}; export it again")
+            return f"with {name} {repr(metadata[name])[:80]}, not {wanted}"
     for name in ("classes", "palette"):
         if len(metadata[name]) != metadata["num_classes"]:
-            raise GraphError(
-                f"{source} has metadata with {len(metadata[name])} {name} for {metadata['num_classes']} classes; "
-                "export it again"
-            )
-    return metadata
+            return f"with {len(metadata[name])} {name} for {metadata['num_classes']} classes"
+    return None

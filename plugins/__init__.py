@@ -1,0 +1,1 @@
+"""Sources of the CUDA kernels and of the TensorRT plugins around them."""
