@@ -375,6 +375,16 @@ MODEL = {
     **{"weights": {"kind": "random"}, "tool_version": "0.1.0"},
 }
 
+DISTANCE = {"relative_l2": 0.01, "agreement": 0.99, "bound": {"relative_l2": 0.3, "agreement": 0.9}}
+PROOF = {
+    **{"evidence": "engine", "account": "the executed graph", "expected": 2, "proved": 2, "in_float": []},
+    "numbers": {"frames": 8, "data": "noise", "float_to_converted": DISTANCE, "converted_to_engine": DISTANCE},
+}
+
+
+def golden(file: str) -> dict[str, Any]:
+    return {"file": file, "frames": "frames", "outputs": "outputs", "agreement": 0.98}
+
 
 def manifest_in(directory: Path) -> Manifest:
     (directory / "a.bin").write_bytes(b"abc")
@@ -384,6 +394,8 @@ def manifest_in(directory: Path) -> Manifest:
         precision="int8",
         precision_detail={"layers": {"int8": 3}},
         files={"a.bin": sha256_of_bytes(b"abc")},
+        golden=golden("a.bin"),
+        proof=PROOF,
     )
     manifest.write(directory)
     return manifest

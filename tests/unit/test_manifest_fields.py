@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import pytest
 from edgefsa.artifacts import MANIFEST_NAME, Manifest, sha256_of_bytes
 from edgefsa.errors import EngineError
 from edgefsa.manifest_fields import is_file_name, manifest_fault
-from tests.unit.test_artifacts import MODEL
+from tests.unit.test_artifacts import MODEL, PROOF, golden
 
 HASH = sha256_of_bytes(b"abc")
 PLUGIN = {
@@ -33,7 +34,8 @@ def manifest(**changes: Any) -> dict[str, Any]:
         precision="int8",
         precision_detail={"compute": "int8", "float": "f16", "layers": {"int8": 3}},
         files={"engine.plan": HASH, "golden.npz": HASH},
-        golden={"file": "golden.npz", "frames": "frames", "outputs": "outputs"},
+        golden=golden("golden.npz"),
+        proof=copy.deepcopy(PROOF),
         versions={"edgefsa": "0.1.0"},
         device={"gpu": "NVIDIA", "compute_capabilities": ["8.7"], "cpu_features": ["avx2"]},
         plugins=[PLUGIN],
@@ -61,6 +63,14 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "golden": (lambda value: value.update(golden=3), "golden 3, not an object"),
     "golden file": (lambda value: value["golden"].update(file="x.npz"), "golden.file 'x.npz', not one of its files"),
     "golden key": (lambda value: value["golden"].update(frames=3), "golden.frames 3, not a text"),
+    "agreement": (lambda value: value["golden"].update(agreement=2), "golden.agreement 2, not a number from 0 to 1"),
+    "no proof": (lambda value: value.pop("proof"), "no proof"),
+    "evidence": (lambda value: value["proof"].update(evidence="hope"), "proof.evidence 'hope', not engine, network"),
+    "numbers": (
+        lambda value: value["proof"]["numbers"].update(float_to_converted={}),
+        "proof.numbers.float_to_converted {}, not a distance",
+    ),
+    "share": (lambda value: value.update(int8_macs_share=80), "int8_macs_share 80, not a number from 0 to 1"),
     "quantization": (lambda value: value.update(quantization=[]), "quantization [], not an object or null"),
     "versions": (lambda value: value.update(versions={"a": 3}), "versions {'a': 3}, not an object of texts"),
     "features": (lambda value: value["device"].update(cpu_features="avx2"), "device.cpu_features 'avx2', not a list"),
