@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,8 +80,7 @@ class BuildRequest:
     ranges: Path | None = None
     data: str | None = None
     skip: tuple[str, ...] = ()
-    compute_capabilities: tuple[str, ...] = ()
-    plugins: str = "auto"
+    target_options: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
 
 
@@ -256,8 +255,7 @@ def _build_onnx(
         target=request.target,
         ranges=measured if request.precision == "int8" else known,
         skip=request.skip,
-        compute_capabilities=request.compute_capabilities,
-        plugins=request.plugins,
+        options=request.target_options,
         overwrite=request.overwrite,
         frames=proof_frames,
         progress=progress,

@@ -30,18 +30,10 @@ _USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__
 # For machines; a person reads them with --json.
 _HASHES = ("sha256", "fingerprint")
 
-# Which extra brings which module, so that a missing one is named with its remedy.
+# Which extra brings which module, beside the runtimes, which their targets know.
 _EXTRA_OF_MODULE = {
-    "torch": "build",
-    "onnx": "build",
-    "onnxruntime": "build",
-    "onnxscript": "build",
-    "safetensors": "build",
-    "openvino": "cpu",
-    "matplotlib": "report",
-    "jinja2": "report",
-    "tensorrt": "tensorrt",
-    "tensorrt_rtx": "rtx",
+    **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors"), "build"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "report"),
 }
 # A file or a pipe has no width: lines stay whole there.
 _NO_WIDTH = 1_000_000
@@ -203,9 +195,10 @@ def run(command: Callable[[], Any]) -> None:
         _stop_usage(error)
     except ModuleNotFoundError as error:
         module = (error.name or "").split(".")[0]
-        if module not in _EXTRA_OF_MODULE:
+        extra = _extra_of(module)
+        if extra is None:
             raise
-        _stop(f"this needs the package {module}; install it with: pip install 'edgefsa[{_EXTRA_OF_MODULE[module]}]'")
+        _stop(f"this needs the package {module}; install it with: pip install 'edgefsa[{extra}]'")
     except BrokenPipeError:
         # The reader (head, less) has gone; keep the interpreter from writing to it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -217,6 +210,14 @@ def run(command: Callable[[], Any]) -> None:
         sys.exit(130)
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _extra_of(module: str) -> str | None:
+    """Return which extra of edgefsa brings a module, None for one that it does not use."""
+    from edgefsa.engines.registry import targets
+
+    of_targets = {target.package: target.extra for target in targets().values()}
+    return _EXTRA_OF_MODULE.get(module, of_targets.get(module))
 
 
 def _stop_usage(error: Any) -> NoReturn:

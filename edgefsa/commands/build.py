@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgefsa import console
 from edgefsa.commands.grouping import grouped
-from edgefsa.commands.options import DEFAULT_MODEL, GPU, INT8, DataSpec, JsonFlag, NetworkOptions, Skip
+from edgefsa.commands.options import (
+    DEFAULT_MODEL,
+    INT8,
+    TARGET,
+    DataSpec,
+    JsonFlag,
+    NetworkOptions,
+    Skip,
+    options_from_text,
+)
 from edgefsa.errors import InputError
 
 
@@ -122,32 +131,46 @@ class RangesOptions:
 
 
 @dataclass(frozen=True)
-class GpuOptions:
-    """What only engines for GPUs take."""
+class TargetSettings:
+    """What only some targets take."""
 
     compute_capability: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="GPUs to build for (tensorrt-rtx), as 8.6,8.9.", rich_help_panel=GPU),
+        typer.Option(metavar="LIST", help="GPUs to build for (tensorrt-rtx), as 8.6,8.9.", rich_help_panel=TARGET),
     ] = None
     plugins: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="KIND",
-            help="CUDA plugins (tensorrt): auto, library, kernels (inside the engine) or none.",
-            rich_help_panel=GPU,
+            help="CUDA plugins (tensorrt): auto (the default), library, kernels (inside the engine) or none.",
+            rich_help_panel=TARGET,
         ),
-    ] = "auto"
+    ] = None
+    target_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A setting of the target, also of one that another package brings; repeatable.",
+            rich_help_panel=TARGET,
+        ),
+    ] = None
 
-    def capabilities(self) -> tuple[str, ...]:
-        """Return the compute capabilities, as ("8.6", "8.9")."""
-        return tuple(part.strip() for part in (self.compute_capability or "").split(",") if part.strip())
+    def of_target(self) -> dict[str, Any]:
+        """Return the target's options by their names; only those that were given."""
+        given = options_from_text(self.target_option or (), "--target-option")
+        if self.plugins is not None:
+            given["plugins"] = self.plugins
+        if self.compute_capability is not None:
+            parts = (part.strip() for part in self.compute_capability.split(","))
+            given["compute_capabilities"] = tuple(part for part in parts if part)
+        return given
 
 
 @grouped
 def build(
     network: NetworkOptions,
     quantisation: RangesOptions,
-    gpu: GpuOptions,
+    settings: TargetSettings,
     source: Annotated[
         str, typer.Argument(metavar="[MODEL|FILE]", help="A model's name, an .onnx file, or a checkpoint.")
     ] = DEFAULT_MODEL,
@@ -178,8 +201,7 @@ def build(
         ranges=quantisation.ranges,
         data=quantisation.data,
         skip=tuple(quantisation.skip or ()),
-        compute_capabilities=gpu.capabilities(),
-        plugins=gpu.plugins,
+        target_options=settings.of_target(),
         overwrite=overwrite,
     )
     with console.progress("building") as progress:

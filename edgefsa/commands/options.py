@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "fsanet-edge"
 # Headings in --help.
-NETWORK, INT8, GPU, DATA = "Network", "INT8 and ranges", "GPU", "Data"
+NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
@@ -125,13 +125,13 @@ def size_from_text(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def options_from_text(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read "NAME=VALUE" pairs; a value is JSON (2, true, [0, 8, 0, 8]), or else the text itself."""
+def options_from_text(pairs: Sequence[str], flag: str = "--option") -> dict[str, Any]:
+    """Read "NAME=VALUE" pairs of `flag`; a value is JSON (2, true, [0, 8, 0, 8]), or else the text itself."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not (name and equals and text):
-            raise InputError(f"--option {pair} is not NAME=VALUE; write for instance --option recurrence=2")
+            raise InputError(f"{flag} {pair} is not NAME=VALUE; write for instance {flag} recurrence=2")
         try:
             options[name] = json.loads(text)
         except ValueError:

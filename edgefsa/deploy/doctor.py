@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import edgefsa
-from edgefsa.engines import PRECISIONS, TARGETS, choose_target
+from edgefsa.engines import PRECISIONS, choose_target, targets
 from edgefsa.engines.tensorrt.plugins.library import library_facts
 from edgefsa.errors import TargetError
 from edgefsa.machine.description import gpu_in_words, int8_in_words, machine_description, package_versions
@@ -38,14 +38,14 @@ def doctor() -> dict[str, Any]:
         "gpus": shown,
         "jetson": machine["jetson"],
         "packages": package_versions(),
-        "targets": {name: _target_facts(name) for name in TARGETS},
+        "targets": {name: _target_facts(name) for name in targets()},
         "auto": {precision: _choice(precision) for precision in PRECISIONS},
         "plugins": library_facts(shown[0]["compute_capability"] if shown else None),
     }
 
 
 def _target_facts(name: str) -> dict[str, Any]:
-    not_run, not_built = TARGETS[name].unusable(), TARGETS[name].unbuildable()
+    not_run, not_built = targets()[name].unusable(), targets()[name].unbuildable()
     return {
         "runs": not_run is None,
         "why_not": not_run,

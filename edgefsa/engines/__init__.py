@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from edgefsa.engines.build import PRECISIONS, BuildReport, build_engine
 from edgefsa.engines.opening import inspect_engine, logits_session, open_engine
-from edgefsa.engines.registry import TARGETS, choose_target, usable_targets
+from edgefsa.engines.registry import choose_target, targets, usable_targets
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import Target
 
 __all__ = [
     "PRECISIONS",
-    "TARGETS",
     "BuildReport",
     "LayerPrecision",
     "Session",
@@ -20,5 +19,6 @@ __all__ = [
     "inspect_engine",
     "logits_session",
     "open_engine",
+    "targets",
     "usable_targets",
 ]

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from edgefsa.quantize import Ranges
 
 PRECISIONS = ("fp32", "fp16", "int8")
-PLUGIN_CHOICES = ("auto", "library", "kernels", "none")
 _STEPS = 4
 
 
@@ -70,9 +69,8 @@ def build_engine(
     target: str = AUTO,
     ranges: Ranges | Callable[[], Ranges] | None = None,
     overwrite: bool = False,
-    compute_capabilities: Sequence[str] = (),
     skip: Collection[str] = (),
-    plugins: str = "auto",
+    options: Mapping[str, Any] | None = None,
     frames: Callable[[], ProofFrames] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BuildReport:
@@ -80,29 +78,28 @@ def build_engine(
 
     `precision` is fp32, fp16 or int8 (which needs `ranges`, or a function that measures them: it is called once
     everything that can be refused at once has been checked). An fp16 build takes ranges too, and keeps what goes
-    beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float;
-    `compute_capabilities` ("8.9") are the GPUs to build for ahead of time. `plugins` is for TensorRT: "library",
-    "kernels" (inside the engine), "none" (the function bodies), or "auto" (the library where one serves). `frames`
-    makes the frames that the engine's numbers are compared on; without it they are coloured blocks. The directory
-    appears whole, proved by its layers and its numbers and with golden outputs stored, or not at all.
+    beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; `options` are the
+    target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers are compared on;
+    without it they are coloured blocks. The directory appears whole, proved by its layers and its numbers and with
+    golden outputs stored, or not at all.
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
     from edgefsa.graph.files import read_graph
 
     begun = time.monotonic()
-    _check_settings(precision, ranges is not None, skip, plugins)
+    _check_settings(precision, ranges is not None, skip)
     graph = read_graph(onnx_path)
     source, metadata = graph.model, graph.metadata
     target, why = choose_target(precision) if target == AUTO else (target, "asked for")
-    builder = _usable_builder(target, precision, compute_capabilities, plugins)
+    builder = _usable_builder(target, precision)
+    own = builder.options_from(options or {})
     engine = Path(out_dir) / engine_name(metadata, target, precision)
     with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):
         _step(progress, 0)
         shutil.copyfile(graph.path, directory / SOURCE_NAME)
         found = ranges() if callable(ranges) else ranges
-        gpus = tuple(compute_capabilities)
-        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), gpus, plugins)
+        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), own)
         proof, built = _fill(job, builder, frames, progress)
     return BuildReport(
         engine=engine,
@@ -120,15 +117,13 @@ def build_engine(
     )
 
 
-def _check_settings(precision: str, has_ranges: bool, skip: Collection[str], plugins: str) -> None:
+def _check_settings(precision: str, has_ranges: bool, skip: Collection[str]) -> None:
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
     if has_ranges and precision == "fp32":
         raise InputError("ranges are for int8 and fp16 builds, not fp32; leave them out")
     if skip and precision != "int8":
         raise InputError(f"skip ({', '.join(skip)}) is for int8 builds, not {precision}; leave it out")
-    if plugins not in PLUGIN_CHOICES:
-        raise InputError(f"plugins {plugins} is unknown; use one of {', '.join(PLUGIN_CHOICES)}")
 
 
 @contextlib.contextmanager
@@ -143,18 +138,14 @@ def _named(directory: Path, engine: Path) -> Iterator[None]:
         raise type(error)(text) from error
 
 
-def _usable_builder(name: str, precision: str, compute_capabilities: Sequence[str], plugins: str) -> Target:
+def _usable_builder(name: str, precision: str) -> Target:
     builder = target_of(name)
-    if plugins != "auto" and not builder.takes_plugins:
-        raise InputError(f"plugins are for the target tensorrt, not {name}; leave --plugins {plugins} out")
     reason = builder.unbuildable()
     if reason is not None:
         raise TargetError(f"target {name} cannot be built on this machine: {reason}")
     reason = builder.unsuited(precision)
     if reason is not None:
         raise PrecisionError(f"target {name} cannot give {precision} here: {reason}; choose another of either")
-    if compute_capabilities and not builder.takes_compute_capabilities:
-        raise InputError(f"compute capabilities are for GPU targets, not {name}; leave them out")
     return builder
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.session import LayerPrecision, Session
+from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
@@ -23,8 +24,16 @@ COMPUTE_TYPES = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 
 
 @dataclass(frozen=True)
+class TargetOptions:
+    """Settings that one target alone has, checked when they are made; a target that has some derives its own class."""
+
+
+@dataclass(frozen=True)
 class BuildJob:
-    """What a target builds from: `source` is the float32 graph with its function bodies, `directory` gets the files."""
+    """What a target builds from: `source` is the float32 graph with its function bodies, `directory` gets the files.
+
+    `options` are of the target's own `options_type`.
+    """
 
     directory: Path
     source: onnx.ModelProto
@@ -32,8 +41,7 @@ class BuildJob:
     precision: str
     ranges: Ranges | None = None
     skip: Collection[str] = ()
-    compute_capabilities: Sequence[str] = ()
-    plugins: str = "auto"
+    options: TargetOptions = field(default_factory=TargetOptions)
 
 
 @dataclass
@@ -71,8 +79,7 @@ class Target(ABC):
     extra: str
     # How many parts of the runtime's version an engine is tied to.
     version_parts = 1
-    takes_compute_capabilities = False
-    takes_plugins = False
+    options_type: type[TargetOptions] = TargetOptions
     # Whether `open_logits` can return logits of an engine that was built for masks.
     gives_logits = False
 
@@ -99,6 +106,15 @@ class Target(ABC):
     @abstractmethod
     def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
         """Give a session of the same engine whose run returns float32 logits [N, K, h, w]; may import onnx."""
+
+    def options_from(self, given: Mapping[str, Any]) -> TargetOptions:
+        """Return this target's options from their names and values; InputError for one that it does not have."""
+        known = [item.name for item in fields(self.options_type)]
+        for name, value in given.items():
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise InputError(f"the target {self.name} has no option {name} ({has}); leave {name}={value} out")
+        return self.options_type(**given)
 
     def version(self) -> str:
         """Give the runtime's version, or "" where it is not installed."""

@@ -14,7 +14,7 @@ import pytest
 
 from edgefsa.artifacts import Manifest
 from edgefsa.data.synthetic import render_scene
-from edgefsa.engines import TARGETS, build_engine, inspect_engine, open_engine
+from edgefsa.engines import build_engine, inspect_engine, open_engine, targets
 from edgefsa.engines.tensorrt.plugins.build import build_for_this_machine
 from edgefsa.engines.tensorrt.plugins.library import find_library, tensorrt_version
 from edgefsa.errors import EdgeFsaError, PluginError
@@ -28,7 +28,7 @@ AGREEMENT = {"fp32": 0.999, "fp16": 0.995, "int8": 0.97}
 @pytest.fixture(scope="module")
 def machine(cuda: Any) -> str:
     """TensorRT's version, where it can build here."""
-    reason = TARGETS["tensorrt"].unbuildable()
+    reason = targets()["tensorrt"].unbuildable()
     if reason is not None:
         pytest.skip(f"needs full TensorRT: {reason}")
     return tensorrt_version()
@@ -70,7 +70,9 @@ def build(model: Path, folder: Path, precision: str, plugins: str) -> Any:
     from edgefsa.build import shipped_ranges
 
     ranges = shipped_ranges(model.stem) if precision != "fp32" else None
-    return build_engine(model, folder, precision=precision, target="tensorrt", ranges=ranges, plugins=plugins)
+    return build_engine(
+        model, folder, precision=precision, target="tensorrt", ranges=ranges, options={"plugins": plugins}
+    )
 
 
 def check(model: Path, folder: Path, expected: np.ndarray, precision: str, plugins: str, where: str) -> None:

@@ -8,6 +8,7 @@ the account of the layers is the typed network that the engine was compiled from
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
 from edgefsa.engines.precision import convolution_nodes, half_nodes, quantised_nodes
 from edgefsa.engines.session import LayerPrecision, Session
-from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of, onnx_nodes
 from edgefsa.engines.tensorrt.memory import memory_fault
 from edgefsa.engines.tensorrt.plan_check import check_plan_form, check_plan_weights
@@ -31,6 +32,13 @@ DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9")
 _WORDS = {"FLOAT": "f32", "HALF": "f16"}
 
 
+@dataclass(frozen=True)
+class RtxOptions(TargetOptions):
+    """`compute_capabilities` ("8.9") are those of the GPUs to build for."""
+
+    compute_capabilities: tuple[str, ...] = DEFAULT_COMPUTE_CAPABILITIES
+
+
 class TensorRtRtxTarget(Target):
     """Builds plans for RTX GPUs; runs them where there is one."""
 
@@ -38,7 +46,7 @@ class TensorRtRtxTarget(Target):
     package = "tensorrt_rtx"
     extra = "rtx"
     version_parts = 2
-    takes_compute_capabilities = True
+    options_type = RtxOptions
 
     def unbuildable(self) -> str | None:
         """Give why it cannot build here; it needs its package, and no GPU."""
@@ -71,7 +79,8 @@ class TensorRtRtxTarget(Target):
         inlined = inline_functions(graph)
         converted_nodes = {"int8": quantised_nodes, "fp16": half_nodes}.get(job.precision, convolution_nodes)
         expected = converted_nodes(inlined.graph)
-        capabilities = tuple(job.compute_capabilities) or DEFAULT_COMPUTE_CAPABILITIES
+        assert isinstance(job.options, RtxOptions)
+        capabilities = job.options.compute_capabilities
         layers, plan = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
         held = check_plan_weights(plan, inlined, expected)
         rest = "f32" if job.precision == "fp32" else "f16"

@@ -18,7 +18,7 @@ from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
 from edgefsa.engines.precision import half_nodes, quantised_nodes
 from edgefsa.engines.session import LayerPrecision, Session
-from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of
 from edgefsa.engines.tensorrt.layers import PLUGIN_KIND, layers_from_inspector
 from edgefsa.engines.tensorrt.memory import memory_fault
@@ -28,7 +28,7 @@ from edgefsa.engines.tensorrt.plugins.nodes import plugin_graph, plugin_operator
 from edgefsa.engines.tensorrt.session import PlanSession, logits_refused
 from edgefsa.engines.tensorrt.timing_cache import store_timing_cache, timing_cache_path, use_timing_cache
 from edgefsa.engines.tensorrt.types import hold_types, types_by_node
-from edgefsa.errors import BuildError
+from edgefsa.errors import BuildError, InputError
 from edgefsa.machine import Gpu, driver_cuda, gpus
 
 if TYPE_CHECKING:
@@ -36,10 +36,25 @@ if TYPE_CHECKING:
 
 TITLE = "TensorRT"
 OLDEST = (10, 3)
+PLUGIN_CHOICES = ("auto", "library", "kernels", "none")
 STRONGLY_TYPED_FROM = (10, 12)
 # Enough for the kernels of these networks, and little beside what a Jetson shares with its CPU.
 WORKSPACE_BYTES = 1 << 30
 _JETSON = "a Jetson has it from JetPack: apt install python3-libnvinfer, and a venv with --system-site-packages"
+
+
+@dataclass(frozen=True)
+class TensorRtOptions(TargetOptions):
+    """`plugins` is "library", "kernels" (inside the engine), "none" (the function bodies), or "auto".
+
+    With "auto" it is the library where one serves, else none.
+    """
+
+    plugins: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.plugins not in PLUGIN_CHOICES:
+            raise InputError(f"plugins {self.plugins} is unknown; use one of {', '.join(PLUGIN_CHOICES)}")
 
 
 class TensorRtTarget(Target):
@@ -49,7 +64,7 @@ class TensorRtTarget(Target):
     package = "tensorrt"
     extra = "tensorrt"
     version_parts = 4
-    takes_plugins = True
+    options_type = TensorRtOptions
 
     def version(self) -> str:
         """Give TensorRT's version, or "" where it is not installed."""
@@ -77,7 +92,9 @@ class TensorRtTarget(Target):
 
         gpu = gpus()[0]
         operators = plugin_operators(job.source)
-        plugins = choose_plugins(job.plugins, operators, tensorrt.__version__, gpu.compute_capability)
+        assert isinstance(job.options, TensorRtOptions)
+        asked = job.options.plugins
+        plugins = choose_plugins(asked, operators, tensorrt.__version__, gpu.compute_capability)
         plugins.register(tensorrt, gpu.compute_capability)
         graph = _typed_graph(job, plugins)
         build = _parsed(tensorrt, graph, job.precision, plugins)
@@ -88,7 +105,7 @@ class TensorRtTarget(Target):
                 "compute": COMPUTE_TYPES[job.precision],
                 "float": "f32" if job.precision == "fp32" else "f16",
                 "typing": "strong" if _is_strong(tensorrt, plugins) else "builder flags",
-                "plugins": {"asked": job.plugins, "used": plugins.kind, "why": plugins.why},
+                "plugins": {"asked": asked, "used": plugins.kind, "why": plugins.why},
             },
             converted=graph.converted,
             expected=graph.expected,

@@ -12,7 +12,7 @@ import pytest
 
 from edgefsa import machine as device
 from edgefsa.deploy import doctor, doctor_text
-from edgefsa.engines import TARGETS, usable_targets
+from edgefsa.engines import targets, usable_targets
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def facts() -> dict:
 
 
 def test_every_target_can_be_used_or_says_why_not(facts: dict) -> None:
-    assert set(facts["targets"]) == set(TARGETS)
+    assert set(facts["targets"]) == set(targets())
     for name, reason in usable_targets().items():
         target = facts["targets"][name]
         assert target["runs"] == (reason is None) and target["why_not"] == reason
@@ -55,7 +55,7 @@ def test_the_text_names_targets_cpu_and_a_jetson(facts: dict) -> None:
     board = {"model": "NVIDIA Jetson Orin Nano", "l4t": "36.4.3", "jetpack": "6.2", "power_mode": "MAXN"}
     card = {"name": "NVIDIA GeForce RTX 4060", "compute_capability": "8.9", "memory_mb": 8192}
     text = doctor_text({**facts, "jetson": board, "gpus": [card]})
-    for word in (*TARGETS, facts["cpu"]["name"], "JetPack 6.2", "MAXN", "RTX 4060", "8.9"):
+    for word in (*targets(), facts["cpu"]["name"], "JetPack 6.2", "MAXN", "RTX 4060", "8.9"):
         assert word in text
     assert "none that the NVIDIA driver shows" in doctor_text({**facts, "gpus": []})
 
@@ -67,7 +67,7 @@ def test_torch_and_onnx_stay_out() -> None:
 
 
 def test_a_machine_without_any_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    for target in TARGETS.values():
+    for target in targets().values():
         monkeypatch.setattr(type(target), "version", lambda self: "")
     facts = doctor()
     assert not any(target["runs"] for target in facts["targets"].values())

@@ -73,7 +73,7 @@ def test_auto_says_what_it_picked_and_why_not_the_others(build: Build) -> None:
         ({"precision": "int4"}, InputError, "int4"),
         ({"target": "tpu"}, TargetError, "openvino, onnxruntime"),
         ({"precision": "int8", "ranges": None}, RangesError, "edgefsa calibrate"),
-        ({"compute_capabilities": ("8.6",)}, InputError, "openvino"),
+        ({"options": {"compute_capabilities": ("8.6",)}}, InputError, "openvino has no option"),
         ({"precision": "int8", "skip": ("stem", "body")}, PrecisionError, "--skip"),
         ({"ranges": tiny.tiny_ranges()}, InputError, "not fp32"),
         ({"skip": ("stem",)}, InputError, "stem.* int8 builds"),

@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines import TARGETS, build_engine, inspect_engine, open_engine
+from edgefsa.engines import build_engine, inspect_engine, open_engine, targets
 from edgefsa.engines.convert import check_half, half_graph
 from edgefsa.engines.target import BuildJob
 from edgefsa.errors import PrecisionError, RangesError
@@ -19,10 +19,10 @@ from edgefsa.quantize import Ranges, ranges_from_calibration
 from tests.unit.engines import tiny
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", targets())
 def test_ranges_to_int8_engine(onnx_path: Path, tmp_path: Path, target: str) -> None:
-    if TARGETS[target].unbuildable() is not None:
-        pytest.skip(str(TARGETS[target].unbuildable()))
+    if targets()[target].unbuildable() is not None:
+        pytest.skip(str(targets()[target].unbuildable()))
     rng = np.random.default_rng(5)
     frames = rng.integers(0, 256, (4, *tiny.SIZE_HW, 3), dtype=np.uint8)
     ranges = ranges_from_calibration(onnx_path, frames, method="minmax")
@@ -31,14 +31,14 @@ def test_ranges_to_int8_engine(onnx_path: Path, tmp_path: Path, target: str) -> 
     assert manifest.quantization is not None
     assert set(tiny.QUANTISED) <= set(manifest.quantization["quantised"])
     assert manifest.proof["proved"] == len(manifest.quantization["quantised"])
-    if TARGETS[target].unusable() is None:
+    if targets()[target].unusable() is None:
         with open_engine(report.engine) as session:
             assert (session.run(frames[:1]) == tiny.reference_masks(frames[:1])).mean() > 0.95
 
 
 def test_what_tensorrt_rtx_does_not_run_in_int8_runs_in_float16(onnx_path: Path, tmp_path: Path) -> None:
-    if TARGETS["tensorrt-rtx"].unbuildable() is not None:
-        pytest.skip(str(TARGETS["tensorrt-rtx"].unbuildable()))
+    if targets()["tensorrt-rtx"].unbuildable() is not None:
+        pytest.skip(str(targets()["tensorrt-rtx"].unbuildable()))
     frames = np.random.default_rng(5).integers(0, 256, (4, *tiny.SIZE_HW, 3), dtype=np.uint8)
     ranges = ranges_from_calibration(onnx_path, frames, method="minmax")
     engine = build_engine(onnx_path, tmp_path, precision="int8", target="tensorrt-rtx", ranges=ranges).engine

@@ -33,7 +33,7 @@ def needs_package() -> None:
 )
 def test_a_plan_is_built_ahead_of_time(build: Build, precision: str, expected: dict[str, str]) -> None:
     needs_package()
-    report = build(precision, "tensorrt-rtx", compute_capabilities=("8.6", "12.0"))
+    report = build(precision, "tensorrt-rtx", options={"compute_capabilities": ("8.6", "12.0")})
     rows = {node: row["precision"] for row in inspect_engine(report.engine)["layers"] for node in row["nodes"]}
     assert {name: rows[name] for name in tiny.CONVOLUTIONS} == expected
     manifest = Manifest.read(report.engine)
@@ -71,7 +71,7 @@ def test_a_plan_is_pure(build: Build) -> None:
 def test_a_compute_capability_that_is_not_supported(build: Build, capability: str) -> None:
     needs_package()
     with pytest.raises(InputError, match=r"8\.6, 8\.9"):
-        build("fp32", "tensorrt-rtx", compute_capabilities=(capability,))
+        build("fp32", "tensorrt-rtx", options={"compute_capabilities": (capability,)})
 
 
 def test_what_the_parser_refuses_is_told_with_its_node(tmp_path: Path) -> None:
