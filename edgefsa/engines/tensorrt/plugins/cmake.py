@@ -6,6 +6,7 @@ setup.py and the Makefile run this file by its path, before anything is installe
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Three times the largest sum of nvcc and its children over our kernels (docs/decisions/0015): other versions of nvcc,
@@ -60,4 +61,4 @@ def _free_bytes() -> int | None:
 
 
 if __name__ == "__main__":
-    print(compile_jobs())
+    sys.stdout.write(f"{compile_jobs()}\n")
