@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from edgefsa.errors import InputError
-from edgefsa.graph.editing import GraphEditor
+from edgefsa.graph.editing import GraphEditor, float_attribute, int_attribute
 from edgefsa.graph.files import DOMAIN, LOGITS
 
 MULTIPLYING = ("Conv", "MatMul", "Gemm")
@@ -61,7 +61,7 @@ def place(
     plan = Placement()
     for node in editor.nodes:
         reason = _reason_for_float(editor, node, skip)
-        if reason == "" and integer_outputs and LOGITS in node.output:
+        if reason == "" and integer_outputs and node.op_type == "Conv" and LOGITS in node.output:
             reason = "no integer convolution here gives the float result that the logits are"
         if reason == "":
             plan.reads.add((node.name, 0))
@@ -96,9 +96,34 @@ def _reason_for_float(editor: GraphEditor, node: onnx.NodeProto, skip: Collectio
         return "skipped on request"
     if node.op_type == "ConvTranspose":
         return "transposed convolution"
-    if not editor.is_stored(node.input[1]) or editor.is_stored(node.input[0]):
-        return "no stored weight"
+    return _fault_of_factors(editor, node)
+
+
+def _fault_of_factors(editor: GraphEditor, node: onnx.NodeProto) -> str:
+    """Return why no runtime takes these factors as integers, or "" where all do.
+
+    A matrix product needs what `nn.Linear` has: activations on the left, on the right a stored matrix, which then
+    has one scale per column of the result, and as the bias of a Gemm a stored vector.
+    """
+    if editor.is_stored(node.input[0]):
+        return "its left factor is stored"
+    if not editor.is_stored(node.input[1]):
+        return "product of two activations"
+    if node.op_type == "Conv":
+        return ""
+    if editor.array(node.input[1]).ndim != 2:
+        return "its weight is no matrix"
+    if node.op_type == "Gemm" and not _is_linear(editor, node):
+        return "a product with factors, a transposed input or a bias that is no stored vector"
     return ""
+
+
+def _is_linear(editor: GraphEditor, gemm: onnx.NodeProto) -> bool:
+    """Check that a Gemm is x W + b or x W^T + b."""
+    bias = gemm.input[2] if len(gemm.input) > 2 else ""
+    scaled = float_attribute(gemm, "alpha", 1.0) != 1 or float_attribute(gemm, "beta", 1.0) != 1
+    plain = not scaled and not int_attribute(gemm, "transA", 0)
+    return plain and (not bias or (editor.is_stored(bias) and editor.array(bias).ndim == 1))
 
 
 def reason_for_precision(node: onnx.NodeProto) -> str | None:
@@ -112,9 +137,10 @@ def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> l
     """Quantise the skip of each residual addition whose sum a quantised node reads; gives these additions.
 
     Elsewhere, as in the residual stream between norms, the sum is needed in float and a pair would only cost
-    accuracy.
+    accuracy. So it is behind a matrix product: its kernels give floats, to which any runtime adds the skip as it is.
     """
-    depth, convs, sums = _depths(editor), set(plan.weights), []
+    depth, sums = _depths(editor), []
+    convs = {node.name for node in editor.nodes if node.op_type == "Conv"}.intersection(plan.weights)
     for node in editor.nodes:
         if node.op_type != "Add" or len(node.input) != 2 or _skipped(node, skip):
             continue

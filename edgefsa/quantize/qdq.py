@@ -12,6 +12,7 @@ from onnx import helper
 
 from edgefsa.errors import InputError
 from edgefsa.graph.editing import GraphEditor, int_attribute
+from edgefsa.quantize.biases import integer_biases
 from edgefsa.quantize.half import fits_half, half_nodes, half_rest, half_scale, wide_tensors
 from edgefsa.quantize.placement import Placement, never_negative, place, result_of
 from edgefsa.quantize.ranges import Ranges
@@ -72,6 +73,8 @@ def int8_onnx(
         _round_before_relu(editor, plan, scales, zeros)
     half = _choose_half(model, ranges, scales) if rest == "f16" else set()
     _quantise_weights(editor, plan, half)
+    if activations == "uint8":
+        integer_biases(editor, model, plan.weights, scales)
     _quantise_activations(editor, plan, scales, zeros)
     editor.drop_unused_tensors()
     if rest == "f16":

@@ -174,7 +174,7 @@ def test_products_of_two_activations_stay_in_float():
     for node in model.graph.node:
         node.name = node.output[0]
     plan = place(model)
-    assert plan.weights == ["y"] and plan.float_nodes == {"p": "no stored weight"}
+    assert plan.weights == ["y"] and plan.float_nodes == {"p": "product of two activations"}
 
 
 @pytest.mark.parametrize(("constant", "plain"), [(0.0, True), (2.0, True), (-0.5, False)])
