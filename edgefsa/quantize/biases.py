@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
 from edgefsa.graph.editing import GraphEditor, int_attribute
+from edgefsa.quantize.placement import with_bias
 
 # Half of int32's range; the other half is for the sum of products that a bias is added to.
 LARGEST_BIAS = 2**30
@@ -51,19 +51,19 @@ def integer_biases(
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     tensors = [*graph.input, *graph.value_info, *graph.output]
-    return {item.name: len(item.type.tensor_type.shape.dim) for item in tensors if item.type.tensor_type.HasField("shape")}
+    return {
+        item.name: len(item.type.tensor_type.shape.dim) for item in tensors if item.type.tensor_type.HasField("shape")
+    }
 
 
 def _bias_of(editor: GraphEditor, node: onnx.NodeProto) -> Place | None:
-    """Return where a stored vector is added to the result of a node: by itself, or by the only node behind it."""
-    if node.op_type != "MatMul":
-        return (node, 2) if len(node.input) > 2 and node.input[2] else None
-    readers = editor.consumers(node.output[0])
-    if [item.op_type for item in readers] != ["Add"] or editor.is_output(node.output[0]):
+    """Return where a stored vector, one number per output channel, is added to the result of a node."""
+    adding = with_bias(editor, node)
+    stored = [index for index, name in enumerate(adding.input) if editor.is_stored(name)]
+    if not stored:
         return None
-    index = 1 - list(readers[0].input).index(node.output[0])
-    bias, channels = readers[0].input[index], editor.array(_dequantised(editor, node).input[1]).shape
-    return (readers[0], index) if editor.is_stored(bias) and editor.array(bias).shape == channels else None
+    channels = editor.array(_dequantised(editor, node).input[1]).shape
+    return (adding, stored[0]) if editor.array(adding.input[stored[0]]).shape == channels else None
 
 
 def _dequantised(editor: GraphEditor, node: onnx.NodeProto) -> onnx.NodeProto:

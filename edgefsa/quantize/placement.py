@@ -162,7 +162,10 @@ def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> l
 
 
 def _add_results(editor: GraphEditor, plan: Placement, sums: list[onnx.NodeProto]) -> None:
-    """Let all readers of a quantised convolution or a residual addition, or of the ReLU behind it, read integers."""
+    """Let all readers of a quantised convolution or a residual addition, or of the ReLU behind it, read integers.
+
+    A matrix product may give floats, but not both: where one reader takes integers, all do.
+    """
     convs = [node for node in editor.nodes if node.op_type == "Conv" and node.name in plan.weights]
     for node in [*convs, *sums]:
         tensor = result_of(editor, node)
@@ -170,6 +173,20 @@ def _add_results(editor: GraphEditor, plan: Placement, sums: list[onnx.NodeProto
             continue
         for reader in editor.consumers(tensor):
             plan.reads.update((reader.name, index) for index, name in enumerate(reader.input) if name == tensor)
+    for node in editor.nodes:
+        if node.op_type in ("MatMul", "Gemm") and node.name in plan.weights:
+            readers = _reads(editor, with_bias(editor, node).output[0])
+            if not plan.reads.isdisjoint(readers) and ("", 0) not in readers:
+                plan.reads.update(readers)
+
+
+def with_bias(editor: GraphEditor, product: onnx.NodeProto) -> onnx.NodeProto:
+    """Return the addition of a stored vector that is all that reads a MatMul, else the node itself."""
+    readers = editor.consumers(product.output[0])
+    if product.op_type != "MatMul" or len(readers) != 1 or editor.is_output(product.output[0]):
+        return product
+    vectors = [name for name in readers[0].input if editor.is_stored(name) and editor.array(name).ndim == 1]
+    return readers[0] if readers[0].op_type == "Add" and vectors else product
 
 
 def result_of(editor: GraphEditor, node: onnx.NodeProto) -> str:

@@ -1,4 +1,4 @@
-"""A small vision transformer with every kind of matrix product, and a float64 evaluation of its graphs."""
+"""A small vision transformer with every kind of matrix product that a quantiser meets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from edgefsa.models import FrequencySelfAttention, ModelConfig
 
 SIZE_HW = (32, 48)
 STRIDE = 4
+TOKENS = SIZE_HW[0] * SIZE_HW[1] // STRIDE**2
+# The nodes that a quantiser takes: convolutions, and products with a stored matrix on the right.
+BLOCK = ("attention.qkv/MatMul", "attention.out/MatMul", "wide/MatMul", "narrow/MatMul")
+INT8_NODES = frozenset(
+    ("patches/Conv", *(f"blocks.{index}.{name}" for index in (0, 1) for name in BLOCK), "MatMul")
+    + ("gate/Gemm", "deep/MatMul", "first/MatMul", "second/MatMul", "first/MatMul_1", "second/MatMul_1", "head/Conv")
+)
 
 
 class Attention(nn.Module):
@@ -28,7 +35,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a perceptron between norms, each added to the stream of tokens [N, L, C]."""
+    """Attention and a perceptron behind norms, each added to the tokens [N, L, C]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -43,27 +50,30 @@ class Block(nn.Module):
 
 
 class SmallTransformer(nn.Module):
-    """Patches, two blocks, FSA."""
+    """Patches, two blocks, products with parameters on either side, a gate [N, C], a perceptron used twice, a head."""
 
     def __init__(self, num_classes: int = 11, width: int = 16) -> None:
         super().__init__()
         options = {"num_classes": num_classes}
-        self.config = ModelConfig("vit", "vit", num_classes, size_hw=SIZE_HW, size_multiple=STRIDE, options=options)
+        self.config = ModelConfig(
+            "transformer", "test", num_classes, size_hw=SIZE_HW, size_multiple=STRIDE, options=options
+        )
         self.patches = nn.Conv2d(3, width, STRIDE, STRIDE)
         self.blocks = nn.Sequential(Block(width), Block(width))
-        self.gate = nn.Linear(width, width)
+        self.among = nn.Parameter(torch.eye(TOKENS) + torch.randn(TOKENS, TOKENS) / TOKENS)
         self.mix = nn.Parameter(torch.randn(width, width) / width**0.5)
-        self.frequency = FrequencySelfAttention(width, k=3)
+        self.gate, self.deep = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         self.first, self.second = nn.Linear(width, 24), nn.Linear(24, width)
+        self.frequency = FrequencySelfAttention(width, k=3)
         self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.patches(image)
         size = x.shape[2:]
         x = self.blocks(x.flatten(2).mT)
-        x = torch.matmul(x, self.mix)
-        gate = self.gate(x.mean(1)).sigmoid()  # [N, C]: a Gemm
-        x = x * gate[:, None]
-        x = x + self.second(self.first(x).relu())
-        x = self.frequency(x.mT.unflatten(2, size))
-        return self.head(x)
+        x = torch.matmul(self.among, x) @ self.mix
+        gate = self.gate(x.mean(1))
+        x = x * torch.sigmoid(gate + self.deep(gate))[:, None]
+        for _ in range(2):
+            x = x + self.second(self.first(x).relu())
+        return self.head(self.frequency(x.mT.unflatten(2, size)))
