@@ -13,10 +13,11 @@ STRIDE = 4
 TOKENS = SIZE_HW[0] * SIZE_HW[1] // STRIDE**2
 # The nodes that a quantiser takes: convolutions, and products with a stored matrix on the right.
 BLOCK = ("attention.qkv/MatMul", "attention.out/MatMul", "wide/MatMul", "narrow/MatMul")
-INT8_NODES = frozenset(
-    ("patches/Conv", *(f"blocks.{index}.{name}" for index in (0, 1) for name in BLOCK), "MatMul")
-    + ("gate/Gemm", "deep/MatMul", "first/MatMul", "second/MatMul", "first/MatMul_1", "second/MatMul_1", "head/Conv")
+PRODUCTS = frozenset(
+    (*(f"blocks.{index}.{name}" for index in (0, 1) for name in BLOCK), "MatMul_1", "gate/Gemm", "deep/Gemm")
+    + ("first/MatMul", "second/MatMul", "first/MatMul_1", "second/MatMul_1")
 )
+CONVOLUTIONS = frozenset(("patches/Conv", "head/Conv"))
 
 
 class Attention(nn.Module):

@@ -12,7 +12,7 @@ from edgefsa.engines.cpu.onnxruntime import load_session
 from edgefsa.engines.session import LayerPrecision
 
 _INT8_OPERATORS = re.compile(r"QLinear|QGemm|MatMulInteger|ConvInteger")
-# The layout pass renames a node, conv1 to conv1_token_12 or conv1_nchwc, and fusions do: fc1 with the addition behind it
+# The layout pass renames a node, conv1 to conv1_token_12 or conv1_nchwc, and fusions do: fc1 with an addition behind it
 # is fc1/MatMulAddFusion, and with an activation "fused fc1".
 _RENAMED = re.compile(r"^fused |(_token_\d+|_nchwc|/(MatMulAdd|MatMulScale|MatmulTranspose)Fusion/?)+$")
 _WORDS = {1: "f32", 2: "u8", 3: "i8", 6: "i32", 7: "i64", 9: "bool", 10: "f16", 16: "bf16"}

@@ -199,8 +199,9 @@ def _executed_layers(compiled: Any) -> list[LayerPrecision]:
         )
         if kind in _MOVES:
             continue
-        names = [*origin.split(","), *_factor_names(operation, kind)]
-        nodes = tuple(dict.fromkeys(_RENAMED.sub("", name) for name in names if name))
+        nodes = tuple(dict.fromkeys(name for name in origin.split(",") if name))
+        if kind.lower() in MULTIPLYING_KINDS:
+            nodes = tuple(dict.fromkeys(_RENAMED.sub("", name) for name in (*nodes, *_factor_names(operation, kind))))
         layers.append(
             LayerPrecision(operation.get_friendly_name(), kind, _word(kind, precision, kernel), kernel, nodes)
         )

@@ -37,6 +37,8 @@ def join_codes(model: onnx.ModelProto) -> int:
             for reader in readers[quantise.output[0]]:
                 reader.input[0] = node.output[0]
             graph.node.remove(quantise)
+        for item in [item for item in graph.value_info if item.name == node.output[0]]:
+            graph.value_info.remove(item)  # it says float
         changed += 1
     return changed
 

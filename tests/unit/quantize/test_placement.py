@@ -177,6 +177,48 @@ def test_products_of_two_activations_stay_in_float():
     assert plan.weights == ["y"] and plan.float_nodes == {"p": "product of two activations"}
 
 
+@pytest.mark.parametrize(
+    ("operator", "reason"),
+    [
+        ("MatMul (x, matrix)", ""),
+        ("Gemm <transB = 1> (x, matrix, vector)", ""),
+        ("MatMul (matrix, x)", "its left factor is stored"),
+        ("MatMul (x, stack)", "its weight is no matrix"),
+        ("MatMul (x, vector)", "its weight is no matrix"),
+        ("Gemm <alpha = 2.0> (x, matrix)", "a product with factors"),
+        ("Gemm <beta = 0.5> (x, matrix, vector)", "a product with factors"),
+        ("Gemm <transA = 1> (x, matrix)", "a transposed input"),
+        ("Gemm (x, matrix, x)", "a bias that is no stored vector"),
+        ("Gemm (x, matrix, matrix)", "a bias that is no stored vector"),
+    ],
+)
+def test_products_are_quantised_where_they_are_what_a_linear_is(operator: str, reason: str):
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[4,4] x) => (float y) <float[4,4] matrix = {{0}}, float[2,4,4] stack = {{0}}, float[4] vector = {{0}}> {{
+        y = {operator}
+    }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.node[0].name = "y"
+    plan = place(model)
+    assert plan.weights == ([] if reason else ["y"]) and reason in plan.float_nodes.get("y", "")
+
+
+def test_a_products_result_is_read_as_floats_or_as_integers_but_not_as_both():
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[2,3,4] x) => (float[2,3,4] y) <float[4,4] w = {0}, float[4] b = {0}> {
+        h = MatMul (x, w)
+        s = Add (h, b)
+        k = MatMul (s, w)
+        y = Add (s, k)
+    }"""
+    model = onnx.parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = node.output[0]
+    # The sum needs no pair for its own sake: a product's kernel takes no addition in.
+    assert place(model).reads == {("h", 0), ("k", 0)}
+    assert place(model, integer_outputs=True).reads == {("h", 0), ("k", 0), ("y", 0)}
+
+
 @pytest.mark.parametrize(("constant", "plain"), [(0.0, True), (2.0, True), (-0.5, False)])
 def test_a_stored_part_counts_when_signs_are_told(constant: float, plain: bool):
     text = """<ir_version: 10, opset_import: ["" : 20]>
