@@ -18,7 +18,7 @@ from edgefsa.quantize.placement import with_bias
 
 # Half of int32's range; the other half is for the sum of products that a bias is added to.
 LARGEST_BIAS = 2**30
-Place = tuple[onnx.NodeProto, int]  # a node and the index of its input
+Operand = tuple[onnx.NodeProto, int]  # a node and the index of its input
 
 
 def integer_biases(
@@ -32,7 +32,7 @@ def integer_biases(
     """
     nodes = [node for node in editor.nodes if node.name in chosen]
     ranks = _ranks(model) if any(node.op_type == "MatMul" for node in nodes) else {}
-    biases = {node.name: place for node in nodes if (place := _bias_of(editor, node)) is not None}
+    biases = {node.name: operand for node in nodes if (operand := _bias_of(editor, node)) is not None}
     # All before the first is rounded: nodes may share a weight.
     for node in nodes:
         if node.name in biases:
@@ -56,7 +56,7 @@ def _ranks(model: onnx.ModelProto) -> dict[str, int]:
     }
 
 
-def _bias_of(editor: GraphEditor, node: onnx.NodeProto) -> Place | None:
+def _bias_of(editor: GraphEditor, node: onnx.NodeProto) -> Operand | None:
     """Return where a stored vector, one number per output channel, is added to the result of a node."""
     adding = with_bias(editor, node)
     stored = [index for index, name in enumerate(adding.input) if editor.is_stored(name)]
@@ -73,10 +73,10 @@ def _dequantised(editor: GraphEditor, node: onnx.NodeProto) -> onnx.NodeProto:
     return source
 
 
-def _make_room(editor: GraphEditor, node: onnx.NodeProto, place: Place, activation_scale: float) -> None:
+def _make_room(editor: GraphEditor, node: onnx.NodeProto, operand: Operand, activation_scale: float) -> None:
     source = _dequantised(editor, node)
     values, scale, bias = (
-        editor.array(name).astype(np.float64) for name in (*source.input[:2], place[0].input[place[1]])
+        editor.array(name).astype(np.float64) for name in (*source.input[:2], operand[0].input[operand[1]])
     )
     larger = np.maximum(scale, np.abs(bias) / (activation_scale * LARGEST_BIAS))
     if (larger == scale).all():
@@ -84,14 +84,15 @@ def _make_room(editor: GraphEditor, node: onnx.NodeProto, place: Place, activati
     shape = [1] * values.ndim
     shape[int_attribute(source, "axis", 1)] = -1
     rounded = np.rint(values * (scale / larger).reshape(shape)).astype(np.int8)
-    for name, array in zip(source.input[:2], (rounded, larger.astype(np.float32)), strict=True):
+    for name in source.input[:2]:
         editor.discard(name)
-        editor.store(name, array)
+    editor.store(source.input[0], rounded)
+    editor.store(source.input[1], larger.astype(np.float32))
 
 
-def _rounded(editor: GraphEditor, node: onnx.NodeProto, place: Place, activation_scale: float) -> onnx.NodeProto:
+def _rounded(editor: GraphEditor, node: onnx.NodeProto, operand: Operand, activation_scale: float) -> onnx.NodeProto:
     """Store a bias in integers, let its reader read them dequantised, and return the node that does that."""
-    reader, index = place
+    reader, index = operand
     scale = np.float32(activation_scale) * editor.array(_dequantised(editor, node).input[1]).astype(np.float32)
     steps = np.rint(editor.array(reader.input[index]).astype(np.float64) / np.where(scale > 0, scale, 1.0))
     name = f"{node.name}/Bias"

@@ -194,18 +194,18 @@ def test_products_of_two_activations_stay_in_float():
 )
 def test_products_are_quantised_where_they_are_what_a_linear_is(operator: str, reason: str):
     text = f"""<ir_version: 10, opset_import: ["" : 20]>
-    g (float[4,4] x) => (float y) <float[4,4] matrix = {{0}}, float[2,4,4] stack = {{0}}, float[4] vector = {{0}}> {{
-        y = {operator}
-    }}"""
+    g (float[4,4] x) => (float y) {{ y = {operator} }}"""
     model = onnx.parser.parse_model(text)
     model.graph.node[0].name = "y"
+    for name, shape in {"matrix": (4, 4), "stack": (2, 4, 4), "vector": (4,)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
     plan = place(model)
     assert plan.weights == ([] if reason else ["y"]) and reason in plan.float_nodes.get("y", "")
 
 
 def test_a_products_result_is_read_as_floats_or_as_integers_but_not_as_both():
     text = """<ir_version: 10, opset_import: ["" : 20]>
-    g (float[2,3,4] x) => (float[2,3,4] y) <float[4,4] w = {0}, float[4] b = {0}> {
+    g (float[2,3,2] x) => (float[2,3,2] y) <float[2,2] w = {1, 2, 3, 4}, float[2] b = {1, 2}> {
         h = MatMul (x, w)
         s = Add (h, b)
         k = MatMul (s, w)
