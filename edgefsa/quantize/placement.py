@@ -25,6 +25,7 @@ MAP_OPERATORS = ("TruncatedDctAttention", "SpectralMask")
 _NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization", "LpNormalization")
 _SENSITIVE = {**dict.fromkeys(_NORMS, "norm"), "Softmax": "softmax", "LogSoftmax": "softmax"}
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
+_MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 _SIGN_KEEPING = ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose", "Slice")
 
 
@@ -115,7 +116,16 @@ def _fault_of_factors(editor: GraphEditor, node: onnx.NodeProto) -> str:
         return "its weight is no matrix"
     if node.op_type == "Gemm" and not _is_linear(editor, node):
         return "a product with factors, a transposed input or a bias that is no stored vector"
-    return ""
+    # Most weights of a softmax over many tokens are below one step of its largest.
+    return "reads a softmax" if _moved_from(editor, node.input[0]) in ("Softmax", "LogSoftmax") else ""
+
+
+def _moved_from(editor: GraphEditor, tensor: str) -> str:
+    """Return the operator that made a tensor, seen through those that only move elements."""
+    maker = editor.producer(tensor)
+    while maker is not None and maker.op_type in _MOVING:
+        maker = editor.producer(maker.input[0])
+    return maker.op_type if maker is not None else ""
 
 
 def _is_linear(editor: GraphEditor, gemm: onnx.NodeProto) -> bool:

@@ -54,7 +54,7 @@ def int8_onnx(
 
     activations="uint8" is the form that ONNX Runtime's CPU kernels are fast with: the same steps with zero point
     128, or 0 where a tensor is never negative, so that a ReLU merges with its rounding; the results of convolutions
-    and residual additions are rounded too, and the classifier stays in float.
+    and residual additions are rounded too, the classifier stays in float, and biases of matrix products are int32.
 
     rest="f16" is for GPUs: what is not INT8 runs in float16 where `fp16_onnx` deems that safe. Scales are then
     rounded up to float16, weights with the scale as rounded, and a tensor whose scale float16 does not hold well

@@ -203,6 +203,18 @@ def test_products_are_quantised_where_they_are_what_a_linear_is(operator: str, r
     assert plan.weights == ([] if reason else ["y"]) and reason in plan.float_nodes.get("y", "")
 
 
+@pytest.mark.parametrize("moved", ["", "m = Transpose <perm = [1, 0]> (s)"])
+def test_a_product_that_reads_a_softmax_stays_in_float(moved: str):
+    body = f"h = MatMul (x, w) s = Softmax (h) {moved} y = MatMul ({'m' if moved else 's'}, w)"
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[2,2] x) => (float[2,2] y) <float[2,2] w = {{1, 2, 3, 4}}> {{ {body} }}"""
+    model = onnx.parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = node.output[0]
+    plan = place(model)
+    assert plan.weights == ["h"] and plan.float_nodes == {"s": "softmax", "y": "reads a softmax"}
+
+
 def test_a_products_result_is_read_as_floats_or_as_integers_but_not_as_both():
     text = """<ir_version: 10, opset_import: ["" : 20]>
     g (float[2,3,2] x) => (float[2,3,2] y) <float[2,2] w = {1, 2, 3, 4}, float[2] b = {1, 2}> {
