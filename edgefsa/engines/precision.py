@@ -31,7 +31,7 @@ MULTIPLYING_KINDS = frozenset(
         *("convolution", "deconvolution", "fullyconnected", "matmul"),
         *("conv", "fusedconv", "nhwcfusedconv", "convtranspose", "gemm", "fusedgemm", "fusedmatmul"),
         *("qlinearconv", "qlinearmatmul", "qgemm", "convinteger", "matmulinteger", "matmulintegertofloat"),
-        *("matrix_multiply", "convactpool"),
+        *("matrix_multiply", "matrixmultiply", "convactpool"),
     ]
 )
 

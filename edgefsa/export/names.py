@@ -13,7 +13,7 @@ import onnx
 
 from edgefsa.graph.editing import unique_name
 
-_PREFIX = "network."
+PREFIX = "network."  # of the names of parameters in a traced graph
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -23,8 +23,8 @@ def rename(model: onnx.ModelProto) -> None:
     renamed = {item.name: item.name for item in [*graph.input, *graph.output]}
     taken = set(renamed)
     for item in graph.initializer:
-        if item.name.startswith(_PREFIX):
-            _choose(renamed, taken, item.name, item.name.removeprefix(_PREFIX))
+        if item.name.startswith(PREFIX):
+            _choose(renamed, taken, item.name, item.name.removeprefix(PREFIX))
     node_names: set[str] = set()
     for node in graph.node:
         path = _module_path(node)
@@ -52,12 +52,12 @@ def _name_constants(node: onnx.NodeProto, stored: set[str], renamed: dict[str, s
 
 
 def _module_path(node: onnx.NodeProto) -> str:
-    parameters = [name for name in node.input if name.startswith(_PREFIX)]
+    parameters = [name for name in node.input if name.startswith(PREFIX)]
     if parameters:
-        return str(parameters[0]).removeprefix(_PREFIX).rpartition(".")[0]
+        return str(parameters[0]).removeprefix(PREFIX).rpartition(".")[0]
     scopes = next((item.value for item in node.metadata_props if item.key == _SCOPES), "[]")
     modules = ast.literal_eval(scopes)[:-1]
-    return (str(modules[-1]) + ".").removeprefix(_PREFIX).rstrip(".") if modules else ""
+    return (str(modules[-1]) + ".").removeprefix(PREFIX).rstrip(".") if modules else ""
 
 
 def _apply(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:

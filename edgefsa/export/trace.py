@@ -15,7 +15,9 @@ from onnxscript import optimizer
 from torch import Tensor, nn
 
 from edgefsa.errors import ExportError
+from edgefsa.export.names import PREFIX
 from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, LOGITS, OPSET
+from edgefsa.graph.folding import share_matrices
 from edgefsa.models.frequency import FrequencyOperator, FrequencySelfAttention, SpectralMask
 from edgefsa.models.modules import swap_modules
 
@@ -46,7 +48,7 @@ class _OperatorNode(nn.Module):
 
 
 class _Logits(nn.Module):
-    """Keeps the names of the network below the prefix `network`, and only the logits of what it gives."""
+    """Keeps the names of the network below PREFIX, and only the logits of what it gives."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -85,7 +87,9 @@ def trace_logits(model: nn.Module, size_hw: tuple[int, int], batch: int) -> onnx
     # Not the exporter's own optimiser: what it rewrites, and with it the folded weights, changes with its version.
     optimizer.fold_constants(program.model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     optimizer.remove_unused_nodes(program.model)
-    return program.model_proto
+    graph: onnx.ModelProto = program.model_proto
+    share_matrices(graph, lambda name: not name.startswith(PREFIX))
+    return graph
 
 
 def _replace_frequency_layers(network: nn.Module, image: Tensor) -> None:

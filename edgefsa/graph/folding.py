@@ -6,6 +6,8 @@ belong to, come out the same on every machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -43,6 +45,22 @@ def _constant_value(node: onnx.NodeProto) -> Array:
         return np.asarray(onnx.numpy_helper.to_array(value))
     is_float = node.attribute[0].name.startswith("value_float")
     return np.asarray(value, np.float32 if is_float else np.int64)
+
+
+def share_matrices(model: onnx.ModelProto, candidates: Callable[[str], bool]) -> None:
+    """Store once each float matrix that tracing made several times: the transposed weight of a shared `nn.Linear`.
+
+    `candidates` says by name which stored tensors may be merged; parameters keep a tensor each.
+    """
+    editor = GraphEditor(model)
+    first: dict[tuple[object, ...], str] = {}
+    for item in list(model.graph.initializer):
+        if not candidates(item.name) or item.data_type != onnx.TensorProto.FLOAT or len(item.dims) != 2:
+            continue
+        name = first.setdefault((*item.dims, editor.array(item.name).tobytes()), item.name)
+        if name != item.name:
+            editor.replace_input(item.name, name)
+    editor.drop_unused_tensors()
 
 
 def fold_batch_norms(model: onnx.ModelProto) -> None:

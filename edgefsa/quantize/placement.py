@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from edgefsa.errors import InputError
-from edgefsa.graph.editing import GraphEditor
+from edgefsa.graph.editing import GraphEditor, float_attribute, int_attribute
 from edgefsa.graph.files import DOMAIN, LOGITS
 
 MULTIPLYING = ("Conv", "MatMul", "Gemm")
@@ -25,6 +25,7 @@ MAP_OPERATORS = ("TruncatedDctAttention", "SpectralMask")
 _NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization", "LpNormalization")
 _SENSITIVE = {**dict.fromkeys(_NORMS, "norm"), "Softmax": "softmax", "LogSoftmax": "softmax"}
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
+_MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 _SIGN_KEEPING = ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose", "Slice")
 
 
@@ -61,7 +62,7 @@ def place(
     plan = Placement()
     for node in editor.nodes:
         reason = _reason_for_float(editor, node, skip)
-        if reason == "" and integer_outputs and LOGITS in node.output:
+        if reason == "" and integer_outputs and node.op_type == "Conv" and LOGITS in node.output:
             reason = "no integer convolution here gives the float result that the logits are"
         if reason == "":
             plan.reads.add((node.name, 0))
@@ -96,9 +97,43 @@ def _reason_for_float(editor: GraphEditor, node: onnx.NodeProto, skip: Collectio
         return "skipped on request"
     if node.op_type == "ConvTranspose":
         return "transposed convolution"
-    if not editor.is_stored(node.input[1]) or editor.is_stored(node.input[0]):
-        return "no stored weight"
-    return ""
+    return _fault_of_factors(editor, node)
+
+
+def _fault_of_factors(editor: GraphEditor, node: onnx.NodeProto) -> str:
+    """Return why no runtime takes these factors as integers, or "" where all do.
+
+    A matrix product needs what `nn.Linear` has: activations on the left, on the right a stored matrix, which then
+    has one scale per column of the result, and as the bias of a Gemm a stored vector.
+    """
+    if editor.is_stored(node.input[0]):
+        return "its left factor is stored"
+    if not editor.is_stored(node.input[1]):
+        return "product of two activations"
+    if node.op_type == "Conv":
+        return ""
+    if editor.array(node.input[1]).ndim != 2:
+        return "its weight is no matrix"
+    if node.op_type == "Gemm" and not _is_linear(editor, node):
+        return "a product with factors, a transposed input or a bias that is no stored vector"
+    # Most weights of a softmax over many tokens are below one step of its largest.
+    return "reads a softmax" if _moved_from(editor, node.input[0]) in ("Softmax", "LogSoftmax") else ""
+
+
+def _moved_from(editor: GraphEditor, tensor: str) -> str:
+    """Return the operator that made a tensor, seen through those that only move elements."""
+    maker = editor.producer(tensor)
+    while maker is not None and maker.op_type in _MOVING:
+        maker = editor.producer(maker.input[0])
+    return maker.op_type if maker is not None else ""
+
+
+def _is_linear(editor: GraphEditor, gemm: onnx.NodeProto) -> bool:
+    """Check that a Gemm is x W + b or x W^T + b."""
+    bias = gemm.input[2] if len(gemm.input) > 2 else ""
+    scaled = float_attribute(gemm, "alpha", 1.0) != 1 or float_attribute(gemm, "beta", 1.0) != 1
+    plain = not scaled and not int_attribute(gemm, "transA", 0)
+    return plain and (not bias or (editor.is_stored(bias) and editor.array(bias).ndim == 1))
 
 
 def reason_for_precision(node: onnx.NodeProto) -> str | None:
@@ -112,9 +147,10 @@ def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> l
     """Quantise the skip of each residual addition whose sum a quantised node reads; gives these additions.
 
     Elsewhere, as in the residual stream between norms, the sum is needed in float and a pair would only cost
-    accuracy.
+    accuracy. So it is behind a matrix product: its kernels give floats, to which any runtime adds the skip as it is.
     """
-    depth, convs, sums = _depths(editor), set(plan.weights), []
+    depth, sums = _depths(editor), []
+    convs = {node.name for node in editor.nodes if node.op_type == "Conv"}.intersection(plan.weights)
     for node in editor.nodes:
         if node.op_type != "Add" or len(node.input) != 2 or _skipped(node, skip):
             continue
@@ -136,7 +172,10 @@ def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> l
 
 
 def _add_results(editor: GraphEditor, plan: Placement, sums: list[onnx.NodeProto]) -> None:
-    """Let all readers of a quantised convolution or a residual addition, or of the ReLU behind it, read integers."""
+    """Let all readers of a quantised convolution or a residual addition, or of the ReLU behind it, read integers.
+
+    A matrix product may give floats, but not both: where one reader takes integers, all do.
+    """
     convs = [node for node in editor.nodes if node.op_type == "Conv" and node.name in plan.weights]
     for node in [*convs, *sums]:
         tensor = result_of(editor, node)
@@ -144,6 +183,20 @@ def _add_results(editor: GraphEditor, plan: Placement, sums: list[onnx.NodeProto
             continue
         for reader in editor.consumers(tensor):
             plan.reads.update((reader.name, index) for index, name in enumerate(reader.input) if name == tensor)
+    for node in editor.nodes:
+        if node.op_type in ("MatMul", "Gemm") and node.name in plan.weights:
+            readers = _reads(editor, with_bias(editor, node).output[0])
+            if not plan.reads.isdisjoint(readers) and ("", 0) not in readers:
+                plan.reads.update(readers)
+
+
+def with_bias(editor: GraphEditor, product: onnx.NodeProto) -> onnx.NodeProto:
+    """Return the addition of a stored vector that is all that reads a MatMul, else the node itself."""
+    readers = editor.consumers(product.output[0])
+    if product.op_type != "MatMul" or len(readers) != 1 or editor.is_output(product.output[0]):
+        return product
+    vectors = [name for name in readers[0].input if editor.is_stored(name) and editor.array(name).ndim == 1]
+    return readers[0] if readers[0].op_type == "Add" and vectors else product
 
 
 def result_of(editor: GraphEditor, node: onnx.NodeProto) -> str:

@@ -12,6 +12,7 @@ from onnx import helper
 
 from edgefsa.errors import InputError
 from edgefsa.graph.editing import GraphEditor, int_attribute
+from edgefsa.quantize.biases import integer_biases
 from edgefsa.quantize.half import fits_half, half_nodes, half_rest, half_scale, wide_tensors
 from edgefsa.quantize.placement import Placement, never_negative, place, result_of
 from edgefsa.quantize.ranges import Ranges
@@ -53,7 +54,7 @@ def int8_onnx(
 
     activations="uint8" is the form that ONNX Runtime's CPU kernels are fast with: the same steps with zero point
     128, or 0 where a tensor is never negative, so that a ReLU merges with its rounding; the results of convolutions
-    and residual additions are rounded too, and the classifier stays in float.
+    and residual additions are rounded too, the classifier stays in float, and biases of matrix products are int32.
 
     rest="f16" is for GPUs: what is not INT8 runs in float16 where `fp16_onnx` deems that safe. Scales are then
     rounded up to float16, weights with the scale as rounded, and a tensor whose scale float16 does not hold well
@@ -72,6 +73,8 @@ def int8_onnx(
         _round_before_relu(editor, plan, scales, zeros)
     half = _choose_half(model, ranges, scales) if rest == "f16" else set()
     _quantise_weights(editor, plan, half)
+    if activations == "uint8":
+        integer_biases(editor, model, plan.weights, scales)
     _quantise_activations(editor, plan, scales, zeros)
     editor.drop_unused_tensors()
     if rest == "f16":

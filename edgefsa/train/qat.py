@@ -5,7 +5,7 @@
     qat_calls      which calls of the network are which nodes of the graph with the Q/DQ pairs
     qat_rounding   the roundings and their gradients
 
-What is learnt: the convolutions' weights, with the batch norms folded in (their statistics stay), and the range of
+What is learnt: the weights, with the batch norms folded into convolutions (their statistics stay), and the range of
 each quantised tensor. Everything runs in float32, whatever the CPU is fast in.
 """
 

@@ -110,6 +110,9 @@ class QuantisedNetwork(nn.Module):
             parts = [own[name] for name in names]
             weights = torch.split(round_weight(torch.cat(parts, 1)), [part.shape[1] for part in parts], 1)
             state.update(zip(names, weights, strict=True))
+        for site in self._sites:
+            if site is not None and site.rounds_weight and site.operator == "MatMul" and site.weight:
+                state[site.weight] = round_weight(own[site.weight], site.axis)
         for name in self._folding.first:
             state[name] = state[name] * self._std_rgb[:, None, None]
         return state
@@ -141,7 +144,7 @@ class _Rounding(Calls):
         if site.operator == "Add":  # not in place: a rounded tensor may have other readers
             return torch.add(*operands, **kwargs)
         if site.rounds_weight:
-            operands[1] = round_weight(operands[1])
+            operands[1] = round_weight(operands[1], site.axis)
         return func(*operands, **kwargs)
 
 

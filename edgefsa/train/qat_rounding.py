@@ -42,12 +42,12 @@ class _RoundActivation(torch.autograd.Function):
         return torch.where(inside, gradient, 0.0) if ctx.needs_input_grad[0] else None, of_range
 
 
-def round_weight(weight: Tensor) -> Tensor:
-    """Round a convolution's weight [C, ...] to -127 to 127 steps of its channel's largest magnitude / 127.
+def round_weight(weight: Tensor, axis: int = 0) -> Tensor:
+    """Round a weight, whose `axis` counts output channels, to -127 to 127 steps of a channel's largest magnitude / 127.
 
     As `quantize.qdq.int8_weight`; the steps count as constants in the gradient.
     """
-    amax = weight.detach().abs().flatten(1).amax(1)
+    amax = weight.detach().abs().transpose(0, axis).flatten(1).amax(1)
     scale = torch.where(amax > 0, amax, 1.0) / LARGEST
     zero = torch.zeros(len(scale), dtype=torch.int32, device=weight.device)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -LARGEST, LARGEST)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zero, axis, -LARGEST, LARGEST)

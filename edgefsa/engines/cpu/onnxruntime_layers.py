@@ -12,11 +12,13 @@ from edgefsa.engines.cpu.onnxruntime import load_session
 from edgefsa.engines.session import LayerPrecision
 
 _INT8_OPERATORS = re.compile(r"QLinear|QGemm|MatMulInteger|ConvInteger")
-# The layout pass renames a node: conv1 becomes conv1_token_12 or conv1_nchwc.
-_RENAMED = re.compile(r"(_token_\d+|_nchwc)+$")
+# The layout pass renames a node, conv1 to conv1_token_12 or conv1_nchwc, and fusions do: fc1 with an addition behind it
+# is fc1/MatMulAddFusion, and with an activation "fused fc1".
+_RENAMED = re.compile(r"^fused |(_token_\d+|_nchwc|/(MatMulAdd|MatMulScale|MatmulTranspose)Fusion/?)+$")
 _WORDS = {1: "f32", 2: "u8", 3: "i8", 6: "i32", 7: "i64", 9: "bool", 10: "f16", 16: "bf16"}
 _INDEX_OPERATORS = ("ArgMax", "Shape")
 _FLOAT, _UINT8, _INT64 = 1, 2, 7
+_QGEMM_INPUTS = 9
 
 
 def optimised_layers(path: Path, provider: str) -> list[LayerPrecision]:
@@ -56,6 +58,10 @@ def _output_type(node: onnx.NodeProto, types: dict[str, int]) -> int:
     if node.op_type == "QuantizeLinear":
         return types[node.input[2]] if len(node.input) > 2 else _UINT8
     if node.op_type == "DequantizeLinear":
+        return types[node.input[1]]
+    if node.op_type == "MatMulIntegerToFloat":
+        return types[node.input[2]]
+    if node.op_type == "QGemm" and len(node.input) < _QGEMM_INPUTS:  # no scale for the result
         return types[node.input[1]]
     if node.op_type in _INDEX_OPERATORS:
         return _INT64

@@ -8,6 +8,7 @@ Nothing compiled is stored: that would save 0.1 s of opening (1 s for SPANet), a
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ _DEVICE = "CPU"
 # OpenVINO's name of a capability -> its inference precision and our word for it, the more exact type first.
 _HALF_TYPES = {"FP16": "f16", "BF16": "bf16"}
 _MOVES = ("Const", "Input", "Output")
+# What OpenVINO appends to the name of a node that it takes apart.
+_TRANSPOSED = "/transpose_b"
+_RENAMED = re.compile(rf"(/WithoutBiases|/DequantizationMultiply|{_TRANSPOSED})+$")
 
 
 class OpenVinoTarget(Target):
@@ -52,7 +56,7 @@ class OpenVinoTarget(Target):
 
     def build(self, job: BuildJob) -> TargetBuild:
         """Write engine.xml and engine.bin."""
-        from edgefsa.engines.cpu.openvino_graph import join_codes
+        from edgefsa.engines.cpu.openvino_graph import join_codes, keep_reduced_axes, transpose_weights
         from edgefsa.graph.files import inline_functions
 
         compute, quantization, graph, converted = "f32", None, job.source, None
@@ -65,7 +69,10 @@ class OpenVinoTarget(Target):
             if compute == "f16":  # bf16 holds what float32 holds
                 check_half(job)
         graph = inline_functions(graph)
-        join_codes(graph)
+        if job.precision == "int8":
+            join_codes(graph)
+            keep_reduced_axes(graph)
+            transpose_weights(graph)
         _save_ir(graph, job.directory / ENGINE_NAME, half_weights=job.precision == "fp16")
         return TargetBuild(
             detail={"compute": "int8" if job.precision == "int8" else compute, "float": compute, "device": _DEVICE},
@@ -192,11 +199,24 @@ def _executed_layers(compiled: Any) -> list[LayerPrecision]:
         )
         if kind in _MOVES:
             continue
-        nodes = tuple(dict.fromkeys(name.removesuffix("/WithoutBiases") for name in origin.split(",") if name))
+        nodes = tuple(dict.fromkeys(name for name in origin.split(",") if name))
+        if kind.lower() in MULTIPLYING_KINDS:
+            nodes = tuple(dict.fromkeys(_RENAMED.sub("", name) for name in (*nodes, *_factor_names(operation, kind))))
         layers.append(
             LayerPrecision(operation.get_friendly_name(), kind, _word(kind, precision, kernel), kernel, nodes)
         )
     return layers
+
+
+def _factor_names(operation: Any, kind: str) -> list[str]:
+    """Name what makes a matrix product's second factor: its weight's transposition still has the product's name.
+
+    The product itself goes by the name of the scale or of the addition that was merged into it.
+    """
+    if kind != "FullyConnected":
+        return []
+    name = str(operation.input_value(1).get_node().get_friendly_name())
+    return [name] if name.endswith(_TRANSPOSED) else []
 
 
 def _word(kind: str, precision: str, kernel: str) -> str:

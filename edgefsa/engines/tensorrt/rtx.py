@@ -139,22 +139,30 @@ def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str])
 
 
 def _network_layers(network: Any) -> list[LayerPrecision]:
-    import tensorrt_rtx
-
     layers = layers_of(network)
-    dequantised = {layer.get_output(0).name for layer in layers if layer.type == tensorrt_rtx.LayerType.DEQUANTIZE}
+    makers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
     found = []
     for layer in layers:
-        if layer.type == tensorrt_rtx.LayerType.CONSTANT:
+        if layer.type.name == "CONSTANT":
             continue
-        inputs = [layer.get_input(index) for index in range(layer.num_inputs)]
-        factors = [tensor.name for tensor in inputs[:2] if tensor is not None]
+        factors = [layer.get_input(index) for index in range(min(layer.num_inputs, 2))]
         multiplies = layer.type.name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
-        integer = multiplies and len(factors) == 2 and all(name in dequantised for name in factors)
+        integer = multiplies and len(factors) == 2 and all(_is_dequantised(tensor, makers) for tensor in factors)
         kind = layer.get_output(0).dtype.name
         precision = "int8" if integer else _WORDS.get(kind, kind.lower())
         found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, nodes=_nodes(layer)))
     return found
+
+
+def _is_dequantised(tensor: Any, makers: dict[str, Any]) -> bool:
+    """Say whether a factor comes from a dequantisation, seen through layers that only move its elements.
+
+    The parser itself puts a shuffle behind the weight of a matrix product whose activations have more dimensions.
+    """
+    maker = makers.get(tensor.name) if tensor is not None else None
+    while maker is not None and maker.type.name == "SHUFFLE":
+        maker = makers.get(maker.get_input(0).name)
+    return maker is not None and bool(maker.type.name == "DEQUANTIZE")
 
 
 def _nodes(layer: Any) -> tuple[str, ...]:

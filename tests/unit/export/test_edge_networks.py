@@ -49,7 +49,7 @@ def test_fsanet_edge(attention: str, frame: np.ndarray, tmp_path: Path) -> None:
     assert kinds(graph)["BatchNormalization"] == 0 and kinds(graph)["Softmax"] == 0
     plan = place(graph)
     assert len(plan.weights) == kinds(graph)["Conv"]
-    products = {name for name, reason in plan.float_nodes.items() if reason == "no stored weight"}
+    products = {name for name, reason in plan.float_nodes.items() if reason == "product of two activations"}
     assert len(products) == 2 * full
     # Two dimensions: TensorRT gives up INT8 for a convolution of one.
     assert all(onnx_rank(graph, node.input[1]) == 4 for node in graph.graph.node if node.op_type == "Conv")

@@ -8,7 +8,7 @@ import onnx.parser
 import onnxruntime
 from onnx import numpy_helper
 
-from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
+from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants, share_matrices
 
 
 def graph_of(text: str, seed: int = 0, **shapes: tuple[int, ...]) -> onnx.ModelProto:
@@ -129,3 +129,28 @@ def test_constant_nodes_and_casts_of_floats_to_float_become_stored_tensors():
     fold_constants(model)
     assert kinds(model) == ["Mul", "Reshape"]
     np.testing.assert_array_equal(run(model, X), before)
+
+
+def test_copies_of_a_matrix_are_stored_once_and_parameters_are_not_merged():
+    model = graph_of(
+        """g (float[2,4] x) => (float[2,4] y) {
+            a = MatMul (x, copy_1)
+            b = MatMul (a, copy_2)
+            c = MatMul (b, other)
+            d = MatMul (c, parameter)
+            e = Add (d, bias_1)
+            y = Add (e, bias_2)
+        }""",
+        other=(4, 4),
+        copy_1=(4, 4),
+        bias_1=(4,),
+    )
+    (first,) = (numpy_helper.to_array(item) for item in model.graph.initializer if item.name == "copy_1")
+    (bias,) = (numpy_helper.to_array(item) for item in model.graph.initializer if item.name == "bias_1")
+    for name, value in {"copy_2": first, "parameter": first, "bias_2": bias}.items():
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    (expected,) = run(model, X[0, 0, :2, :4])
+    share_matrices(model, lambda name: name != "parameter")
+    names = {item.name for item in model.graph.initializer}
+    assert names == {"copy_1", "other", "parameter", "bias_1", "bias_2"}
+    np.testing.assert_array_equal(run(model, X[0, 0, :2, :4])[0], expected)

@@ -174,7 +174,61 @@ def test_products_of_two_activations_stay_in_float():
     for node in model.graph.node:
         node.name = node.output[0]
     plan = place(model)
-    assert plan.weights == ["y"] and plan.float_nodes == {"p": "no stored weight"}
+    assert plan.weights == ["y"] and plan.float_nodes == {"p": "product of two activations"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "reason"),
+    [
+        ("MatMul (x, matrix)", ""),
+        ("Gemm <transB = 1> (x, matrix, vector)", ""),
+        ("MatMul (matrix, x)", "its left factor is stored"),
+        ("MatMul (x, stack)", "its weight is no matrix"),
+        ("MatMul (x, vector)", "its weight is no matrix"),
+        ("Gemm <alpha = 2.0> (x, matrix)", "a product with factors"),
+        ("Gemm <beta = 0.5> (x, matrix, vector)", "a product with factors"),
+        ("Gemm <transA = 1> (x, matrix)", "a transposed input"),
+        ("Gemm (x, matrix, x)", "a bias that is no stored vector"),
+        ("Gemm (x, matrix, matrix)", "a bias that is no stored vector"),
+    ],
+)
+def test_products_are_quantised_where_they_are_what_a_linear_is(operator: str, reason: str):
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[4,4] x) => (float y) {{ y = {operator} }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.node[0].name = "y"
+    for name, shape in {"matrix": (4, 4), "stack": (2, 4, 4), "vector": (4,)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    plan = place(model)
+    assert plan.weights == ([] if reason else ["y"]) and reason in plan.float_nodes.get("y", "")
+
+
+@pytest.mark.parametrize("moved", ["", "m = Transpose <perm = [1, 0]> (s)"])
+def test_a_product_that_reads_a_softmax_stays_in_float(moved: str):
+    body = f"h = MatMul (x, w) s = Softmax (h) {moved} y = MatMul ({'m' if moved else 's'}, w)"
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[2,2] x) => (float[2,2] y) <float[2,2] w = {{1, 2, 3, 4}}> {{ {body} }}"""
+    model = onnx.parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = node.output[0]
+    plan = place(model)
+    assert plan.weights == ["h"] and plan.float_nodes == {"s": "softmax", "y": "reads a softmax"}
+
+
+def test_a_products_result_is_read_as_floats_or_as_integers_but_not_as_both():
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[2,3,2] x) => (float[2,3,2] y) <float[2,2] w = {1, 2, 3, 4}, float[2] b = {1, 2}> {
+        h = MatMul (x, w)
+        s = Add (h, b)
+        k = MatMul (s, w)
+        y = Add (s, k)
+    }"""
+    model = onnx.parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = node.output[0]
+    # The sum needs no pair for its own sake: a product's kernel takes no addition in.
+    assert place(model).reads == {("h", 0), ("k", 0)}
+    assert place(model, integer_outputs=True).reads == {("h", 0), ("k", 0), ("y", 0)}
 
 
 @pytest.mark.parametrize(("constant", "plain"), [(0.0, True), (2.0, True), (-0.5, False)])

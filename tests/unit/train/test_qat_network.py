@@ -20,6 +20,8 @@ from edgefsa.quantize import int8_onnx
 from edgefsa.quantize.placement import place
 from edgefsa.quantize.qdq import int8_weight
 from edgefsa.train.qat_network import QuantisedNetwork
+from tests.unit import small_transformer
+from tests.unit.small_transformer import SmallTransformer
 
 from .qat_small import SIZE_HW, Exported, SmallNet, exported, run, seasoned
 
@@ -71,6 +73,46 @@ def test_the_edge_models_repeat_their_int8_graphs(name, tmp_path):
     _check_way_back(network, case, create_model(name), tmp_path)
 
 
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory) -> Exported:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("transformer")
+    return exported(seasoned(SmallTransformer()), small_transformer.SIZE_HW, folder)
+
+
+def test_a_transformer_repeats_its_int8_graph(transformer, tmp_path):
+    network = QuantisedNetwork(transformer.model, transformer.graph, transformer.ranges)
+    int8 = transformer.int8_logits()
+    errors = errors_of(logits_of(network, transformer.frames), int8)
+    assert np.median(errors) < SAME and errors.max() < ROUNDING
+    assert errors_of(logits_of(transformer.model, transformer.frames), int8).min() > 100 * SAME
+    assert network.amax().keys() == set(place(transformer.graph).tensors)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(1)
+        for parameter in network.network.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    _check_way_back(network, transformer, SmallTransformer(), tmp_path)
+
+
+def test_every_product_of_a_transformer_rounds_its_weight_along_its_outputs(transformer):
+    network = QuantisedNetwork(transformer.model, transformer.graph, transformer.ranges)
+    before, after = network.network.state_dict(), network.model_state()
+    linear = {f"{name}.weight" for name, module in transformer.model.named_modules() if isinstance(module, nn.Linear)}
+    assert len(linear) == 12
+    for name in {"mix"} | linear:
+        values, scale = int8_weight(before[name].numpy(), 1 if name == "mix" else 0)
+        wanted = values * (scale if name == "mix" else scale[:, None])
+        np.testing.assert_allclose(after[name].numpy(), wanted, rtol=1e-6)
+    assert torch.equal(after["among"], before["among"])  # a left factor stays in float
+
+
+def test_skipped_products_stay_in_float(transformer):
+    skip = ("blocks.0*", "gate/Gemm", "MatMul_1")
+    network = QuantisedNetwork(transformer.model, transformer.graph, transformer.ranges, skip=skip)
+    errors = errors_of(logits_of(network, transformer.frames), transformer.int8_logits(skip))
+    assert np.median(errors) < SAME and errors.max() < ROUNDING
+
+
 def test_weights_come_back_as_the_same_int8_values(small, tmp_path):
     network = QuantisedNetwork(small.model, small.graph, small.ranges)
     generator = torch.Generator().manual_seed(1)
@@ -96,7 +138,8 @@ def _check_way_back(network: QuantisedNetwork, case: Exported, fresh: nn.Module,
     found = [(name, stored[f"{name}.int8"], value) for name, value in weights if f"{name}.int8" in stored]
     assert len(found) > len(weights) / 2
     for name, values, weight in found:
-        wanted = int8_weight(weight[:, ::-1] if name == "stem.0.weight" else weight, 0)[0]
+        is_first = name in ("stem.0.weight", "patches.weight")
+        wanted = int8_weight(weight[:, ::-1] if is_first else weight, 0)[0]
         assert (values != wanted).mean() < 1e-3 and np.abs(values - wanted.astype(int)).max() <= 1, name
     errors = errors_of(logits_of(network, case.frames), run(int8, case.frames))
     assert errors.max() < ROUNDING
@@ -120,7 +163,7 @@ def test_training_mode_gives_the_same_logits_and_moves_no_statistics(small):
 
 
 class OtherNet(SmallNet):
-    """One with an operation that its graph does not follow, or a norm that is no batch norm."""
+    """One with a norm that is no batch norm, or an operation that its graph does not follow."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -128,22 +171,24 @@ class OtherNet(SmallNet):
         if kind == "group norm":
             self.norm = nn.GroupNorm(1, 12)
             nn.init.uniform_(self.norm.weight, 0.5, 1.5)
-        elif kind == "linear":
+        elif kind == "attention":
             self.project = nn.Sequential(nn.Flatten(2), Columns(12), nn.Unflatten(2, (8, 12)))
 
 
 class Columns(nn.Module):
+    """A module of torch's own, which calls its products where no one sees them."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(channels, channels)
+        self.attention = nn.MultiheadAttention(channels, 2, batch_first=True)
 
     def forward(self, x):
-        return self.linear(x.mT).mT
+        return self.attention(x.mT, x.mT, x.mT)[0].mT
 
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("group norm", "only batch norms"), ("linear", "only convolutions can be trained so")],
+    [("group norm", "only batch norms"), ("attention", "needs a network whose graph follows its forward pass")],
 )
 def test_networks_that_cannot_be_followed_are_refused(kind, message, tmp_path):
     case = exported(seasoned(OtherNet(kind)), SIZE_HW, tmp_path, frames=1)

@@ -23,6 +23,11 @@ from edgefsa.engines.tensorrt.plugins.library import PLUGINS
 PLAN = b"ptrt: a plan"
 # Types as reports of both kinds of kernels spell them.
 WORDS = {"FLOAT": "Row major linear FP32", "HALF": "Channel major FP16 format where channel % 8 == 0"}
+# A product in INT8 is a layer of the graph compiler, of which the kernel's name tells what it multiplies.
+INTEGER_PRODUCT = {
+    "LayerType": "fusion",
+    "TacticName": "sm80_xmma_gemm_i8f32_i8i32_f32_tn_n_tilesize32x64x64_stage6_warpsize2x2x1_by_fusion_tactic",
+}
 
 
 @dataclass
@@ -247,6 +252,8 @@ def report_rows(network: Network, *, free: bool, held: dict[str, str]) -> list[d
         if kind in ("CONSTANT", "QUANTIZE", "DEQUANTIZE"):
             continue
         sources = [real.get_input(index) for index in range(real.num_inputs)]
+        if kind == "SHUFFLE" and sources[0].name in dequantised:
+            dequantised.add(output.name)
         integer = len(sources) > 1 and all(item is not None and item.name in dequantised for item in sources[:2])
         word = output.dtype.name
         if word in WORDS:
@@ -255,6 +262,8 @@ def report_rows(network: Network, *, free: bool, held: dict[str, str]) -> list[d
         if kind == "CONVOLUTION":
             weights = "Int8" if integer else {"FLOAT": "Float", "HALF": "Half"}[word]
             row |= {"LayerType": "CaskConvolution", "ParameterType": "Convolution", "Weights": {"Type": weights}}
+        elif kind == "MATRIX_MULTIPLY":
+            row |= INTEGER_PRODUCT if integer else {"LayerType": "gemm", "TacticName": "__myl_gemm_0x1234"}
         rows.append(row)
     return rows
 

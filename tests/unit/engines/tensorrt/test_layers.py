@@ -96,6 +96,28 @@ def test_a_product_of_the_graph_compiler(tactic: str, inputs: list[str], precisi
     assert layer_counts([layer]) == {precision: 1}
 
 
+INT8_GEMM = "sm80_xmma_gemm_i8f32_i8i32_f32_tn_n_tilesize32x64x64_stage6_warpsize2x2x1_tensor16x8x32"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tactic", "inputs", "precision"),
+    [
+        ("fusion", f"{INT8_GEMM}_by_fusion_tactic", ["Int8", "Int8"], "int8"),  # a linear with what is around it
+        ("gemm", INT8_GEMM, ["Int8"], "int8"),
+        ("CaskGemmMatrixMultiply", INT8_GEMM, [INT8_MAP, INT8_MAP], "int8"),
+        ("CaskGemmMatrixMultiply", "ampere_h16816gemm_256x128_ldg8_nn_v1", [HALF_MAP, HALF_MAP], "f16"),
+        ("MatrixMultiply", "sm90_mma", [HALF_MAP, HALF_MAP], "f16"),
+        ("fusion", "sm80_xmma_gemm_f16f16_f16f16_f16_nn_n_tilesize32x32x64", ["Int8", "Half"], "f16"),  # weights alone
+    ],
+)
+def test_a_linear(kind: str, tactic: str, inputs: list[str], precision: str) -> None:
+    """Products that share their input are one layer, as query, key and value of an attention."""
+    metadata = "[ONNX Layer: query/MatMul][ONNX Layer: query/Add][ONNX Layer: key/MatMul]"
+    (layer,) = read(row("__myl_FcMulAdd_myl0_25", kind, inputs, ["Half"], TacticName=tactic, Metadata=metadata))
+    assert (layer.precision, layer.nodes) == (precision, ("query/MatMul", "query/Add", "key/MatMul"))
+    assert layer_counts([layer]) == {precision: 1}
+
+
 def test_the_scalars_of_a_product_are_no_factors() -> None:
     made = row("g", "gemm", ["Half", "Half", "Float"], ["Half"], Metadata="[ONNX Layer: attend]")
     made["Inputs"][0], made["Inputs"][2] = {**made["Inputs"][2], "Dimensions": [1]}, made["Inputs"][0]
