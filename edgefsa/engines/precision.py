@@ -25,30 +25,21 @@ EVIDENCE = {
 UNKNOWN = "unknown"
 # Below this share of INT8 an engine is INT8 in little but its name.
 LEAST_INT8_SHARE = 0.8
-# What the runtimes call their layers that multiply, in lower case.
-MULTIPLYING_KINDS = frozenset(
-    [
-        *("convolution", "deconvolution", "fullyconnected", "matmul"),
-        *("conv", "fusedconv", "nhwcfusedconv", "convtranspose", "gemm", "fusedgemm", "fusedmatmul"),
-        *("qlinearconv", "qlinearmatmul", "qgemm", "convinteger", "matmulinteger", "matmulintegertofloat"),
-        *("matrix_multiply", "matrixmultiply", "convactpool"),
-    ]
-)
 
 
-def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
+def int8_products(graph: onnx.GraphProto) -> list[str]:
     """Name the convolutions and matrix products whose two factors both come from DequantizeLinear."""
     dequantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     return [node.name for node in _multiplying(graph) if set(node.input[:2]) <= dequantised]
 
 
-def half_nodes(graph: onnx.GraphProto) -> list[str]:
+def half_products(graph: onnx.GraphProto) -> list[str]:
     """Name the convolutions and matrix products whose stored weight is float16."""
     half = {item.name for item in graph.initializer if item.data_type == _FLOAT16}
     return [node.name for node in _multiplying(graph) if node.input[1] in half]
 
 
-def convolution_nodes(graph: onnx.GraphProto) -> list[str]:
+def convolutions(graph: onnx.GraphProto) -> list[str]:
     """Name all convolutions."""
     return [node.name for node in _multiplying(graph) if node.op_type in ("Conv", "ConvTranspose")]
 
@@ -90,13 +81,13 @@ def prove_precision(
 
 def _runs_in(layers: Iterable[LayerPrecision]) -> dict[str, str]:
     """Return what each ONNX node that multiplies runs in; a layer that names no node stands for itself."""
-    heavy = [layer for layer in layers if layer.kind.lower() in MULTIPLYING_KINDS]
+    heavy = [layer for layer in layers if layer.multiplies]
     return {node: layer.precision for layer in heavy for node in (layer.nodes or (layer.name,))}
 
 
 def layer_counts(layers: Iterable[LayerPrecision]) -> dict[str, int]:
     """Count the multiplying layers by precision, the most frequent first."""
-    heavy = (layer.precision for layer in layers if layer.kind.lower() in MULTIPLYING_KINDS)
+    heavy = (layer.precision for layer in layers if layer.multiplies)
     return dict(Counter(heavy).most_common())
 
 

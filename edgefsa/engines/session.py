@@ -26,7 +26,8 @@ class LayerPrecision:
     """What one layer of an engine runs in, as its runtime tells it.
 
     `precision` is "int8", "f32", "bf16", "f16", or the runtime's own word; `detail` names the kernel where the
-    runtime does; `nodes` are the ONNX nodes that were fused into the layer.
+    runtime does; `nodes` are the ONNX nodes that were fused into the layer; `multiplies` is true of convolutions and
+    matrix products.
     """
 
     name: str
@@ -34,6 +35,7 @@ class LayerPrecision:
     precision: str
     detail: str = ""
     nodes: tuple[str, ...] = ()
+    multiplies: bool = False
 
 
 class Session(ABC):
@@ -130,7 +132,7 @@ def read_layers(directory: Path) -> list[LayerPrecision]:
     return [LayerPrecision(**{**row, "nodes": tuple(row["nodes"])}) for row in rows]
 
 
-def first_line(error: BaseException) -> str:
+def telling_line(error: BaseException) -> str:
     """Give the most telling line of a runtime's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
-from edgefsa.engines.precision import half_nodes, quantised_nodes
-from edgefsa.engines.session import Frames, Outputs, Session, first_line
+from edgefsa.engines.precision import half_products, int8_products
+from edgefsa.engines.session import Frames, Outputs, Session, telling_line
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
 from edgefsa.errors import EngineError, TargetError
 from edgefsa.machine import cpu, gpus
@@ -118,7 +118,7 @@ class OnnxRuntimeSession(Session):
         try:
             (output,) = self._session.run(None, {self._input: frames})
         except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
-            raise EngineError(f"ONNX Runtime failed on {self.directory.name}: {first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed on {self.directory.name}: {telling_line(error)}") from error
         result: Outputs = output
         return result
 
@@ -144,7 +144,7 @@ def load_session(model: str | bytes, provider: str, threads: int | None = None, 
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
         name = model if isinstance(model, str) else "the graph"
-        raise EngineError(f"ONNX Runtime cannot load {name}: {first_line(error)}; rebuild the engine") from error
+        raise EngineError(f"ONNX Runtime cannot load {name}: {telling_line(error)}; rebuild the engine") from error
     if session.get_providers()[0] != provider:
         raise EngineError(f"ONNX Runtime has no {provider} here; rebuild the engine with `edgefsa build`")
     return session
@@ -160,8 +160,8 @@ def _provider_for(precision: str) -> str:
 
 def _expected(precision: str, graph: onnx.GraphProto) -> list[str]:
     if precision == "int8":
-        return quantised_nodes(graph)
-    return half_nodes(graph) if precision == "fp16" else []
+        return int8_products(graph)
+    return half_products(graph) if precision == "fp16" else []
 
 
 def _with_only_logits(path: Path) -> bytes:

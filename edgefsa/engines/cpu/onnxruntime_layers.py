@@ -11,6 +11,9 @@ import onnx
 from edgefsa.engines.cpu.onnxruntime import load_session
 from edgefsa.engines.session import LayerPrecision
 
+_MULTIPLYING = re.compile(
+    r"(Nhwc)?(Fused)?(Conv|ConvTranspose|Gemm|MatMul)|QLinear(Conv|MatMul)|QGemm|(Conv|MatMul)Integer(ToFloat)?"
+)
 _INT8_OPERATORS = re.compile(r"QLinear|QGemm|MatMulInteger|ConvInteger")
 # The layout pass renames a node, conv1 to conv1_token_12 or conv1_nchwc, and fusions do: fc1 with an addition behind it
 # is fc1/MatMulAddFusion, and with an activation "fused fc1".
@@ -38,7 +41,10 @@ def optimised_layers(path: Path, provider: str) -> list[LayerPrecision]:
         precision = "int8" if integer else _WORDS.get(types[node.output[0]], "other")
         name = _RENAMED.sub("", node.name)
         operator = f"{node.domain or 'ai.onnx'}.{node.op_type}"
-        layers.append(LayerPrecision(node.name, node.op_type, precision, operator, (maker.get(name, name),)))
+        multiplies = _MULTIPLYING.fullmatch(node.op_type) is not None
+        layers.append(
+            LayerPrecision(node.name, node.op_type, precision, operator, (maker.get(name, name),), multiplies)
+        )
     return layers
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import check_half, int8_graph, write_graph
 from edgefsa.engines.names import QUANTISED_NAME
-from edgefsa.engines.precision import MULTIPLYING_KINDS, convolution_nodes, quantised_nodes
-from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, first_line
+from edgefsa.engines.precision import convolutions, int8_products
+from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, telling_line
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
 from edgefsa.errors import BuildError, EngineError, OutputError, TargetError
 from edgefsa.metadata import LOGITS
@@ -30,6 +30,7 @@ ENGINE_NAME = "engine.xml"
 _DEVICE = "CPU"
 # OpenVINO's name of a capability -> its inference precision and our word for it, the more exact type first.
 _HALF_TYPES = {"FP16": "f16", "BF16": "bf16"}
+_MULTIPLYING = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 _MOVES = ("Const", "Input", "Output")
 # What OpenVINO appends to the name of a node that it takes apart.
 _TRANSPOSED = "/transpose_b"
@@ -113,7 +114,7 @@ class OpenVinoSession(Session):
                 model = _with_only_output(model, self._output)
             self._compiled = core.compile_model(model, _DEVICE, self._options())
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load {path}: {first_line(error)}; rebuild the engine") from error
+            raise EngineError(f"OpenVINO cannot load {path}: {telling_line(error)}; rebuild the engine") from error
         shape = tuple(self._compiled.input(0).shape)
         if shape != self.input_shape:
             raise EngineError(f"{path} takes {list(shape)}, its manifest says {list(self.input_shape)}; rebuild it")
@@ -137,7 +138,7 @@ class OpenVinoSession(Session):
         try:
             results = self._request.infer([frames], share_inputs=True, share_outputs=True)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO failed on {self.directory.name}: {first_line(error)}") from error
+            raise EngineError(f"OpenVINO failed on {self.directory.name}: {telling_line(error)}") from error
         # The shared output is the request's own memory, which the next run overwrites.
         return np.array(results[0], copy=True)
 
@@ -162,21 +163,21 @@ def _save_ir(graph: onnx.ModelProto, path: Path, *, half_weights: bool) -> None:
     try:
         model = openvino.Core().read_model(graph.SerializeToString(), b"")
     except RuntimeError as error:
-        raise BuildError(f"OpenVINO cannot take this graph: {first_line(error)}") from error
+        raise BuildError(f"OpenVINO cannot take this graph: {telling_line(error)}") from error
     try:
         openvino.save_model(model, path, compress_to_fp16=half_weights)
     except RuntimeError as error:
         # All that OpenVINO's writer tells is that its stream failed.
         raise OutputError(
             f"cannot write {path.parent.name}: OpenVINO's writer failed, which is what a full disk looks like "
-            f"({first_line(error)}); free space or choose another place with -o"
+            f"({telling_line(error)}); free space or choose another place with -o"
         ) from error
 
 
 def _expected(precision: str, graph: onnx.GraphProto) -> list[str]:
     if precision == "int8":
-        return quantised_nodes(graph)
-    return convolution_nodes(graph) if precision == "fp16" else []
+        return int8_products(graph)
+    return convolutions(graph) if precision == "fp16" else []
 
 
 def _with_only_output(model: Any, name: str) -> Any:
@@ -200,10 +201,12 @@ def _executed_layers(compiled: Any) -> list[LayerPrecision]:
         if kind in _MOVES:
             continue
         nodes = tuple(dict.fromkeys(name for name in origin.split(",") if name))
-        if kind.lower() in MULTIPLYING_KINDS:
+        if kind in _MULTIPLYING:
             nodes = tuple(dict.fromkeys(_RENAMED.sub("", name) for name in (*nodes, *_factor_names(operation, kind))))
         layers.append(
-            LayerPrecision(operation.get_friendly_name(), kind, _word(kind, precision, kernel), kernel, nodes)
+            LayerPrecision(
+                operation.get_friendly_name(), kind, _word(kind, precision, kernel), kernel, nodes, kind in _MULTIPLYING
+            )
         )
     return layers
 
@@ -221,6 +224,6 @@ def _factor_names(operation: Any, kind: str) -> list[str]:
 
 def _word(kind: str, precision: str, kernel: str) -> str:
     """Name a layer's compute type: "int8" only where a layer that multiplies has an INT8 kernel as well."""
-    if precision in ("u8", "i8") and kernel.lower().endswith(("_i8", "_u8")) and kind.lower() in MULTIPLYING_KINDS:
+    if precision in ("u8", "i8") and kernel.lower().endswith(("_i8", "_u8")) and kind in _MULTIPLYING:
         return "int8"
     return precision

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
-from edgefsa.engines.precision import MULTIPLYING_KINDS, UNKNOWN
+from edgefsa.engines.precision import UNKNOWN
 from edgefsa.engines.session import LayerPrecision
 from edgefsa.engines.tensorrt.builder import onnx_nodes
 from edgefsa.errors import PrecisionError
@@ -32,6 +33,10 @@ _COMPUTES = (
     (re.compile(r"_f16f16_|hmma|_h\d+gemm"), "f16"),
     (re.compile(r"_bf16bf16_"), "bf16"),
     (re.compile(r"_f32f32_"), "f32"),
+)
+_MULTIPLYING_KINDS = frozenset(
+    ("convolution", "deconvolution", "matmul", "gemm", "fullyconnected", "matrix_multiply", "matrixmultiply")
+    + ("convactpool",)
 )
 _MULTIPLIES = re.compile(r"gemm|conv(?!ert)|fprop|dgrad|matmul|_mha|_fc", re.IGNORECASE)
 _POOLS = re.compile(r"pooling", re.IGNORECASE)
@@ -68,15 +73,18 @@ def _lacking(what: str) -> PrecisionError:
 def _layer(row: dict[str, Any]) -> LayerPrecision:
     kind = str(row.get("ParameterType") or row["LayerType"]).lower()
     tactic, nodes = str(row.get("TacticName", "")), onnx_nodes(str(row.get("Metadata", "")))
+    multiplies = False
     if row["LayerType"].lower().startswith(PLUGIN_KIND) or "PluginType" in row:
         kind, precision = PLUGIN_KIND, _type_of(_tensors(row, "Inputs")[:1])
         nodes = [*nodes, row["Name"]]
-    elif kind in MULTIPLYING_KINDS or _weights(row) or (_MULTIPLIES.search(f"{kind} {tactic}") and not _is_pool(row)):
-        kind, precision = kind if kind in MULTIPLYING_KINDS else "matmul", _factor_type(row)
-        nodes = nodes or str(row["Name"]).split(" + ")
+    elif kind in _MULTIPLYING_KINDS or _weights(row) or (_MULTIPLIES.search(f"{kind} {tactic}") and not _is_pool(row)):
+        kind, precision = kind if kind in _MULTIPLYING_KINDS else "matmul", _factor_type(row)
+        nodes, multiplies = nodes or str(row["Name"]).split(" + "), True
     else:
         precision = _type_of(_tensors(row, "Outputs")[:1])
-    return LayerPrecision(row["Name"], kind, precision, f"{row['LayerType']} {tactic}".strip(), tuple(nodes))
+    return LayerPrecision(
+        row["Name"], kind, precision, f"{row['LayerType']} {tactic}".strip(), tuple(nodes), multiplies
+    )
 
 
 def _is_pool(row: dict[str, Any]) -> bool:
@@ -116,7 +124,7 @@ def _type_of(texts: list[str]) -> str:
 
 def _each_node_once(layers: list[LayerPrecision]) -> list[LayerPrecision]:
     def rank(layer: LayerPrecision) -> tuple[int, int]:
-        heavy = layer.kind in MULTIPLYING_KINDS or layer.kind == PLUGIN_KIND
+        heavy = layer.multiplies or layer.kind == PLUGIN_KIND
         return (0 if heavy else 1, _WIDEST_FIRST.index(layer.precision))
 
     owner: dict[str, int] = {}
@@ -124,8 +132,6 @@ def _each_node_once(layers: list[LayerPrecision]) -> list[LayerPrecision]:
         for node in layers[index].nodes:
             owner.setdefault(node, index)
     return [
-        LayerPrecision(
-            layer.name, layer.kind, layer.precision, layer.detail, tuple(n for n in layer.nodes if owner[n] == index)
-        )
+        replace(layer, nodes=tuple(node for node in layer.nodes if owner[node] == index))
         for index, layer in enumerate(layers)
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
-from edgefsa.engines.precision import convolution_nodes, half_nodes, quantised_nodes
+from edgefsa.engines.precision import convolutions, half_products, int8_products
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of, onnx_nodes
@@ -77,7 +77,7 @@ class TensorRtRtxTarget(Target):
             graph = half_graph(job)
             write_graph(graph, job.directory / HALF_NAME)
         inlined = inline_functions(graph)
-        converted_nodes = {"int8": quantised_nodes, "fp16": half_nodes}.get(job.precision, convolution_nodes)
+        converted_nodes = {"int8": int8_products, "fp16": half_products}.get(job.precision, convolutions)
         expected = converted_nodes(inlined.graph)
         assert isinstance(job.options, RtxOptions)
         capabilities = job.options.compute_capabilities
@@ -150,7 +150,7 @@ def _network_layers(network: Any) -> list[LayerPrecision]:
         integer = multiplies and len(factors) == 2 and all(_is_dequantised(tensor, makers) for tensor in factors)
         kind = layer.get_output(0).dtype.name
         precision = "int8" if integer else _WORDS.get(kind, kind.lower())
-        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, nodes=_nodes(layer)))
+        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, "", _nodes(layer), multiplies))
     return found
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
-from edgefsa.engines.precision import half_nodes, quantised_nodes
+from edgefsa.engines.precision import half_products, int8_products
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of
@@ -156,7 +156,7 @@ def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
     # Inlined bodies, not functions: parsers before 10.8 mix up their names with those outside, and later ones take a
     # plugin instead of a body wherever one is registered.
     whole = inline_functions(graph)
-    expected = {"int8": quantised_nodes, "fp16": half_nodes}.get(job.precision, lambda graph: [])(whole.graph)
+    expected = {"int8": int8_products, "fp16": half_products}.get(job.precision, lambda graph: [])(whole.graph)
     model = whole
     if plugins.operators:
         model = inline_functions(plugin_graph(graph, plugins.operators, namespace=plugins.namespace))

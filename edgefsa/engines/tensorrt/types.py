@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgefsa.engines.precision import half_nodes, quantised_nodes
+from edgefsa.engines.precision import half_products, int8_products
 from edgefsa.engines.tensorrt.builder import layers_of, onnx_nodes
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def types_by_node(model: onnx.ModelProto) -> dict[str, str]:
 
     tensors = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     element_types = {item.name: item.type.tensor_type.elem_type for item in [*tensors.value_info, *tensors.output]}
-    integer = set(quantised_nodes(model.graph))
-    types = dict.fromkeys(half_nodes(model.graph), "HALF")
+    integer = set(int8_products(model.graph))
+    types = dict.fromkeys(half_products(model.graph), "HALF")
     for node in model.graph.node:
         # An ArgMax reads float32 and gives integers.
         met = {element_types.get(name) for name in (*node.input, *node.output)}

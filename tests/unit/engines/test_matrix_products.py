@@ -11,8 +11,7 @@ import torch
 
 from edgefsa.artifacts import Manifest
 from edgefsa.data.synthetic import render_scene
-from edgefsa.engines import TARGETS, build_engine, inspect_engine, logits_session
-from edgefsa.engines.precision import MULTIPLYING_KINDS
+from edgefsa.engines import build_engine, inspect_engine, logits_session, targets
 from edgefsa.export import load_graph, onnx_from_model
 from edgefsa.quantize import Ranges, int8_onnx, ranges_from_calibration
 from tests.unit.engines.tensorrt.played_machine import VERSIONS, play_machine
@@ -44,9 +43,9 @@ def ranges(transformer: Path, frames: list[np.ndarray]) -> Ranges:
 
 def proved(engine: Path) -> dict[str, str]:
     """What each ONNX node runs in by the engine's record, the part of it that multiplies where it has several."""
-    proof = Manifest.read(engine).precision_detail["proof"]
+    proof = Manifest.read(engine).proof
     assert proof["proved"] == proof["expected"] >= len(PRODUCTS) + 1
-    layers = sorted(inspect_engine(engine)["layers"], key=lambda row: row["kind"].lower() in MULTIPLYING_KINDS)
+    layers = sorted(inspect_engine(engine)["layers"], key=lambda row: row["multiplies"])
     return {node: row["precision"] for row in layers for node in row["nodes"]}
 
 
@@ -69,8 +68,8 @@ def test_products_run_in_int8_and_compute_what_the_graph_says(
 
 
 def test_tensorrt_rtx_takes_products_as_int8(transformer: Path, ranges: Ranges, tmp_path: Path) -> None:
-    if TARGETS["tensorrt-rtx"].unbuildable() is not None:
-        pytest.skip(str(TARGETS["tensorrt-rtx"].unbuildable()))
+    if targets()["tensorrt-rtx"].unbuildable() is not None:
+        pytest.skip(str(targets()["tensorrt-rtx"].unbuildable()))
     engine = build_engine(transformer, tmp_path, precision="int8", target="tensorrt-rtx", ranges=ranges).engine
     kinds = proved(engine)
     assert {kinds[name] for name in PRODUCTS | CONVOLUTIONS} == {"int8"}
@@ -83,7 +82,9 @@ def test_tensorrt_takes_products_as_int8(
     version: str, transformer: Path, ranges: Ranges, tmp_path: Path, shared_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played = play_machine(version, shared_dir, monkeypatch, tmp_path)
-    played.run = lambda frames: np.zeros(frames.shape[:3], np.uint8)
+    quantised, _ = int8_onnx(load_graph(transformer), ranges, rest="f16")
+    runner = onnx_runner(quantised, optimised=False)
+    played.run = lambda frames: runner(frames)[1]
     engine = build_engine(transformer, tmp_path, precision="int8", target="tensorrt", ranges=ranges).engine
     kinds = proved(engine)
     assert {kinds[name] for name in PRODUCTS | CONVOLUTIONS} == {"int8"}

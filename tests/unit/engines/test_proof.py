@@ -140,8 +140,8 @@ def test_the_share_of_macs_and_what_stayed_in_float(build: Build, target: str) -
 
 def test_shares_give_the_reason_for_float() -> None:
     layers = [
-        LayerPrecision("a+b", "Convolution", "int8", nodes=("a",)),
-        LayerPrecision("c", "Convolution", "f32", nodes=("c",)),
+        LayerPrecision("a+b", "Convolution", "int8", nodes=("a",), multiplies=True),
+        LayerPrecision("c", "Convolution", "f32", nodes=("c",), multiplies=True),
         LayerPrecision("relu", "Eltwise", "int8", nodes=("e",)),
     ]
     shares = macs_shares({"a": 60, "c": 30, "d": 8, "e": 2}, layers, {"c": "skipped on request"})

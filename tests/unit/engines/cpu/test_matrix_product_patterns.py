@@ -17,7 +17,7 @@ from edgefsa.engines.cpu.onnxruntime import CPU_PROVIDER, load_session
 from edgefsa.engines.cpu.onnxruntime_layers import optimised_layers
 from edgefsa.engines.cpu.openvino import _executed_layers
 from edgefsa.engines.cpu.openvino_graph import join_codes, keep_reduced_axes, transpose_weights
-from edgefsa.engines.precision import prove_precision, quantised_nodes
+from edgefsa.engines.precision import int8_products, prove_precision
 from edgefsa.graph.files import weights_hash
 from edgefsa.quantize import Ranges, int8_onnx
 from edgefsa.quantize.calibrate import calibrated_tensors
@@ -111,7 +111,7 @@ def test_openvino(name: str) -> None:
     core = openvino.Core()
     graph = core.read_model(model.SerializeToString(), b"")
     compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    prove_precision("int8", quantised_nodes(model.graph), _executed_layers(compiled), "OpenVINO")
+    prove_precision("int8", int8_products(model.graph), _executed_layers(compiled), "OpenVINO", "engine")
     assert relative_l2(compiled([x])[0], wanted) < 2e-3
 
 
@@ -124,8 +124,8 @@ def test_onnx_runtime(name: str, tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     # As in networks: a convolution that gives the floats of the output stays in float.
     kinds = {node.name: node.op_type for node in model.graph.node}
-    expected = [name for name in quantised_nodes(model.graph) if kinds[name] != "Conv"]
-    prove_precision("int8", expected, optimised_layers(path, CPU_PROVIDER), "ONNX Runtime")
+    expected = [name for name in int8_products(model.graph) if kinds[name] != "Conv"]
+    prove_precision("int8", expected, optimised_layers(path, CPU_PROVIDER), "ONNX Runtime", "engine")
     (found,) = load_session(str(path), CPU_PROVIDER).run(None, {"x": x})
     assert relative_l2(found, wanted) < 2e-3
 
