@@ -13,6 +13,7 @@ from edgefsa.artifacts import Manifest
 from edgefsa.data.synthetic import render_scene
 from edgefsa.engines import build_engine, inspect_engine, logits_session, targets
 from edgefsa.export import load_graph, onnx_from_model
+from edgefsa.graph.running import onnx_runner
 from edgefsa.quantize import Ranges, int8_onnx, ranges_from_calibration
 from tests.unit.engines.tensorrt.played_machine import VERSIONS, play_machine
 from tests.unit.quantize.conftest import run
