@@ -124,12 +124,12 @@ def write_layers(directory: Path, layers: list[LayerPrecision]) -> None:
 
 
 def read_layers(directory: Path) -> list[LayerPrecision]:
-    """Read what `write_layers` stored; EngineError where it is missing."""
+    """Read what `write_layers` stored; EngineError where it is missing or something else."""
     try:
         rows = json.loads((directory / LAYERS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return [LayerPrecision(**{**row, "nodes": tuple(row["nodes"])}) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise EngineError(f"{directory / LAYERS_NAME} cannot be read ({error}); rebuild the engine") from error
-    return [LayerPrecision(**{**row, "nodes": tuple(row["nodes"])}) for row in rows]
 
 
 def telling_line(error: BaseException) -> str:

@@ -43,7 +43,7 @@ class LoadedWeights:
             others = ", ".join(key or BARE for key in self.others)
             notes.append(f"weights taken under {self.key or BARE}; others fit as well (--weights-key): {others}")
         if self.beside:
-            notes.append(f"{len(self.beside)} tensors are no part of the network: {_listed(self.beside)}")
+            notes.append(f"left aside, as no part of the network: {_listed(self.beside)}")
         return notes
 
 

@@ -392,7 +392,7 @@ def manifest_in(directory: Path) -> Manifest:
         model=MODEL,
         target="openvino",
         precision="int8",
-        precision_detail={"layers": {"int8": 3}},
+        precision_detail={"compute": "int8", "float": "f32", "layers": {"int8": 3}},
         files={"a.bin": sha256_of_bytes(b"abc")},
         golden=golden("a.bin"),
         proof=PROOF,

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from edgefsa.artifacts import Manifest
-from edgefsa.build import BuildRequest, ModelRequest, build_from_request, export_model, model_from_request
+from edgefsa.build import BuildRequest, ModelRequest, build_from_request, model_from_request
 from edgefsa.errors import CheckpointError, InputError
-from edgefsa.graph.files import load_graph, read_metadata, weights_hash
+from edgefsa.graph.files import load_graph, weights_hash
 from edgefsa.media.pictures import write_image
 from edgefsa.models import create_model
 from edgefsa.quantize import Ranges
@@ -100,8 +100,9 @@ def test_of_several_sets_of_weights_one_is_named_and_recorded(tmp_path: Path) ->
     model, weights = model_from_request(request, say=said.append)
     assert torch.equal(model.state_dict()["classifier.weight"], plain["classifier.weight"])
     assert weights["key"] == "model" and "ema.module" in said[0] and "--weights-key" in said[0]
-    result = export_model(replace(request, weights_key="ema.module"), tmp_path / "m.onnx")
-    assert result["weights"]["key"] == read_metadata(tmp_path / "m.onnx")["weights"]["key"] == "ema.module"
+    model, weights = model_from_request(replace(request, weights_key="ema.module"), say=said.append)
+    assert torch.equal(model.state_dict()["classifier.weight"], averaged["classifier.weight"])
+    assert weights["key"] == "ema.module" and len(said) == 1
     with pytest.raises(CheckpointError, match=r"no weights under teacher; .* model \(\d+ tensors\), ema.module"):
         model_from_request(replace(request, weights_key="teacher"))
     with pytest.raises(InputError, match="--weights-key ema is for a checkpoint"):

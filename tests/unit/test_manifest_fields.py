@@ -43,6 +43,13 @@ def manifest(**changes: Any) -> dict[str, Any]:
     return {**asdict(value), **changes}
 
 
+def test_the_kinds_of_evidence_are_those_that_have_words() -> None:
+    from edgefsa.engines.precision import EVIDENCE
+
+    for kind in EVIDENCE:
+        assert manifest_fault(manifest(proof={**PROOF, "evidence": kind})) is None
+
+
 def test_a_manifest_as_a_build_writes_it() -> None:
     assert manifest_fault(manifest()) is None
 
@@ -57,6 +64,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no target": (lambda value: value.pop("target"), "no target"),
     "precision": (lambda value: value.update(precision="fp8"), "precision 'fp8', not fp32, fp16 or int8"),
     "detail": (lambda value: value.update(precision_detail=None), "precision_detail None, not an object"),
+    "no compute": (lambda value: value["precision_detail"].pop("compute"), "no precision_detail.compute"),
     "float": (lambda value: value["precision_detail"].update(float=1), "precision_detail.float 1, not a text"),
     "hash": (lambda value: value["files"].update({"a": "abc"}), "files {"),
     "files": (lambda value: value.update(files=["a"]), "files ['a'], not plain file names"),

@@ -13,7 +13,9 @@ import pytest
 from edgefsa import machine as device
 from edgefsa.artifacts import Manifest
 from edgefsa.engines import directory, inspect_engine, logits_session, open_engine
+from edgefsa.engines.names import LAYERS_NAME
 from edgefsa.engines.registry import targets
+from edgefsa.engines.session import read_layers
 from edgefsa.engines.target import Target
 from edgefsa.errors import EngineError, TargetError
 from tests.unit.engines.conftest import Build
@@ -169,3 +171,10 @@ def _sha256(path: Path) -> str:
     from edgefsa.artifacts import sha256_of_file
 
     return sha256_of_file(path)
+
+
+@pytest.mark.parametrize("text", ["", "3", "[3]", '[{"name": "a"}]', '[{"nodes": [], "unknown": 1}]'])
+def test_layers_that_are_something_else(text: str, tmp_path: Path) -> None:
+    (tmp_path / LAYERS_NAME).write_text(text)
+    with pytest.raises(EngineError, match=rf"{LAYERS_NAME} cannot be read .*; rebuild the engine"):
+        read_layers(tmp_path)
