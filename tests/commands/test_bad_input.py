@@ -174,6 +174,17 @@ def test_a_pickle_that_would_run_code(run: Run, tmp_path: Path) -> None:
         assert not victim.exists()
 
 
+def test_weights_that_a_checkpoint_does_not_hold(run: Run, tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "net.pth.tar"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "model_ema": {"a": torch.zeros(1)}}, path)
+    arguments = ("--checkpoint", path, "--weights-key", "ema", "-o", tmp_path / "m.onnx")
+    message = run("export", "fsanet-edge", *arguments).error()
+    assert "no weights under ema; --weights-key takes one of: state_dict (1 tensors), model_ema (1 tensors)" in message
+    assert "--weights-key ema is for a checkpoint" in run("export", "fsanet-edge", *arguments[2:]).error()
+
+
 def test_a_checkpoint_file_without_the_model_it_belongs_to(run: Run, tmp_path: Path) -> None:
     assert "--model" in run("build", tmp_path / "weights.safetensors", "-o", tmp_path / "engines").error()
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from edgefsa.artifacts import Manifest
+from edgefsa.artifacts import Manifest, sha256_of_file
 from edgefsa.build import BuildRequest, ModelRequest, build_from_request, model_from_request
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.graph.files import load_graph, weights_hash
@@ -18,6 +18,7 @@ from edgefsa.media.pictures import write_image
 from edgefsa.models import create_model
 from edgefsa.quantize import Ranges
 from edgefsa.quantize.half import LARGEST_AMAX
+from edgefsa.verify.parity import _torch_model
 from tests.unit.engines import tiny
 
 
@@ -110,16 +111,17 @@ def test_of_several_sets_of_weights_one_is_named_and_recorded(tmp_path: Path) ->
 
 
 def test_parity_takes_the_weights_that_the_engine_was_built_from(tmp_path: Path) -> None:
-    from edgefsa.data.readers import open_dataset
-    from edgefsa.verify.parity import parity
-
     plain, averaged = (create_model("fsanet-edge", num_classes=3).state_dict() for _ in range(2))
     path = tmp_path / "trained.pth"
     torch.save({"model": plain, "ema": averaged}, path)
-    model = ModelRequest("fsanet-edge", path, num_classes=3, size_hw=(64, 96), weights_key="ema")
-    request = BuildRequest("fsanet-edge", model, "fp32", "openvino", tmp_path / "engines")
-    engine = build_from_request(request, say=print)["engine"]
-    assert Manifest.read(engine).model["weights"]["key"] == "ema"
-    dataset = open_dataset("synthetic", split="val", limit=1)
-    assert parity(engine, dataset=dataset, limit=1).stages[0].relative_l2 < 1e-4
-    assert parity(engine, weights_key="model", dataset=dataset, limit=1).stages[0].relative_l2 > 1e-2
+    weights = {"kind": "checkpoint", "source": str(path), "sha256": sha256_of_file(path), "key": "ema"}
+    facts = {"model": "fsanet-edge", "options": {"num_classes": 3}, "weights": weights}
+    manifest = Manifest(facts, "openvino", "fp32", {}, {})
+    for key, expected in ((None, averaged), ("ema", averaged), ("model", plain)):
+        found = _torch_model(manifest, None, key).state_dict()
+        assert torch.equal(found["classifier.weight"], expected["classifier.weight"])
+    with pytest.raises(CheckpointError, match="no weights under teacher"):
+        _torch_model(manifest, None, "teacher")
+    manifest.model["weights"] = {"kind": "random", "source": "random, seed 0", "sha256": "0"}
+    with pytest.raises(CheckpointError, match="--weights-key ema is for checkpoints, and this engine has none"):
+        _torch_model(manifest, None, "ema")
