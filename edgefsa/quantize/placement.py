@@ -17,11 +17,10 @@ import onnx
 
 from edgefsa.errors import InputError
 from edgefsa.graph.editing import GraphEditor, float_attribute, int_attribute, text_attribute
-from edgefsa.graph.files import DOMAIN, LOGITS
+from edgefsa.graph.files import LOGITS
+from edgefsa.graph.operators import operator
 
 MULTIPLYING = ("Conv", "MatMul", "Gemm")
-# Frequency operators that give a map of the type of the one that they take.
-MAP_OPERATORS = ("TruncatedDctAttention", "SpectralMask")
 _NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization", "LpNormalization")
 _SENSITIVE = {**dict.fromkeys(_NORMS, "norm"), "Softmax": "softmax", "LogSoftmax": "softmax"}
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
@@ -55,11 +54,11 @@ def place(
 
     `integer_outputs` is for runtimes whose integer convolutions give nothing but integers and take no addition in:
     the results of convolutions and of residual additions are then quantised for all that read them, and the
-    classifier stays in float. `integer_sums` is for runtimes whose convolutions take an addition in only where both its
-    sides are integers, and that leave a pooling before a pair in float: both sides of a residual addition are
-    quantised, and what a max pooling reads if its result is. `int8_operators` is for plugins that read and write INT8 maps: the input and the output
-    of such an operator are quantised where nothing but a product reads them in float otherwise. Raises InputError
-    where a pattern fits no node.
+    classifier stays in float. `integer_sums` is for runtimes whose convolutions take an addition in only where both
+    its sides are integers, and that leave a pooling before a pair in float: both sides of a residual addition are
+    quantised, and what a max pooling reads if its result is. `int8_operators` is for plugins that read and write INT8
+    maps: the input and the output of such an operator are quantised where nothing but a product reads them in float
+    otherwise. Raises InputError where a pattern fits no node.
     """
     editor = GraphEditor(model)
     names = [node.name for node in editor.nodes]
@@ -147,9 +146,8 @@ def _is_linear(editor: GraphEditor, gemm: onnx.NodeProto) -> bool:
 
 def reason_for_precision(node: onnx.NodeProto) -> str | None:
     """Say why a node needs float32 whatever its surroundings run in; None where it does not."""
-    if node.domain == DOMAIN:
-        return "frequency operator" if LOGITS not in node.input else "upsampling and argmax of the logits"
-    return _SENSITIVE.get(node.op_type)
+    ours = operator(node.domain, node.op_type)
+    return _SENSITIVE.get(node.op_type) if ours is None else ours.why_float
 
 
 def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> list[onnx.NodeProto]:
@@ -222,7 +220,8 @@ def _add_operators(editor: GraphEditor, plan: Placement, skip: Collection[str]) 
     quantised node, as of a mixer, is no obstacle: it reads the rounded map as well.
     """
     for node in reversed(editor.nodes):
-        if node.domain != DOMAIN or node.op_type not in MAP_OPERATORS or _skipped(node, skip):
+        ours = operator(node.domain, node.op_type)
+        if ours is None or not ours.keeps_type or _skipped(node, skip):
             continue
         others = [read for read in _reads(editor, node.input[0]) if read[0] != node.name]
         after = _reads(editor, node.output[0])

@@ -115,8 +115,8 @@ def _zero_points(editor: GraphEditor, plan: Placement, activations: str) -> dict
     for group in plan.shared:
         if not group <= plain:
             plain -= group
-    # OpenVINO's kernels for AVX-512 read uint8 faster than int8, those for AMX the other way round: 25 % and 10 %. Joined
-    # maps are the widest, and decide for the first.
+    # OpenVINO's kernels for AVX-512 read uint8 up to 25 % faster than int8, while on AMX zero point 128 costs a network
+    # up to 11 %; joined maps, which the widest convolutions read, gain the first without the second.
     joined = set().union(*plan.shared) if activations == "mixed" else set(plan.tensors)
     signed = {name: np.uint8(128) if name in joined else np.int8(0) for name in plan.tensors}
     return {name: np.uint8(0) if name in plain else signed[name] for name in plan.tensors}

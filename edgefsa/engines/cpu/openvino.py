@@ -2,7 +2,8 @@
 
 The engine is OpenVINO's own IR (engine.xml, engine.bin), so a device needs openvino alone. INT8 has activations as
 uint8 where they are never negative (`int8_onnx`, "mixed"); the layers that stay in float run in f32, because bf16
-between INT8 layers costs more in conversions than it saves. FP16 stores float16 weights and runs in the 16-bit type that the CPU is fast in.
+between INT8 layers costs more in conversions than it saves. FP16 stores float16 weights and runs in the 16-bit type
+that the CPU is fast in.
 Nothing compiled is stored: that would save 0.1 s of opening (1 s for SPANet), and tie the engine to one CPU.
 """
 
