@@ -15,7 +15,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from edgefsa.build import (
     ModelRequest,
     calibrate_onnx,
     export_model,
+    frames_for_proof,
     shipped_ranges,
     spread_indices,
 )
@@ -38,9 +38,10 @@ from edgefsa.engines import build_engine, open_engine
 from edgefsa.engines.cpu.onnxruntime import CPU_PROVIDER, OnnxRuntimeSession
 from edgefsa.engines.cpu.onnxruntime_layers import optimised_layers
 from edgefsa.engines.cpu.openvino import ENGINE_NAME, OpenVinoSession
-from edgefsa.engines.precision import MULTIPLYING_KINDS
+from edgefsa.engines.precision import macs_shares
 from edgefsa.engines.session import Frames, LayerPrecision, Session
 from edgefsa.errors import InputError
+from edgefsa.graph.cost import macs_by_node
 from edgefsa.graph.files import FRAMES, inline_functions, load_graph, read_metadata, weights_hash
 from edgefsa.media.frames import resize_frame
 from edgefsa.quantize import Ranges
@@ -122,10 +123,17 @@ def quantise_with_onnxruntime(plain: onnx.ModelProto, batches: list[Frames], pat
 def contestants(onnx_path: Path, data: str, scratch: Path) -> Iterator[list[Contestant]]:
     """Build all four INT8 networks and hold their sessions open."""
     ranges, graph = ranges_for(onnx_path, data), load_graph(onnx_path)
-    batches = calibration_batches(data, tuple(read_metadata(graph)["size_hw"]))
+    metadata = read_metadata(graph)
+    batches = calibration_batches(data, tuple(metadata["size_hw"]))
     plain = inline_functions(graph)
     engines = {
-        target: build_engine(onnx_path, scratch, precision="int8", target=target, ranges=ranges).engine
+        target: build_engine(
+            *(onnx_path, scratch),
+            precision="int8",
+            target=target,
+            ranges=ranges,
+            frames=lambda: frames_for_proof(data, metadata),
+        ).engine
         for target in PEERS
     }
     ir, qdq = scratch / "nncf", scratch / "quantize_static.onnx"
@@ -143,33 +151,10 @@ def contestants(onnx_path: Path, data: str, scratch: Path) -> Iterator[list[Cont
         for target, engine in engines.items():
             ours = stack.enter_context(open_engine(engine))
             found.append(Contestant(OURS, target, ours, ours.layer_precisions()))
-            theirs[target].check_golden = False
             peer = stack.enter_context(theirs[target])
             layers = peer.layer_precisions() if target == "openvino" else optimised_layers(qdq, CPU_PROVIDER)
             found.append(Contestant(PEERS[target], target, peer, layers))
         yield found
-
-
-def macs_by_node(plain: onnx.ModelProto) -> dict[str, int]:
-    """Count the multiply-adds of each convolution and matrix product of a graph of standard operators."""
-    import openvino
-
-    macs = {}
-    for operation in openvino.Core().read_model(plain.SerializeToString(), b"").get_ordered_ops():
-        kind = operation.get_type_name()
-        if kind in ("Convolution", "GroupConvolution", "MatMul"):
-            left, right, made = (list(item.get_shape()) for item in [*operation.inputs(), *operation.outputs()])
-            # What one element of the result sums over; a grouped weight has the group before its outputs.
-            terms = left[-1] if kind == "MatMul" else prod(right[2 if kind == "GroupConvolution" else 1 :])
-            macs[operation.get_friendly_name().removesuffix("/WithoutBiases")] = prod(made) * terms
-    return macs
-
-
-def int8_share(macs: dict[str, int], layers: list[LayerPrecision]) -> float:
-    """Return the share of a network's multiply-adds, 0 to 1, that INT8 layers do by the runtime's account."""
-    low = [layer for layer in layers if layer.precision == "int8" and layer.kind.lower() in MULTIPLYING_KINDS]
-    names = {name for layer in low for name in (layer.name, *layer.nodes)}
-    return sum(count for name, count in macs.items() if name in names) / sum(macs.values())
 
 
 def rows_of(model: str, data: str, val: Dataset, rounds: int) -> Rows:
@@ -178,7 +163,7 @@ def rows_of(model: str, data: str, val: Dataset, rounds: int) -> Rows:
         scratch = Path(text)
         onnx_path = scratch / "model.onnx"
         weights = export_model(ModelRequest(model), onnx_path, say=say)["weights"]
-        macs = macs_by_node(inline_functions(load_graph(onnx_path)))
+        macs = macs_by_node(load_graph(onnx_path))
         with contestants(onnx_path, data, scratch) as found:
             frame = resize_frame(val[0].frame, found[0].session.size_hw)[None]
             runs: dict[str, Callable[[], object]] = {
@@ -192,7 +177,7 @@ def rows_of(model: str, data: str, val: Dataset, rounds: int) -> Rows:
                 row: dict[str, Any] = {"model": model, "target": item.target, "tool": item.tool}
                 row |= {"median_ms": round(time.median, 3), "min_ms": round(time.min, 3), "p95_ms": round(time.p95, 3)}
                 row["share_of_ours"] = round(time.median / ours.median, 3)
-                row["int8_macs_share"] = round(int8_share(macs, item.layers), 4)
+                row["int8_macs_share"] = macs_shares(macs, item.layers, {}).int8
                 trained = weights["kind"] != "random"
                 row["miou"] = evaluate(Segmenter(item.session), val).miou if trained else None
                 rows.append(row)

@@ -27,7 +27,6 @@ from edgefsa.metadata import METADATA_FIELDS as METADATA_FIELDS
 from edgefsa.metadata import METADATA_KEY as METADATA_KEY
 from edgefsa.metadata import check_metadata
 
-
 # The newest opset that TensorRT 10.3 (JetPack 6) parses. It has Gelu as one operator and 16-bit scales for
 # QuantizeLinear, and ONNX Runtime, OpenVINO and TensorRT-RTX take it too.
 OPSET = 20

@@ -1,45 +1,15 @@
-"""The benchmark beside other tools: what it counts, and the whole of it where NNCF is installed."""
+"""The benchmark beside other tools: its table, and the whole of it where NNCF is installed."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnx.parser
 import pytest
-from onnx import numpy_helper
 
-from edgefsa.engines.session import LayerPrecision
 from edgefsa.errors import InputError
 
 pytest.importorskip("openvino", reason="the program measures OpenVINO engines: pip install 'edgefsa[cpu]'")
-
-GRAPH = """<ir_version: 10, opset_import: ["" : 20]>
-g (float[1,4,8,6] x) => (float[1,6,8,3] y) {
-    plain = Conv <pads = [1, 1, 1, 1]> (x, plain_w, plain_b)
-    grouped = Conv <group = 2> (plain, grouped_w)
-    y = MatMul (grouped, product_w)
-}"""
-SHAPES = {"plain_w": (4, 4, 3, 3), "plain_b": (4,), "grouped_w": (6, 2, 1, 1), "product_w": (6, 3)}
-MACS = {"plain": 8 * 6 * 4 * 4 * 9, "grouped": 8 * 6 * 6 * 2, "y": 6 * 8 * 3 * 6}
-
-
-def test_multiply_adds_are_counted_by_node_and_shared_by_layer(program) -> None:
-    peers = program("peers")
-    model = onnx.parser.parse_model(GRAPH)
-    for node in model.graph.node:
-        node.name = node.output[0]
-    for name, shape in SHAPES.items():
-        model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
-    assert peers.macs_by_node(model) == MACS
-    layers = [
-        LayerPrecision("conv", "Convolution", "int8", "brgconv_i8", ("plain",)),
-        LayerPrecision("grouped", "Convolution", "f32", "brgconv_f32", ("grouped",)),
-        LayerPrecision("y", "Reorder", "int8", "reorder_i8", ("y",)),
-    ]
-    assert peers.int8_share(MACS, layers) == pytest.approx(MACS["plain"] / sum(MACS.values()))
 
 
 def test_without_nncf_one_line_says_what_to_install(program, monkeypatch, small_camvid) -> None:

@@ -120,7 +120,9 @@ def test_a_concatenation_has_the_largest_scale_of_its_parts(network: onnx.ModelP
     assert tensors["stem_relu.scale"] == np.float32(1 / 127)
 
 
-@pytest.mark.parametrize("form", [{"activations": "int8"}, {"activations": "uint8"}, {"activations": "mixed"}, {"rest": "f16"}], ids=str)
+@pytest.mark.parametrize(
+    "form", [{"activations": "int8"}, {"activations": "uint8"}, {"activations": "mixed"}, {"rest": "f16"}], ids=str
+)
 def test_int8_follows_float(network: onnx.ModelProto, frames: list[np.ndarray], form: dict[str, str]):
     tensors = calibrated_tensors(network)
     values = run(network, frames[4][None], tensors)
