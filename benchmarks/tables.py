@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import _cards
+import peers
 from _common import ACCURACY_HEADER, accuracy_cells, load
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
 
@@ -64,6 +65,10 @@ def _reference(record: Record, _model: str) -> str:
         for row in record["rows"]
     ]
     return markdown(["model", "INT8 on", "GMACs", "frame to mask, median ms", "share", "aim, at most"], rows, record)
+
+
+def _peers(record: Record, _model: str) -> str:
+    return markdown(peers.HEADER, peers.cells(record["rows"]), record)
 
 
 def _rivals(record: Record, _model: str) -> str:
@@ -127,6 +132,7 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "accuracy-synthetic": (_measured("accuracy-synthetic"), _accuracy, NOT_MEASURED),
     "frequency-cpu": (_measured("frequency-cpu"), _frequency, NOT_MEASURED),
     "reference-cpu": (_measured("reference-cpu"), _reference, NOT_MEASURED),
+    "peers-cpu": (_measured("peers-cpu"), _peers, NOT_MEASURED),
     "rivals": (_measured("reference-cpu"), _rivals, NOT_MEASURED),
     "facts": (_measured("reference-cpu"), _cards.facts, NOT_MEASURED),
     "layers": (_measured("reference-cpu"), _cards.layers, NOT_MEASURED),

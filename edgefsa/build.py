@@ -160,10 +160,10 @@ def calibrate_onnx(
     from edgefsa.quantize import ranges_from_calibration
 
     dataset = open_dataset(data, split="train")
-    picks = np.unique(np.linspace(0, len(dataset) - 1, min(frames, len(dataset))).astype(int))
+    picks = spread_indices(len(dataset), frames)
     return ranges_from_calibration(
         onnx_path,
-        (dataset[int(index)].frame for index in picks),
+        (dataset[index].frame for index in picks),
         method=method,
         max_frames=len(picks),
         data_name=_name_without_folders(data),
@@ -180,10 +180,14 @@ def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
     from edgefsa.quantize.calibrate import batches
 
     dataset = open_dataset(data, split="train")
-    picks = np.unique(np.linspace(0, len(dataset) - 1, FRAMES_COMPARED).astype(int))
-    frames = (dataset[int(index)].frame for index in picks)
+    frames = (dataset[index].frame for index in spread_indices(len(dataset), FRAMES_COMPARED))
     found = [batch for batch, _ in batches(frames, tuple(metadata["size_hw"]), metadata["batch"])]
     return ProofFrames(np.stack(found), _name_without_folders(data))
+
+
+def spread_indices(total: int, count: int) -> list[int]:
+    """Return at most `count` of the indices 0 to total - 1, evenly spread, with both ends."""
+    return [int(index) for index in np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))]
 
 
 def _name_without_folders(data: str) -> str:

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources of the CUDA kernels and of the TensorRT plugins around them."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the registers, shared memory and spills of every kernel in a build log, and fail where one spills.
 
 Run: python3 plugins/check_spills.py build/plugins/build.log

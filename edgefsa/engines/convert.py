@@ -18,7 +18,7 @@ def int8_graph(
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Quantise the job's graph with its ranges; gives the Q/DQ graph and the manifest's `quantization`.
 
-    `activations` is "int8" (symmetric) or "uint8" (the same scales, zero point 128). `rest` is what the other nodes
+    `activations` is "int8" (symmetric), "uint8" or "mixed", see `int8_onnx`. `rest` is what the other nodes
     run in, "f32" or "f16". `int8_operators` quantises the maps of frequency operators too, for plugins that take
     INT8, where that moves fewer bytes. RangesError where the job has no ranges or they belong to another model.
     """

@@ -24,9 +24,10 @@ from edgefsa.export.frames import add_frames_input, add_masks_output
 from edgefsa.export.names import rename, strip_provenance
 from edgefsa.export.trace import trace_logits
 from edgefsa.graph.editing import GraphEditor
-from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
+from edgefsa.graph.files import IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
 from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
 from edgefsa.graph.functions import function_for
+from edgefsa.graph.operators import DOMAIN, DOMAIN_VERSION
 from edgefsa.media.frames import Frame, resize_frame
 from edgefsa.metadata import MAX_CLASSES, is_model_name
 

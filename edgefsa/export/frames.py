@@ -9,10 +9,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgefsa.graph.editing import GraphEditor, int_attribute
-from edgefsa.graph.files import DOMAIN, FRAMES, LOGITS, MASKS
+from edgefsa.graph.files import FRAMES, LOGITS, MASKS
 from edgefsa.graph.folding import conv_tensors, set_conv_tensors
-
-INDICES = "UpsampleArgmax"
+from edgefsa.graph.operators import DOMAIN, UPSAMPLE_ARGMAX
 
 
 def add_frames_input(model: onnx.ModelProto, mean_rgb: Sequence[float], std_rgb: Sequence[float]) -> None:
@@ -73,8 +72,9 @@ def add_masks_output(model: onnx.ModelProto) -> None:
     """
     graph = model.graph
     batch, height, width = (item.dim_value for item in graph.input[0].type.tensor_type.shape.dim[:3])
-    upsample = helper.make_node(INDICES, [LOGITS], [INDICES], INDICES, domain=DOMAIN, height=height, width=width)
-    as_float = helper.make_node("Cast", [INDICES], ["masks/Cast"], "masks/Cast", to=TensorProto.FLOAT)
+    name = UPSAMPLE_ARGMAX.name
+    upsample = helper.make_node(name, [LOGITS], [name], name, domain=DOMAIN, height=height, width=width)
+    as_float = helper.make_node("Cast", [name], ["masks/Cast"], "masks/Cast", to=TensorProto.FLOAT)
     as_uint8 = helper.make_node("Cast", ["masks/Cast"], [MASKS], "masks/Cast_1", to=TensorProto.UINT8)
     graph.node.extend([upsample, as_float, as_uint8])
     graph.value_info.append(graph.output[0])

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from edgefsa.errors import ExportError
 from edgefsa.export.names import PREFIX
-from edgefsa.graph.files import DOMAIN, DOMAIN_VERSION, LOGITS, OPSET
+from edgefsa.graph.files import LOGITS, OPSET
 from edgefsa.graph.folding import share_matrices
-from edgefsa.models.frequency import FrequencyOperator, FrequencySelfAttention, SpectralMask
+from edgefsa.graph.operators import DOMAIN, DOMAIN_VERSION, OPERATORS
+from edgefsa.models.frequency import FrequencyLayer, FrequencyOperator
 from edgefsa.models.modules import swap_modules
 
 IMAGE = "image"
 FOLD_LIMIT = 1 << 24  # elements; weights that a module joins on the fly are to be one tensor
-FREQUENCY_LAYERS = (FrequencySelfAttention, SpectralMask)
 
 
 class _OperatorNode(nn.Module):
@@ -36,7 +36,7 @@ class _OperatorNode(nn.Module):
             self.register_buffer(name, tensor.detach().to(torch.float32).contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        tensors = [self.get_buffer(name) for name in self.operator.tensors]
+        tensors = [self.get_buffer(name) for name in OPERATORS[self.operator.name].input_names[1:]]
         return torch.onnx.ops.symbolic(
             f"{DOMAIN}::{self.operator.name}",
             (x, *tensors),
@@ -93,8 +93,8 @@ def trace_logits(model: nn.Module, size_hw: tuple[int, int], batch: int) -> onnx
 
 
 def _replace_frequency_layers(network: nn.Module, image: Tensor) -> None:
-    names = {item: name for name, item in network.named_modules() if isinstance(item, FREQUENCY_LAYERS)}
-    sizes: dict[FrequencySelfAttention | SpectralMask, tuple[int, int]] = {}
+    names = {item: name for name, item in network.named_modules() if isinstance(item, FrequencyLayer)}
+    sizes: dict[FrequencyLayer, tuple[int, int]] = {}
 
     def remember(layer: Any, inputs: tuple[Tensor, ...]) -> None:
         size = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))

@@ -111,3 +111,8 @@ def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 def float_attribute(node: onnx.NodeProto, name: str, default: float) -> float:
     """Give a float attribute."""
     return next((float(item.f) for item in node.attribute if item.name == name), default)
+
+
+def text_attribute(node: onnx.NodeProto, name: str, default: str) -> str:
+    """Return a text attribute."""
+    return next((item.s.decode() for item in node.attribute if item.name == name), default)

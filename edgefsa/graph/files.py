@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx.inliner
 from onnx import numpy_helper
 
 from edgefsa.errors import GraphError
+from edgefsa.graph.operators import DOMAIN, operator
 from edgefsa.metadata import FRAMES as FRAMES
 from edgefsa.metadata import LOGITS as LOGITS
 from edgefsa.metadata import MASKS as MASKS
@@ -25,8 +27,6 @@ from edgefsa.metadata import METADATA_FIELDS as METADATA_FIELDS
 from edgefsa.metadata import METADATA_KEY as METADATA_KEY
 from edgefsa.metadata import check_metadata
 
-DOMAIN = "edgefsa"
-DOMAIN_VERSION = 1
 # The newest opset that TensorRT 10.3 (JetPack 6) parses. It has Gelu as one operator and 16-bit scales for
 # QuantizeLinear, and ONNX Runtime, OpenVINO and TensorRT-RTX take it too.
 OPSET = 20
@@ -211,7 +211,7 @@ def weights_hash(model: onnx.ModelProto) -> str:
             # Only the data: what it is shaped by depends on the size.
             data = node.input if node.op_type == "Concat" else node.input[:1]
             origins.update(dict.fromkeys(node.output, _origins_of(data, origins)))
-        elif node.op_type != "UpsampleArgmax":
+        elif (ours := operator(node.domain, node.op_type)) is None or ours.trained:
             _hash_settings(digest, node)
             for name in _origins_of(_hashed_inputs(node, stored), origins):
                 _hash_input(digest, name, stored)
@@ -229,22 +229,26 @@ def _origins_of(names: Iterable[str], origins: dict[str, list[str]]) -> list[str
 
 
 def _hashed_inputs(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> list[str]:
-    names = list(node.input)
-    if node.domain == DOMAIN and node.op_type == "SpectralMask":
-        return names[:2]
-    if node.domain == DOMAIN and node.op_type == "TruncatedDctAttention":
-        x, _, _, *projections, out_weight, shift = names
-        matrix = numpy_helper.to_array(stored[out_weight])
-        # A diagonal one is the gain alone, with no norm in it, and exact; so is then the shift.
-        exact = matrix.shape[0] == matrix.shape[1] and not (matrix - np.diag(np.diag(matrix))).any()
-        return [x, *projections, *([out_weight, shift] if exact else [])]
-    return names
+    ours = operator(node.domain, node.op_type)
+    if ours is None:
+        return list(node.input)
+    given = list(zip(ours.inputs, node.input, strict=True))
+    folded = [numpy_helper.to_array(stored[name]) for item, name in given if item.folded]
+    # A diagonal matrix is the gain alone, with no norm in it, and exact; so is then what was folded beside it.
+    exact = all(_is_diagonal(array) for array in folded if array.ndim == 2)
+    return [name for item, name in given if not item.computed and (exact or not item.folded)]
+
+
+def _is_diagonal(matrix: npt.NDArray[np.generic]) -> bool:
+    return matrix.shape[0] == matrix.shape[1] and not (matrix - np.diag(np.diag(matrix))).any()
 
 
 def _hash_settings(digest: hashlib._Hash, node: onnx.NodeProto) -> None:
+    ours = operator(node.domain, node.op_type)
+    computed = {item.name for item in ours.attributes if item.computed} if ours else set()
     digest.update(f"{node.domain}|{node.op_type}|{node.output[0]}\n".encode())
     for attribute in sorted(node.attribute, key=lambda item: item.name):
-        if node.domain != DOMAIN or attribute.name != "scale":  # the scale has the size of the map in it
+        if attribute.name not in computed:
             digest.update(attribute.SerializeToString(deterministic=True))
 
 

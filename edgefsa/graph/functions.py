@@ -7,14 +7,17 @@ channels last: convolutions on CPUs do so too, which makes the transposes at bot
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import onnx
 import onnx.parser
 
 from edgefsa.errors import ExportError
-from edgefsa.graph.files import DOMAIN, OPSET
+from edgefsa.graph.files import OPSET
+from edgefsa.graph.operators import DOMAIN, SPECTRAL_MASK, TRUNCATED_DCT_ATTENTION, UPSAMPLE_ARGMAX, Operator
 
 _UPSAMPLE_ARGMAX = """
-UpsampleArgmax <height, width> (logits) => (indices)
 {
     height = Constant <value_int: int = @height> ()
     width = Constant <value_int: int = @width> ()
@@ -83,9 +86,6 @@ _SETUP = """
 """
 
 _ATTENTION = """
-TruncatedDctAttention <mode, recurrence, scale> (
-    x, basis_h, basis_w, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, out_weight, shift
-) => (y)
 {
     scale = Constant <value_float: float = @scale> ()
     analysis_h = Identity (basis_h)
@@ -268,7 +268,6 @@ _LINSOFTMAX_NEXT = (
 )
 
 _SPECTRAL_MASK = """
-SpectralMask (x, gain, basis_h, basis_w, coupling_gain, coupling_base) => (y)
 {
     synthesis_h = Identity (basis_h)
     synthesis_w = Identity (basis_w)
@@ -304,7 +303,7 @@ def upsample_argmax() -> onnx.FunctionProto:
     """
     rows = _TENT.format(out="rows", large="height", low="low_height")
     columns = _TENT.format(out="columns", large="width", low="low_width")
-    return _function(_UPSAMPLE_ARGMAX % {"rows": rows, "columns": columns})
+    return _function(UPSAMPLE_ARGMAX, _UPSAMPLE_ARGMAX % {"rows": rows, "columns": columns})
 
 
 def truncated_dct_attention(mode: str, recurrence: int) -> onnx.FunctionProto:
@@ -315,13 +314,13 @@ def truncated_dct_attention(mode: str, recurrence: int) -> onnx.FunctionProto:
     if recurrence > 1 or mode == "linsoftmax":
         passes += _OF_ONES
     passes += _dot_product(recurrence) if mode == "dot_product" else _linsoftmax(recurrence)
-    return _function(_ATTENTION % {"setup": _SETUP, "passes": passes})
+    return _function(TRUNCATED_DCT_ATTENTION, _ATTENTION % {"setup": _SETUP, "passes": passes})
 
 
 def spectral_mask() -> onnx.FunctionProto:
     """The body of `SpectralMask`; the formula and the shapes are in `edgefsa.models.formulas.spectral_mask`."""
     dct, idct = _DCT.format(out="modes", z="map"), _IDCT.format(out="back", t="change")
-    return _function(_SPECTRAL_MASK % {"setup": _SETUP, "dct": dct, "idct": idct})
+    return _function(SPECTRAL_MASK, _SPECTRAL_MASK % {"setup": _SETUP, "dct": dct, "idct": idct})
 
 
 def _dot_product(recurrence: int) -> str:
@@ -347,17 +346,22 @@ def _linsoftmax(recurrence: int) -> str:
     return text + f"update = {'Sum' if recurrence > 1 else 'Identity'} ({updates})\n"
 
 
-def _function(text: str) -> onnx.FunctionProto:
-    return onnx.parser.parse_function(f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>\n{text}')
+def _function(operator: Operator, body: str) -> onnx.FunctionProto:
+    attributes = f"<{', '.join(operator.attribute_names)}>" if operator.attributes else ""
+    signature = f"{operator.name} {attributes} ({', '.join(operator.input_names)}) => ({operator.output.name})"
+    return onnx.parser.parse_function(f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>\n{signature}\n{body}')
+
+
+# For each operator the body that a node's attributes ask for.
+_BODIES: dict[str, Callable[[dict[str, Any]], onnx.FunctionProto]] = {
+    TRUNCATED_DCT_ATTENTION.name: lambda given: truncated_dct_attention(given["mode"].decode(), given["recurrence"]),
+    SPECTRAL_MASK.name: lambda _: spectral_mask(),
+    UPSAMPLE_ARGMAX.name: lambda _: upsample_argmax(),
+}
 
 
 def function_for(node: onnx.NodeProto) -> onnx.FunctionProto:
-    """Give the body for a node of domain `edgefsa`, specialised to the attributes that shape it."""
-    attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-    if node.op_type == "UpsampleArgmax":
-        return upsample_argmax()
-    if node.op_type == "TruncatedDctAttention":
-        return truncated_dct_attention(attributes["mode"].decode(), int(attributes["recurrence"]))
-    if node.op_type == "SpectralMask":
-        return spectral_mask()
-    raise ExportError(f"the operator {DOMAIN}::{node.op_type} has no body here; update edgefsa")
+    """Return the body for a node of domain `edgefsa`, specialised to the attributes that shape it."""
+    if node.op_type not in _BODIES:
+        raise ExportError(f"the operator {DOMAIN}::{node.op_type} has no body here; update edgefsa")
+    return _BODIES[node.op_type]({item.name: onnx.helper.get_attribute_value(item) for item in node.attribute})

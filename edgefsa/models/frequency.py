@@ -22,14 +22,21 @@ from edgefsa.models.formulas import Mode, Projections, attention_update, spectra
 from edgefsa.models.options import check_choice, check_whole
 
 MaskOrigin = Literal["feature", "official"]
-__all__ = ["FrequencyOperator", "FrequencySelfAttention", "SpectralMask", "spectral_mask", "truncated_dct_attention"]
+__all__ = [
+    "FrequencyLayer",
+    "FrequencyOperator",
+    "FrequencySelfAttention",
+    "SpectralMask",
+    "spectral_mask",
+    "truncated_dct_attention",
+]
 
 
 @dataclass(frozen=True)
 class FrequencyOperator:
-    """An operator of the ONNX domain `edgefsa`, version 1, with everything but its first input x.
+    """An operator of the ONNX domain `edgefsa` (`edgefsa.graph.operators`), with everything but its first input x.
 
-    `tensors` are the inputs after x in order, float; `attributes` are the node's attributes.
+    `tensors` are the inputs after x by name, float; `attributes` are the node's attributes.
     """
 
     name: str
@@ -184,3 +191,7 @@ class SpectralMask(nn.Module):
             "coupling_base": disc.inside + disc.edge * (2 / 3),
         }
         return {name: torch.from_numpy(array).to(device, dtype) for name, array in arrays.items()}
+
+
+# What the export makes one node of.
+FrequencyLayer = FrequencySelfAttention | SpectralMask

@@ -66,7 +66,10 @@ def ranges_from_calibration(
 
 def calibrated_tensors(model: onnx.ModelProto) -> list[str]:
     """Give the tensors that any form of the quantised graph rounds, in graph order."""
-    forms = [place(model), place(model, integer_outputs=True), place(model, int8_operators=True)]
+    forms = [
+        place(model),
+        *(place(model, integer_outputs=True), place(model, integer_sums=True), place(model, int8_operators=True)),
+    ]
     wanted = {name for plan in forms for name in plan.tensors}
     made = [*(item.name for item in model.graph.input), *(name for node in model.graph.node for name in node.output)]
     return [name for name in made if name in wanted]

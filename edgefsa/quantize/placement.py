@@ -16,17 +16,16 @@ from dataclasses import dataclass, field
 import onnx
 
 from edgefsa.errors import InputError
-from edgefsa.graph.editing import GraphEditor, float_attribute, int_attribute
-from edgefsa.graph.files import DOMAIN, LOGITS
+from edgefsa.graph.editing import GraphEditor, float_attribute, int_attribute, text_attribute
+from edgefsa.graph.files import LOGITS
+from edgefsa.graph.operators import operator
 
 MULTIPLYING = ("Conv", "MatMul", "Gemm")
-# Frequency operators that give a map of the type of the one that they take.
-MAP_OPERATORS = ("TruncatedDctAttention", "SpectralMask")
 _NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization", "LpNormalization")
 _SENSITIVE = {**dict.fromkeys(_NORMS, "norm"), "Softmax": "softmax", "LogSoftmax": "softmax"}
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
 _MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
-_SIGN_KEEPING = ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose", "Slice")
+_SIGN_KEEPING = ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose", "Slice", "Resize")
 
 
 @dataclass
@@ -44,15 +43,22 @@ class Placement:
 
 
 def place(
-    model: onnx.ModelProto, skip: Collection[str] = (), *, integer_outputs: bool = False, int8_operators: bool = False
+    model: onnx.ModelProto,
+    skip: Collection[str] = (),
+    *,
+    integer_outputs: bool = False,
+    integer_sums: bool = False,
+    int8_operators: bool = False,
 ) -> Placement:
     """Plan the Q/DQ pairs of a float graph; nodes whose name fits a pattern of `skip` (`layer4*`) stay in float.
 
     `integer_outputs` is for runtimes whose integer convolutions give nothing but integers and take no addition in:
     the results of convolutions and of residual additions are then quantised for all that read them, and the
-    classifier stays in float. `int8_operators` is for plugins that read and write INT8 maps: the input and the output
-    of such an operator are quantised where nothing but a product reads them in float otherwise. Raises InputError
-    where a pattern fits no node.
+    classifier stays in float. `integer_sums` is for runtimes whose convolutions take an addition in only where both
+    its sides are integers, and that leave a pooling before a pair in float: both sides of a residual addition are
+    quantised, and what a max pooling reads if its result is. `int8_operators` is for plugins that read and write INT8
+    maps: the input and the output of such an operator are quantised where nothing but a product reads them in float
+    otherwise. Raises InputError where a pattern fits no node.
     """
     editor = GraphEditor(model)
     names = [node.name for node in editor.nodes]
@@ -70,7 +76,9 @@ def place(
         elif reason is not None:
             plan.float_nodes[node.name] = reason
     sums = _add_skips(editor, plan, skip)
-    _add_concats(editor, plan, skip)
+    _add_movers(editor, plan, skip, ("Concat", "MaxPool") if integer_sums else ("Concat",))
+    if integer_sums:
+        plan.reads.update((node.name, index) for node in sums for index in (0, 1))
     if integer_outputs:
         _add_results(editor, plan, sums)
     if int8_operators:
@@ -138,9 +146,8 @@ def _is_linear(editor: GraphEditor, gemm: onnx.NodeProto) -> bool:
 
 def reason_for_precision(node: onnx.NodeProto) -> str | None:
     """Say why a node needs float32 whatever its surroundings run in; None where it does not."""
-    if node.domain == DOMAIN:
-        return "frequency operator" if LOGITS not in node.input else "upsampling and argmax of the logits"
-    return _SENSITIVE.get(node.op_type)
+    ours = operator(node.domain, node.op_type)
+    return _SENSITIVE.get(node.op_type) if ours is None else ours.why_float
 
 
 def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> list[onnx.NodeProto]:
@@ -213,7 +220,8 @@ def _add_operators(editor: GraphEditor, plan: Placement, skip: Collection[str]) 
     quantised node, as of a mixer, is no obstacle: it reads the rounded map as well.
     """
     for node in reversed(editor.nodes):
-        if node.domain != DOMAIN or node.op_type not in MAP_OPERATORS or _skipped(node, skip):
+        ours = operator(node.domain, node.op_type)
+        if ours is None or not ours.keeps_type or _skipped(node, skip):
             continue
         others = [read for read in _reads(editor, node.input[0]) if read[0] != node.name]
         after = _reads(editor, node.output[0])
@@ -247,10 +255,10 @@ def _is_read_quantised(editor: GraphEditor, plan: Placement, tensor: str) -> boo
     return False
 
 
-def _add_concats(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> None:
-    """Let a concatenation that a quantised node reads pass INT8 through: one scale for its inputs and output."""
+def _add_movers(editor: GraphEditor, plan: Placement, skip: Collection[str], kinds: Collection[str]) -> None:
+    """Let nodes of `kinds` that only quantised nodes read pass INT8 through: one scale for their inputs and output."""
     for node in editor.nodes:
-        if node.op_type != "Concat" or _skipped(node, skip) or any(editor.is_stored(name) for name in node.input):
+        if node.op_type not in kinds or _skipped(node, skip) or any(editor.is_stored(name) for name in node.input):
             continue
         readers = _reads(editor, node.output[0])
         if readers and plan.reads.issuperset(readers):
@@ -264,7 +272,9 @@ def never_negative(editor: GraphEditor) -> set[str]:
     for node in editor.nodes:
         # A concatenation takes elements from all its inputs, the others from the first; the rest are shapes.
         data = node.input if node.op_type == "Concat" else node.input[:1]
-        keeps = node.op_type in _SIGN_KEEPING and len(data) > 0 and all(_is_plain(editor, name, found) for name in data)
+        # Of the ways to resize only the cubic one has negative weights.
+        moves = node.op_type in _SIGN_KEEPING and text_attribute(node, "mode", "") != "cubic"
+        keeps = moves and len(data) > 0 and all(_is_plain(editor, name, found) for name in data)
         if node.op_type in _NEVER_NEGATIVE or keeps:
             found.update(node.output)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from edgefsa.quantize.placement import Placement, never_negative, place, result_
 from edgefsa.quantize.ranges import Ranges
 
 LARGEST = 127  # symmetric: -128 is not used for weights
-ACTIVATIONS = ("int8", "uint8")
+ACTIVATIONS = ("int8", "uint8", "mixed")
 RESTS = ("f32", "f16")
 
 
@@ -53,8 +53,12 @@ def int8_onnx(
     pattern that fits no node.
 
     activations="uint8" is the form that ONNX Runtime's CPU kernels are fast with: the same steps with zero point
-    128, or 0 where a tensor is never negative, so that a ReLU merges with its rounding; the results of convolutions
-    and residual additions are rounded too, the classifier stays in float, and biases of matrix products are int32.
+    128, or steps of amax / 255 with zero point 0 where a tensor is never negative, so that a ReLU merges with its
+    rounding; the results of convolutions and residual additions are rounded too, the classifier stays in float, and
+    biases of matrix products are int32.
+
+    activations="mixed" is for OpenVINO: tensors that are never negative, and maps that a Concat joins, are uint8 as
+    there, all else is the symmetric INT8; both sides of residual additions and what max poolings read are rounded too.
 
     rest="f16" is for GPUs: what is not INT8 runs in float16 where `fp16_onnx` deems that safe. Scales are then
     rounded up to float16, weights with the scale as rounded, and a tensor whose scale float16 does not hold well
@@ -64,11 +68,18 @@ def int8_onnx(
         if value not in known:
             raise InputError(f"{name} {value!r} is unknown; choose {' or '.join(known)}")
     ranges.check(model)
-    plan = place(model, skip, integer_outputs=activations == "uint8", int8_operators=int8_operators)
+    plan = place(
+        model,
+        skip,
+        integer_outputs=activations == "uint8",
+        integer_sums=activations == "mixed",
+        int8_operators=int8_operators,
+    )
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     editor = GraphEditor(quantised)
-    scales, zeros = _scales(plan, ranges), _zero_points(editor, plan, activations)
+    zeros = _zero_points(editor, plan, activations)
+    scales = _scales(plan, ranges, zeros)
     if activations == "uint8":
         _round_before_relu(editor, plan, scales, zeros)
     half = _choose_half(model, ranges, scales) if rest == "f16" else set()
@@ -82,12 +93,12 @@ def int8_onnx(
     return quantised, QuantizationSummary(activations, list(plan.weights), dict(plan.float_nodes), scales)
 
 
-def _scales(plan: Placement, ranges: Ranges) -> dict[str, float]:
-    """Give each tensor's scale; tensors that share one take the largest range among them."""
+def _scales(plan: Placement, ranges: Ranges, zeros: Mapping[str, np.integer]) -> dict[str, float]:
+    """Return each tensor's scale, amax over the codes above its zero point; tensors that share one take the largest."""
     amax = {name: ranges.amax(name) for name in plan.tensors}
     for group in plan.shared:
         amax.update(dict.fromkeys(group & amax.keys(), max(amax[name] for name in group & amax.keys())))
-    return {name: amax[name] / LARGEST for name in plan.tensors}
+    return {name: amax[name] / (np.iinfo(zeros[name].dtype).max - int(zeros[name])) for name in plan.tensors}
 
 
 def _choose_half(model: onnx.ModelProto, ranges: Ranges, scales: dict[str, float]) -> set[str]:
@@ -104,7 +115,11 @@ def _zero_points(editor: GraphEditor, plan: Placement, activations: str) -> dict
     for group in plan.shared:
         if not group <= plain:
             plain -= group
-    return {name: np.uint8(0 if name in plain else 128) for name in plan.tensors}
+    # OpenVINO's kernels for AVX-512 read uint8 up to 25 % faster than int8, while on AMX zero point 128 costs a network
+    # up to 11 %; joined maps, which the widest convolutions read, gain the first without the second.
+    joined = set().union(*plan.shared) if activations == "mixed" else set(plan.tensors)
+    signed = {name: np.uint8(128) if name in joined else np.int8(0) for name in plan.tensors}
+    return {name: np.uint8(0) if name in plain else signed[name] for name in plan.tensors}
 
 
 def _round_before_relu(

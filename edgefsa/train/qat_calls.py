@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgefsa.errors import InputError
 from edgefsa.graph.editing import GraphEditor, int_attribute
-from edgefsa.models import FrequencySelfAttention, SpectralMask
+from edgefsa.models.frequency import FrequencyLayer
 from edgefsa.quantize.placement import Placement
 
 _CONVOLUTIONS = (F.conv1d, F.conv2d)
@@ -147,7 +147,7 @@ def _recorded(network: nn.Module, size_hw: tuple[int, ...]) -> list[Call | None]
         recorder.paused = False
 
     for layer in network.modules():
-        if isinstance(layer, (FrequencySelfAttention, SpectralMask)):
+        if isinstance(layer, FrequencyLayer):
             layer.register_forward_pre_hook(pause)
             layer.register_forward_hook(go_on)
     image = torch.zeros(1, 3, *size_hw, requires_grad=True)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The launchers under C names, for ctypes: benchmarks and the tests on a GPU call the kernels without TensorRT.
 #include "kernels/frame_preparation/frame_preparation.h"
 #include "kernels/spectral_mask/spectral_mask.h"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Chooses CMAKE_CUDA_ARCHITECTURES: what was given, all that are supported, or those of this machine's GPUs.
 set(supported_architectures 75 80 86 87 89 90 110 120)
 

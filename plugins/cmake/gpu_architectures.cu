@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Prints the compute capabilities of this machine's GPUs as CMake lists them, "87" or "86;89"; fails without a GPU.
 #include <cuda_runtime.h>
 

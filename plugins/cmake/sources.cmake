@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # One hash over all that the libraries are made of; edgefsa/engines/tensorrt/plugins/sources.py computes the same.
 set(hashed_sources CMakeLists.txt)
 foreach(folder cmake kernels tensorrt)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Finds TensorRT's headers. Packages put them in the system's include folders, an unpacked archive in its own.
 find_path(TENSORRT_INCLUDE_DIR NvInferRuntime.h
     HINTS ${TENSORRT_ROOT} ENV TENSORRT_ROOT

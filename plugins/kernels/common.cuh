@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Device helpers that several operators share: vector accesses, conversions, sums within a warp, launch checks.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What launchers ask of their parameters before they launch anything.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One tensor-core product of a warp: 16 x 16 halves by 16 x 8 halves, accumulated in float.
 #pragma once
 

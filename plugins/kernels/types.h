@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every kernel's parameters say about a tensor: the type of its elements and how they lie in memory.
 #pragma once
 

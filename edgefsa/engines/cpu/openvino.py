@@ -1,8 +1,9 @@
 """OpenVINO on the CPU: the default target without a GPU.
 
-The engine is OpenVINO's own IR (engine.xml, engine.bin), so a device needs openvino alone. INT8 is the symmetric
-Q/DQ graph as it is; the layers that stay in float run in f32, because bf16 between INT8 layers costs more in
-conversions than it saves. FP16 stores float16 weights and runs in the 16-bit type that the CPU is fast in.
+The engine is OpenVINO's own IR (engine.xml, engine.bin), so a device needs openvino alone. INT8 has activations as
+uint8 where they are never negative (`int8_onnx`, "mixed"); the layers that stay in float run in f32, because bf16
+between INT8 layers costs more in conversions than it saves. FP16 stores float16 weights and runs in the 16-bit type
+that the CPU is fast in.
 Nothing compiled is stored: that would save 0.1 s of opening (1 s for SPANet), and tie the engine to one CPU.
 """
 
@@ -62,7 +63,7 @@ class OpenVinoTarget(Target):
 
         compute, quantization, graph, converted = "f32", None, job.source, None
         if job.precision == "int8":
-            converted, quantization = int8_graph(job, "int8")
+            converted, quantization = int8_graph(job, "mixed")
             write_graph(converted, job.directory / QUANTISED_NAME)
             graph = converted
         elif job.precision == "fp16":

@@ -144,7 +144,8 @@ class _TypedGraph:
 
 
 def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
-    from edgefsa.graph.files import DOMAIN, inline_functions
+    from edgefsa.graph.files import inline_functions
+    from edgefsa.graph.operators import DOMAIN
 
     graph, quantization = job.source, None
     if job.precision == "int8":

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Frames to images: bilinear resize, BGR to RGB, normalisation, and the layout that the network reads.
 #include "../common.cuh"
 #include "../launch_checks.h"

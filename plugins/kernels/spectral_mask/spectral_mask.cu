@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Chooses SpectralMask's kernel and passes: one where the plane fits into shared memory, else two.
 #include "../launch_checks.h"
 #include "spectral_mask.cuh"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernels of SpectralMask. A block works on one plane: a channel, or in kHwc8 32 neighbouring channels, of a
 // sample.
 #pragma once

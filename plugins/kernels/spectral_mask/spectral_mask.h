@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Launcher of the operator SpectralMask. The formula, the shapes and the traffic are in README.md beside this file.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the attention's steps lay out the workspace.
 #pragma once
 

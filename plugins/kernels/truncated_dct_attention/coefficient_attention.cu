@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Step 2, mode kDotProduct: three launches a pass.
 
 #include "../launch_checks.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // basis_w as operands of tensor cores, for x in halves (or bytes, which halves hold exactly).
 //
 // Each value of the basis is the sum of two halves, so products are exact to about 2^-21. Both halves bear the value's

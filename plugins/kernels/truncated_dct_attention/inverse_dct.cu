@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Step 3: y = x + update + shift, in whichever format.
 
 #include "checks.h"

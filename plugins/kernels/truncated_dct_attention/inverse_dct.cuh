@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the forms of the inverse DCT share: y = x + left^T right on a tile, with left [kw, rows], right [kw, columns]
 // in shared memory. In linear planes rows are image rows, columns pixels; in channels-last ones, pixels and channels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Inverse DCT and residual of channels-last halves.
 
 #include <algorithm>

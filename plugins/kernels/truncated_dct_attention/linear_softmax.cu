@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Step 2, mode kLinSoftmax: eight launches a pass, and three more before another one.
 
 #include "checks.h"

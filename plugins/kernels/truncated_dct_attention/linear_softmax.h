@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Step 2, mode kLinSoftmax: per pass the change U with the mean m after its tokens, and the maps e and v.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../common.cuh"
 #include "pixel_maps.cuh"
 #include "truncated_dct.cuh"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The steps of mode kLinSoftmax that go over the pixels of one map per sample.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The product of two small matrices by which every step among the tokens is made.
 #pragma once
 

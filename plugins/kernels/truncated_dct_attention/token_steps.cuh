@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The steps among the tokens that both modes have. Each is one launch over the whole batch.
 #pragma once
 

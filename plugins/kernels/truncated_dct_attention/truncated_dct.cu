@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Step 1: chooses the form and how many blocks share a plane, and adds up what those blocks found.
 
 #include <algorithm>

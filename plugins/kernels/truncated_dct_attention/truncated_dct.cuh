@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the forms of the truncated DCT share: each reduces rows of x against basis_w into shared memory, then those
 // sums against basis_h.
 #pragma once

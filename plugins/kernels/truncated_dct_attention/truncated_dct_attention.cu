@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The whole operator: its steps one after another on one workspace.
 
 #include <algorithm>

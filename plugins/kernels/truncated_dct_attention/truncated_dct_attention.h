@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Launchers of the operator TruncatedDctAttention and of its steps. The formula, the shapes and the traffic are in
 // README.md beside this file.
 //

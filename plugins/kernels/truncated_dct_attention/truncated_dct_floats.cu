@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Truncated DCT of linear floats: a warp takes a few rows of x, each lane every 32nd group of 4 columns.
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Truncated DCT of linear halves or bytes: a warp takes 16 rows of x to tensor cores as they lie in memory.
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Truncated DCT of channels-last halves: a warp takes one row of pixels and 64 channels to tensor cores.
 
 #include <algorithm>

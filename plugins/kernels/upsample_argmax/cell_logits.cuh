@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How UpsampleArgmax's kernels read logits: the corners of a cell, a few classes at a time.
 #pragma once
 

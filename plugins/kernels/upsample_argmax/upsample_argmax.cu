@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Chooses UpsampleArgmax's kernel by the types and the division of the work.
 #include "../launch_checks.h"
 #include "upsample_argmax.cuh"

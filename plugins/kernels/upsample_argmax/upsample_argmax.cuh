@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernels of UpsampleArgmax.
 //
 // A cell is what lies between four neighbouring logits; all its pixels are mixed from these. Where one class is the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One creator class for all plugins: what differs is the operator's own class.
 #pragma once
 

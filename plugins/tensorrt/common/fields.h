@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A plugin's attributes: read from what TensorRT's ONNX parser or a serialised engine gives, and handed back.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Messages of the plugins, through whichever TensorRT logger there is.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the operators share that make a map y out of a map x of the same shape, type and format.
 #pragma once
 

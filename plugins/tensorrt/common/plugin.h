@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every operator's plugin shares: the three capabilities of IPluginV3 around a few functions of the operator.
 #pragma once
 

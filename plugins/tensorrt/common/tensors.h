@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // TensorRT's descriptions of tensors in the words of the kernels, and the checks that the operators share.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one list of plugins, and the entry points that TensorRT looks for in a plugin library.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the library was made of, readable in the file itself: plugin_library.py finds it without loading the library.
 #include <NvInferVersion.h>
 #include <cuda_runtime_api.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Registers the plugins when a program that links them starts; REGISTER_TENSORRT_PLUGIN would make creators of its own.
 #include "registration/creators.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "spectral_mask/spectral_mask_plugin.h"
 
 #include <stdexcept>

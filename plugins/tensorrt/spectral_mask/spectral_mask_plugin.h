@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The operator SpectralMask as a TensorRT plugin; README.md says what it takes.
 #pragma once
 

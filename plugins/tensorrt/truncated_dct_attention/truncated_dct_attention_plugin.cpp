@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "truncated_dct_attention/truncated_dct_attention_plugin.h"
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "upsample_argmax/upsample_argmax_plugin.h"
 
 #include <stdexcept>

@@ -155,7 +155,7 @@ def _quantised_conv(
     tensors[f"{name}.codes"] = np.round(weight / scale[:, None, None, None]).astype(np.int8)
     tensors[f"{name}.scale"], tensors[f"{name}.zero"] = scale, np.zeros(len(weight), np.int8)
     tensors[f"{source}.scale"] = np.float32(ranges.amax[source] / 127)
-    made = [_quantize(source)] if activations == "int8" or source == "image" else []
+    made = [_quantize(source)] if activations != "uint8" or source == "image" else []
     factors = [f"{name}.codes", f"{name}.scale", f"{name}.zero"]
     made += [
         _dequantize(source),

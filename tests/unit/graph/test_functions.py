@@ -8,8 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefsa.graph.files import DOMAIN, IR_VERSION, OPSET, inline_functions
+from edgefsa.graph.files import IR_VERSION, OPSET, inline_functions
 from edgefsa.graph.functions import function_for
+from edgefsa.graph.operators import DOMAIN
 
 RNG = np.random.default_rng
 

@@ -36,6 +36,33 @@ def test_integer_outputs_are_read_by_all(network: onnx.ModelProto):
     assert set(plan.weights) == CONVOLUTIONS - {"logits"} and "logits" in plan.float_nodes
 
 
+def test_integer_sums_quantise_both_sides_of_residual_additions_and_nothing_else(network: onnx.ModelProto):
+    plan, plain = place(network, integer_sums=True), place(network)
+    assert plan.reads - plain.reads == {("a_sum", 0), ("b_sum", 1)} and plain.reads < plan.reads
+    assert set(plan.tensors) - set(plain.tensors) == {"a2", "b2"} and plan.weights == plain.weights
+
+
+POOLED = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[1,2,8,8] x) => (float[1,2,4,4] y) <float[2,2,1,1] w = {1, 2, 3, 4}> {
+    stem = Conv (x, w)
+    pooled = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (stem)
+    y = Conv (pooled, w)
+}"""
+
+
+@pytest.mark.parametrize("reader", ["", "Neg"])
+def test_a_max_pooling_passes_integers_on_where_nothing_reads_it_in_float(reader: str):
+    model = onnx.parser.parse_model(POOLED)
+    if reader:
+        model.graph.node.append(onnx.helper.make_node(reader, ["pooled"], ["other"]))
+    for node in model.graph.node:
+        node.name = node.output[0]
+    plan = place(model, integer_sums=True)
+    assert ("pooled", 0) not in place(model).reads
+    assert (("pooled", 0) in plan.reads) == (not reader)
+    assert plan.shared == ([] if reader else [{"stem", "pooled"}])
+
+
 def test_a_concatenation_shares_one_scale(network: onnx.ModelProto):
     plan = place(network)
     assert {("both", 0), ("both", 1), ("mix", 0)} <= plan.reads
@@ -247,6 +274,16 @@ def test_a_stored_part_counts_when_signs_are_told(constant: float, plain: bool):
     model.graph.initializer.append(numpy_helper.from_array(np.full((1, 1, 4, 4), constant, np.float32), "part"))
     expected = {"positive"} | ({"both", "all", "turned", "alone", "y"} if plain else set())
     assert never_negative(GraphEditor(model)) == expected
+
+
+@pytest.mark.parametrize(("mode", "plain"), [("nearest", True), ("linear", True), ("cubic", False)])
+def test_a_resize_keeps_the_sign_but_for_the_cubic_one(mode: str, plain: bool):
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[1,2,4,4] x) => (float[1,2,8,8] y) <float[4] twice = {{1, 1, 2, 2}}> {{
+        positive = Relu (x)
+        y = Resize <mode = "{mode}"> (positive, , twice)
+    }}"""
+    assert never_negative(GraphEditor(onnx.parser.parse_model(text))) == {"positive"} | ({"y"} if plain else set())
 
 
 def test_a_concatenation_with_a_stored_part_is_not_passed_through(network: onnx.ModelProto):

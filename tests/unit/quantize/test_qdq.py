@@ -57,7 +57,7 @@ def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray
     return np.einsum("nchwij,ocij->nohw", windows, weight) + bias.reshape(1, -1, 1, 1)
 
 
-@pytest.mark.parametrize("activations", ["int8", "uint8"])
+@pytest.mark.parametrize("activations", ["int8", "uint8", "mixed"])
 def test_the_numbers_are_those_of_the_formula(single: onnx.ModelProto, activations: str):
     quantised, _ = int8_onnx(single, ranges_of(single, 2.0), activations=activations)
     x = np.random.default_rng(1).normal(0, 1.5, (1, 3, 5, 6)).astype(np.float32)
@@ -120,7 +120,9 @@ def test_a_concatenation_has_the_largest_scale_of_its_parts(network: onnx.ModelP
     assert tensors["stem_relu.scale"] == np.float32(1 / 127)
 
 
-@pytest.mark.parametrize("form", [{"activations": "int8"}, {"activations": "uint8"}, {"rest": "f16"}], ids=str)
+@pytest.mark.parametrize(
+    "form", [{"activations": "int8"}, {"activations": "uint8"}, {"activations": "mixed"}, {"rest": "f16"}], ids=str
+)
 def test_int8_follows_float(network: onnx.ModelProto, frames: list[np.ndarray], form: dict[str, str]):
     tensors = calibrated_tensors(network)
     values = run(network, frames[4][None], tensors)
@@ -145,6 +147,22 @@ def test_uint8_has_zero_point_0_only_where_nothing_is_negative(network: onnx.Mod
     assert source_kinds(quantised, "a_sum") == source_kinds(quantised, "b_sum") == ["DequantizeLinear"] * 2
     assert source_kinds(quantised, "filtered")[0] == source_kinds(quantised, "normed")[0] == "DequantizeLinear"
     assert tensors["stem_w.int8"].dtype == np.int8
+
+
+def test_mixed_activations_are_uint8_where_nothing_is_negative_or_maps_are_joined(network: onnx.ModelProto):
+    quantised, summary = int8_onnx(network, ranges_of(network, 100.0), activations="mixed")
+    tensors = stored(quantised)
+    zeros = {name: tensors[f"{name}.zero_point"] for name in summary.tensors}
+    plain, joined = {"stem_relu", "a1_relu", "b1_relu", "b_out"}, {"large", "a_out", "both"}
+    assert {name for name, zero in zeros.items() if (zero.dtype, int(zero)) == (np.uint8, 0)} == plain
+    assert {name for name, zero in zeros.items() if (zero.dtype, int(zero)) == (np.uint8, 128)} == joined
+    assert {zero.dtype for name, zero in zeros.items() if name not in plain | joined} == {np.dtype(np.int8)}
+    # The largest value has the largest code: 255 above 0, or 127 on either side.
+    for name, scale in summary.tensors.items():
+        assert scale == pytest.approx(100 / (255 if name in plain else 127))
+    assert source_kinds(quantised, "a_sum") == source_kinds(quantised, "b_sum") == ["DequantizeLinear"] * 2
+    assert source_kinds(quantised, "filtered")[0] == source_kinds(quantised, "normed")[0] == "Relu"
+    assert source_kinds(quantised, "logits") == ["DequantizeLinear", "DequantizeLinear", ""]
 
 
 def test_a_relu_before_zero_point_128_is_rounded_on_both_sides_with_the_same_steps():

@@ -1,8 +1,8 @@
 """Plugins whose kernel lies in the engine itself: no library at run time. TensorRT 10.9 and later.
 
 `tensorrt.plugin` calls them quick-deployable plugins with an ahead-of-time implementation: functions in Python tell
-shapes and types, and while the engine is built they hand over PTX. They serve SpectralMask and UpsampleArgmax, which
-one kernel computes. The network needs NetworkDefinitionCreationFlag.PREFER_AOT_PYTHON_PLUGINS, and the graph
+shapes and types, and while the engine is built they hand over PTX. They serve the operators that one kernel computes.
+The network needs NetworkDefinitionCreationFlag.PREFER_AOT_PYTHON_PLUGINS, and the graph
 `plugin_nodes.plugin_graph(model, OPERATORS, namespace=NAMESPACE)`.
 """
 
@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from edgefsa.engines.tensorrt.plugins.aot_kernels import AotKernel, Target, spectral_mask_kernel, upsample_argmax_kernel
 from edgefsa.errors import PluginError
+from edgefsa.graph import operators
 
 NAMESPACE = "edgefsa"
-OPERATORS = ("SpectralMask", "UpsampleArgmax")
-_MASK_INPUTS = ("x", "gain", "basis_h", "basis_w", "coupling_gain", "coupling_base")
+OPERATORS = tuple(name for name, item in operators.OPERATORS.items() if item.one_kernel)
 # TensorRT takes a plugin once a process: what the next engine is for is looked up when it asks for a kernel. By the
 # module tensorrt.plugin.
 _TARGETS: MutableMapping[Any, Target] = weakref.WeakKeyDictionary()
@@ -40,29 +40,25 @@ def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] |
         )
     plugin = importlib.import_module(f"{tensorrt.__name__}.plugin")
     if plugin not in _TARGETS:
-        mask, upsample = _spectral_mask(plugin, tensorrt), _upsample_argmax(plugin, tensorrt)
-        _register(plugin, "SpectralMask", *mask, inputs=_MASK_INPUTS, attributes=())
-        _register(plugin, "UpsampleArgmax", *upsample, inputs=("logits",), attributes=("height", "width"))
+        _register(plugin, operators.SPECTRAL_MASK, *_spectral_mask(plugin, tensorrt))
+        _register(plugin, operators.UPSAMPLE_ARGMAX, *_upsample_argmax(plugin, tensorrt))
     _TARGETS[plugin] = Target(capability, cuda)
 
 
 def _register(
-    plugin: Any,
-    name: str,
-    describe: Callable[..., Any],
-    implement: Callable[..., Any],
-    *,
-    inputs: tuple[str, ...],
-    attributes: tuple[str, ...],
+    plugin: Any, operator: operators.Operator, describe: Callable[..., Any], implement: Callable[..., Any]
 ) -> None:
     # TensorRT reads the annotations as types, and here they would be texts. An int it would make with int() of an array
     # of one element, which NumPy refuses from 2.4 on; it hands an array over as it is.
-    tensors, numbers = dict.fromkeys(inputs, plugin.TensorDesc), dict.fromkeys(attributes, npt.NDArray[np.int64])
+    tensors, numbers = (
+        dict.fromkeys(operator.input_names, plugin.TensorDesc),
+        dict.fromkeys(operator.attribute_names, npt.NDArray[np.int64]),
+    )
     describe.__annotations__ = {**tensors, **numbers, "return": plugin.TensorDesc}
     given = {**tensors, **numbers, "outputs": tuple[plugin.TensorDesc], "tactic": int}
     result = tuple[str, str, plugin.KernelLaunchParams, plugin.SymExprs]
     implement.__annotations__ = {**given, "return": result}
-    identity = f"{NAMESPACE}::{name}"
+    identity = f"{NAMESPACE}::{operator.name}"
     plugin.register(identity)(describe)
     plugin.aot_impl(identity)(implement)
 
@@ -73,7 +69,7 @@ def _spectral_mask(plugin: Any, tensorrt: Any) -> tuple[Callable[..., Any], Call
 
     def implement(x, gain, basis_h, basis_w, coupling_gain, coupling_base, outputs, tactic):  # type: ignore[no-untyped-def]
         weights = (gain, basis_h, basis_w, coupling_gain, coupling_base)
-        for name, weight in zip(_MASK_INPUTS[1:], weights, strict=True):
+        for name, weight in zip(operators.SPECTRAL_MASK.input_names[1:], weights, strict=True):
             if weight.dtype != tensorrt.float32:
                 raise PluginError(f"the kernel reads {name} as float32, not {weight.dtype}; keep it in float32")
         modes = (int(basis_h.shape[1]), int(basis_w.shape[1]))

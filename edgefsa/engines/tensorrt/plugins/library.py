@@ -21,11 +21,12 @@ from edgefsa.artifacts import sha256_of_file
 from edgefsa.engines.tensorrt.cache import cache_folder
 from edgefsa.engines.tensorrt.plugins.sources import checkout_build_folder, source_sha256
 from edgefsa.errors import PluginError
+from edgefsa.graph.operators import OPERATORS
 
 LIBRARY_NAME = "libedgefsa_plugins.so"
 LIBRARY_VARIABLE = "EDGEFSA_PLUGIN_LIBRARY"
 # ONNX operator -> version of its plugin; all are registered in the namespace "", where the ONNX parser looks.
-PLUGINS = {"TruncatedDctAttention": "1", "SpectralMask": "1", "UpsampleArgmax": "1"}
+PLUGINS = {name: item.plugin_version for name, item in OPERATORS.items()}
 NAMESPACE = ""
 MEND = "run `make plugins` in a checkout, or `edgefsa plugins --build`"
 

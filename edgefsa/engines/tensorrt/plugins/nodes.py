@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgefsa.engines.tensorrt.plugins.library import PLUGINS
 from edgefsa.errors import PluginError
+from edgefsa.graph.operators import DOMAIN, INT8_SCALES, OPERATORS
 
 if TYPE_CHECKING:
     import onnx
@@ -16,14 +17,10 @@ if TYPE_CHECKING:
 # The parser of TensorRT looks a plugin up by a node's op_type and these attributes, never by its domain.
 NAMESPACE_ATTRIBUTE = "plugin_namespace"
 VERSION_ATTRIBUTE = "plugin_version"
-# What the operators on maps take for INT8: the scales of the map that they read and of the one that they write.
-_SCALE_ATTRIBUTES = ("x_scale", "y_scale")
 
 
 def plugin_operators(model: onnx.ModelProto) -> list[str]:
     """List the operators of domain `edgefsa` in the main graph, each once, in graph order."""
-    from edgefsa.graph.files import DOMAIN
-
     return list(dict.fromkeys(node.op_type for node in model.graph.node if node.domain == DOMAIN))
 
 
@@ -41,7 +38,6 @@ def plugin_graph(
     import onnx
 
     from edgefsa.graph.editing import GraphEditor
-    from edgefsa.graph.files import DOMAIN
 
     chosen = set(plugin_operators(model) if operators is None else operators)
     unknown = sorted(chosen - set(PLUGINS))
@@ -67,13 +63,11 @@ def _address(node: onnx.NodeProto, namespace: str, scales: dict[str, float]) -> 
     """Write down everything that the parser asks for; it warns of attributes that are missing."""
     import onnx
 
-    from edgefsa.quantize.placement import MAP_OPERATORS
-
     given = {item.name: item for item in node.attribute}
     for name, value in ((VERSION_ATTRIBUTE, PLUGINS[node.op_type]), (NAMESPACE_ATTRIBUTE, namespace)):
         given[name] = onnx.helper.make_attribute(name, value)
-    if node.op_type in MAP_OPERATORS and not namespace:
-        for name in _SCALE_ATTRIBUTES:
+    if OPERATORS[node.op_type].keeps_type and not namespace:
+        for name in INT8_SCALES:
             given.setdefault(name, onnx.helper.make_attribute(name, scales.get(name, 0.0)))
     del node.attribute[:]
     node.attribute.extend(given.values())
@@ -83,10 +77,9 @@ def _address(node: onnx.NodeProto, namespace: str, scales: dict[str, float]) -> 
 
 def _fold_quantisation(editor: GraphEditor, node: onnx.NodeProto) -> dict[str, float]:
     """Let an operator between DequantizeLinear and QuantizeLinear read and write INT8; gives its scales, if it does."""
-    from edgefsa.quantize.placement import MAP_OPERATORS
-
     before, readers = editor.producer(node.input[0]), editor.consumers(node.output[0])
-    if node.op_type not in MAP_OPERATORS or before is None or len(readers) != 1 or editor.is_output(node.output[0]):
+    keeps_type = OPERATORS[node.op_type].keeps_type
+    if not keeps_type or before is None or len(readers) != 1 or editor.is_output(node.output[0]):
         return {}
     x_scale = _int8_scale(editor, before, "DequantizeLinear")
     y_scale = _int8_scale(editor, readers[0], "QuantizeLinear")
@@ -97,7 +90,7 @@ def _fold_quantisation(editor: GraphEditor, node: onnx.NodeProto) -> dict[str, f
     editor.remove(readers[0])
     if not editor.consumers(source) and not editor.is_output(source):
         editor.remove(before)
-    return dict(zip(_SCALE_ATTRIBUTES, (x_scale, y_scale), strict=True))
+    return dict(zip(INT8_SCALES, (x_scale, y_scale), strict=True))
 
 
 def _int8_scale(editor: GraphEditor, node: onnx.NodeProto, kind: str) -> float | None:
@@ -121,13 +114,11 @@ def _drop_casts(editor: GraphEditor, node: onnx.NodeProto, types: dict[str, int]
     """Let a node read float16 where its input was cast from it, if its output is only wanted as float16 too."""
     from onnx import TensorProto
 
-    from edgefsa.quantize.placement import MAP_OPERATORS
-
     source, result = node.input[0], node.output[0]
     widening = editor.producer(source)
     if widening is None or widening.op_type != "Cast" or types.get(widening.input[0]) != TensorProto.FLOAT16:
         return
-    if node.op_type in MAP_OPERATORS:
+    if OPERATORS[node.op_type].keeps_type:
         readers = editor.consumers(result)
         halving = [item for item in readers if item.op_type == "Cast" and _target_of(item) == TensorProto.FLOAT16]
         if not readers or len(halving) != len(readers) or editor.is_output(result):
