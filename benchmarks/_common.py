@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefsa.artifacts import write_json
-from edgefsa.build import BuildRequest, ModelRequest, build_from_request, calibrate_onnx, model_from_request
+from edgefsa.build import (
+    BuildRequest,
+    ModelRequest,
+    build_from_request,
+    calibrate_onnx,
+    frames_for_proof,
+    model_from_request,
+)
 from edgefsa.commands.options import size_from_text
 from edgefsa.data.readers import Dataset
 from edgefsa.data.synthetic import render_scene
@@ -82,13 +89,20 @@ def build_module(
     Gives the engine of each "target precision".
     """
     from edgefsa.export import onnx_from_model
+    from edgefsa.graph.files import read_graph
 
     onnx_path = output / "model.onnx"
     onnx_from_model(model, onnx_path, size_hw=size_hw)
-    ranges = calibrate_onnx(onnx_path, data)
+    graph = read_graph(onnx_path)
+    ranges = calibrate_onnx(graph, data)
     return {
         f"{target} {precision}": build_engine(
-            onnx_path, output, precision=precision, target=target, ranges=ranges if precision == "int8" else None
+            graph,
+            output,
+            precision=precision,
+            target=target,
+            ranges=ranges if precision == "int8" else None,
+            frames=lambda: frames_for_proof(data, graph.metadata),
         ).engine
         for target, precision in engines
     }

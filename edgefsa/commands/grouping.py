@@ -27,13 +27,17 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def flat(**values: Any) -> None:
-        for name, kind in groups.items():
-            values[name] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
-        command(**values)
+        filled = {name: kind(**_taken(values, kind)) for name, kind in groups.items()}
+        command(**values, **filled)
 
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return flat
+
+
+def _taken(values: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Take the fields of a dataclass out of `values`."""
+    return {field.name: values.pop(field.name) for field in dataclasses.fields(kind) if field.name in values}
 
 
 def _parameters_of(kind: type) -> list[inspect.Parameter]:

@@ -350,7 +350,7 @@ def test_a_missing_file_of_an_engine(run: Run, engine: Path) -> None:
         (("build", "--option", "recurrence"), "recurrence"),
         (("build", "--option", "recurrence=many"), "many"),
         (("build", "--option", "depth=3"), "depth"),
-        (("bench",), "engines"),
+        (("bench",), "ENGINE"),
         (("models", "--nothing"), "--nothing"),
         (("nothing",), "nothing"),
     ],

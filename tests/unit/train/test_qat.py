@@ -149,10 +149,10 @@ def test_the_command_hands_on_the_recipe_and_shows_the_ranges(small, recipe, tmp
         return QatResult(TrainResult(1, 1, 1.0, {}, "", **files), tmp_path / "ranges.json")
 
     monkeypatch.setattr(qat, "train_quantised", fake)
-    train_command("small", ["synthetic"], qat=recipe, skip=["head*"], json=True)
+    train_command(model="small", data=["synthetic"], qat=recipe, skip=["head*"], json=True)
     ((settings, recipe_path, skip),) = seen
     assert (recipe_path, skip) == (recipe, ("head*",))
     assert (settings.epochs, settings.out_dir, settings.learning_rate) == (10, Path("runs/small-qat"), None)
     assert json.loads(capsys.readouterr().out)["ranges"] == str(tmp_path / "ranges.json")
     with pytest.raises(InputError, match="--skip is for"):
-        train_command("small", ["synthetic"], skip=["head*"])
+        train_command(model="small", data=["synthetic"], skip=["head*"])
