@@ -16,7 +16,8 @@ from edgefsa.artifacts import sha256_of_file
 from edgefsa.data.classes import CAMVID, CITYSCAPES, ClassSet, class_set_from_file
 from edgefsa.errors import DataError, InputError, SourceError
 from edgefsa.media.frames import Frame, Mask
-from edgefsa.media.pictures import IMAGE_SUFFIXES, read_image, read_label
+from edgefsa.media.labels import read_label
+from edgefsa.media.pictures import IMAGE_SUFFIXES, read_image
 
 SYNTHETIC_COUNTS = {"train": 400, "val": 32, "test": 32}
 SYNTHETIC_SIZE_HW = (360, 480)

@@ -14,7 +14,8 @@ import cv2
 from edgefsa.artifacts import atomic_file
 from edgefsa.errors import InputError, OutputError
 from edgefsa.media.frames import Frame, resize_frame
-from edgefsa.media.pictures import write_image, write_label
+from edgefsa.media.labels import write_label
+from edgefsa.media.pictures import write_image
 from edgefsa.media.quiet import quiet_opencv
 from edgefsa.segment.overlay import OverlayStyle
 from edgefsa.segment.segmentation import Segmentation

@@ -176,7 +176,7 @@ def test_label_of_another_size(folder: Path) -> None:
 
 def test_colour_label(folder: Path) -> None:
     write_frame(folder / "labels" / "1.png")
-    with pytest.raises(DataError, match=r"1\.png holds uint8 \[12, 16, 3\]"):
+    with pytest.raises(DataError, match=r"1\.png holds RGB pixels \[12, 16, 3\]"):
         open_dataset(f"folder:{folder}")[1]
 
 
@@ -184,7 +184,7 @@ def test_colour_label(folder: Path) -> None:
 def test_a_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fake.jpg").write_bytes(content)
     data = open_dataset(f"images:{tmp_path}")
-    with pytest.raises(DataError, match=r"fake\.jpg is not an image") as caught:
+    with pytest.raises(DataError, match=r"fake\.jpg is (not a picture|empty|damaged)") as caught:
         data[0]
     assert "\n" not in str(caught.value)
 

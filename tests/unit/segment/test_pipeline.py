@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgefsa.errors import InputError, SourceError
-from edgefsa.media.pictures import read_label
+from edgefsa.media.labels import read_label
 from edgefsa.segment import FrameSource, Segmenter, Sink, SourceFrame, predict_source, run_pipeline
 from tests.unit.segment.fakes import FakeSession, moving_square
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edgefsa.errors import InputError, OutputError
-from edgefsa.media.pictures import read_image, read_label
+from edgefsa.media.labels import read_label
+from edgefsa.media.pictures import read_image
 from edgefsa.segment import FolderSink, OverlayStyle, Segmentation, SourceFrame, VideoSink
 from edgefsa.segment.sinks import VIDEO_SUFFIXES
 from tests.unit.segment.fakes import NAMES, PALETTE, moving_square

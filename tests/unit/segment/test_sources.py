@@ -69,7 +69,7 @@ def test_a_folder_without_images_and_a_bad_image_are_named(tmp_path: Path) -> No
         open_source(tmp_path)
     write_images(tmp_path, "a.png")
     (tmp_path / "b.png").write_bytes(b"no image at all")
-    with open_source(tmp_path) as source, pytest.raises(SourceError, match=r"b\.png is not an image"):
+    with open_source(tmp_path) as source, pytest.raises(SourceError, match=r"b\.png is not a picture"):
         list(source)
 
 
