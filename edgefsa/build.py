@@ -19,6 +19,7 @@ from edgefsa import console
 from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.errors import CheckpointError, InputError
+from edgefsa.media.fit import DEFAULT_FIT
 from edgefsa.resources import resource_folder
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ModelRequest:
 
     `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
     so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
+    `fit` says how frames of another shape are fitted to the network's size: stretch, letterbox or crop.
     `weights_key` says which of several sets of weights in a checkpoint, for instance "ema.module".
     Weights of `edgefsa train` tell their model, options and classes; what is given here goes before that.
     """
@@ -52,6 +54,7 @@ class ModelRequest:
     options: dict[str, Any] = field(default_factory=dict)
     classes: Path | None = None
     weights_key: str | None = None
+    fit: str = DEFAULT_FIT
 
     def class_set(self) -> ClassSet | None:
         """Give the classes that the file `classes` names, else those that the checkpoint tells, or None."""
@@ -140,6 +143,7 @@ def export_model(
         size_hw=request.size_hw,
         batch=request.batch,
         outputs=request.outputs,
+        fit=request.fit,
         weights=weights,
         classes=request.class_set(),
         progress=progress,
@@ -182,7 +186,7 @@ def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
     dataset = open_dataset(data, split="train")
     picks = np.unique(np.linspace(0, len(dataset) - 1, FRAMES_COMPARED).astype(int))
     frames = (dataset[int(index)].frame for index in picks)
-    found = [batch for batch, _ in batches(frames, tuple(metadata["size_hw"]), metadata["batch"])]
+    found = [batch for batch, _ in batches(frames, metadata)]
     return ProofFrames(np.stack(found), _name_without_folders(data))
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgefsa.build import ModelRequest
 
 DEFAULT_MODEL = "fsanet-edge"
+DEFAULT_FIT = "letterbox"
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
 
@@ -97,6 +98,14 @@ class NetworkOptions:
         int, typer.Option(min=1, metavar="N", help="Frames that one run takes.", rich_help_panel=NETWORK)
     ] = 1
     outputs: Annotated[str, typer.Option(metavar="KIND", help="masks or logits.", rich_help_panel=NETWORK)] = "masks"
+    fit: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="How frames of another shape meet the size: stretch, letterbox or crop; stored with the model.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = DEFAULT_FIT
 
     def request(self, model: str | None) -> ModelRequest:
         """Return the request of a network by name; InputError where an option cannot be read."""
@@ -112,6 +121,7 @@ class NetworkOptions:
             options=options_from_text(self.option or ()),
             classes=self.classes,
             weights_key=self.weights_key,
+            fit=self.fit,
         )
 
 

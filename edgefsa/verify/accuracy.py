@@ -21,7 +21,8 @@ Progress = Callable[[int, int], None]
 class ConfusionMatrix:
     """Counts of pixels by true class (row) and predicted class (column), int64 [K, K].
 
-    Label pixels of `ignore_index` are not counted. IoU is TP / (TP + FP + FN), summed over all frames before the
+    Label pixels of `ignore_index` are not counted; where a prediction holds it, the label's class was missed (`missed`,
+    int64 [K]). IoU is TP / (TP + FP + FN), summed over all frames before the
     division (Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", section 4.2.3).
     """
 
@@ -29,6 +30,7 @@ class ConfusionMatrix:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.counts: npt.NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
+        self.missed: npt.NDArray[np.int64] = np.zeros(num_classes, np.int64)
 
     def update(self, prediction: Mask, label: Mask) -> None:
         """Count one frame: two uint8 [H, W] of class indices.
@@ -42,6 +44,10 @@ class ConfusionMatrix:
         true, predicted = label[counted].astype(np.intp), prediction[counted].astype(np.intp)
         if true.size and true.max() >= classes:
             raise DataError(f"a label holds class {true.max()}, but there are {classes} classes; mend the label")
+        if self.ignore_index is not None and self.ignore_index >= classes:
+            unseen = predicted == self.ignore_index
+            self.missed += np.bincount(true[unseen], minlength=classes)
+            true, predicted = true[~unseen], predicted[~unseen]
         if predicted.size and predicted.max() >= classes:
             raise InputError(f"a prediction holds class {predicted.max()}, but there are {classes} classes")
         pairs = np.bincount(true * classes + predicted, minlength=classes * classes)
@@ -51,7 +57,7 @@ class ConfusionMatrix:
     def per_class_iou(self) -> list[float | None]:
         """The IoU of each class, 0 to 1; None for a class that neither labels nor predictions hold."""
         hits = np.diag(self.counts)
-        unions = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hits
+        unions = self.counts.sum(axis=0) + self.counts.sum(axis=1) + self.missed - hits
         return [float(hit / union) if union else None for hit, union in zip(hits, unions, strict=True)]
 
     @property
@@ -66,7 +72,7 @@ class ConfusionMatrix:
         return float(np.trace(self.counts) / self._total())
 
     def _total(self) -> int:
-        total = int(self.counts.sum())
+        total = int(self.counts.sum() + self.missed.sum())
         if total == 0:
             raise DataError("the labels hold no counted pixel (all are ignored); accuracy needs labelled frames")
         return total
