@@ -20,6 +20,7 @@ DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
+PICTURES = "Pictures"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
@@ -68,6 +69,24 @@ Skip = Annotated[
     typer.Option(metavar="PATTERN", help="Nodes to leave in float, by name; repeatable.", rich_help_panel=INT8),
 ]
 
+Orientation = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        help="exif turns pictures upright as their files say, raw takes the pixels as they are stored.",
+        rich_help_panel=PICTURES,
+    ),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=16,
+        metavar="N",
+        help="Bits a value that 16-bit pictures use; guessed from the largest by default.",
+        rich_help_panel=PICTURES,
+    ),
+]
 WeightsKey = Annotated[
     str | None,
     typer.Option(

@@ -19,7 +19,7 @@ from edgefsa.errors import InputError
 from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
 from edgefsa.metadata import FITS, UNNAMED_FIT
 
-DEFAULT_FIT = "stretch"
+DEFAULT_FIT = "letterbox"
 BORDER = 128  # the grey that training shows beyond a frame's edge
 
 Points = npt.NDArray[np.floating[Any]]
