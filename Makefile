@@ -53,6 +53,7 @@ bench: $(VENV)/.setup-dev
 	@$(BIN)/python benchmarks/reference.py
 	@$(BIN)/python benchmarks/accuracy.py
 	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/accuracy.py --data "$(DATA)"; fi
+	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/fit.py --data "$(DATA)"; fi
 	@$(BIN)/python benchmarks/tables.py
 
 # Runs that RUNS holds already are taken as they are, interrupted ones go on.

@@ -10,6 +10,7 @@ python benchmarks/fit.py --data camvid:DIR
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,13 @@ def _cut(sample: Sample, ratio: float | None) -> tuple[np.ndarray, Mask]:
     return np.ascontiguousarray(sample.frame[rows, columns]), np.ascontiguousarray(sample.label[rows, columns])
 
 
-def run(models: list[str], dataset: Dataset, precision: str, target: str) -> Rows:
+def run(models: list[str], dataset: Dataset, precision: str, target: str, size_hw: tuple[int, int]) -> Rows:
     """Build each model once a fit and measure it on all shapes."""
     rows: Rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for model in models:
             for fit in FITS:
-                engine = build(model, precision, target, Path(scratch) / fit, fit=fit)
+                engine = build(model, precision, target, Path(scratch) / fit, size_hw, fit=fit)
                 with Segmenter(engine) as segmenter:
                     for name, ratio in SHAPES.items():
                         found = measure(segmenter, dataset, ratio)
@@ -90,16 +91,16 @@ def lines(rows: Rows) -> list[list[str]]:
 HEADER = ["model", "frames", *FITS, *(f"{fit}, seen by a crop" for fit in FITS)]
 
 
-def main() -> None:
-    parser = argument_parser(__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argument_parser(__doc__, sized=True)
     parser.add_argument("models", nargs="*", default=["fsanet-edge", "spanet-edge"])
     parser.add_argument("--data", default="synthetic", help="labelled frames")
     parser.add_argument("--limit", type=int, help="only so many frames")
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--target", default="openvino")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     dataset = open_dataset(arguments.data, split="val", limit=arguments.limit)
-    rows = run(arguments.models, dataset, arguments.precision, arguments.target)
+    rows = run(arguments.models, dataset, arguments.precision, arguments.target, arguments.size)
     data = data_without_folder(arguments.data)
     facts = {"data": data, "frames": len(dataset), "target": arguments.target, "precision": arguments.precision}
     family = data.partition(":")[0]

@@ -57,14 +57,23 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An INT8 OpenVINO engine of the default model at a small size; not to be changed."""
-    from edgefsa.build import ModelRequest, calibrate_onnx, export_model
+    from edgefsa.build import ModelRequest, calibrate_onnx, export_model, frames_for_proof
     from edgefsa.engines import build_engine
+    from edgefsa.graph.files import read_metadata
 
     pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'edgefsa[cpu]'")
     folder = tmp_path_factory.mktemp("engines")
     export_model(ModelRequest(size_hw=(128, 160)), folder / "m.onnx")
     ranges = calibrate_onnx(folder / "m.onnx", "synthetic", frames=8)
-    return build_engine(folder / "m.onnx", folder, precision="int8", target="openvino", ranges=ranges).engine
+    metadata = read_metadata(folder / "m.onnx")
+    return build_engine(
+        folder / "m.onnx",
+        folder,
+        precision="int8",
+        target="openvino",
+        ranges=ranges,
+        frames=lambda: frames_for_proof("synthetic", metadata),
+    ).engine
 
 
 @pytest.fixture
