@@ -7,6 +7,7 @@ and decides where the activation ranges of an INT8 build come from.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -156,23 +157,39 @@ def calibrate_onnx(
     data: str,
     *,
     method: str = "percentile",
-    frames: int = CALIBRATION_FRAMES,
+    frames: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
 ) -> Ranges:
-    """Measure activation ranges on `frames` frames, evenly spread over the train split of `data`."""
-    from edgefsa.data.readers import open_dataset
-    from edgefsa.quantize import ranges_from_calibration
+    """Measure activation ranges on `frames` frames, evenly spread over the train split of `data`.
 
-    dataset = open_dataset(data, split="train")
-    picks = np.unique(np.linspace(0, len(dataset) - 1, min(frames, len(dataset))).astype(int))
+    Without a number it is CALIBRATION_FRAMES, or fewer where they would take more than a minute. `say` is called with
+    what was guessed of the data and left out of it; labels are not read.
+    """
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.graph.files import read_graph
+    from edgefsa.quantize import ranges_from_calibration
+    from edgefsa.quantize.budget import SECONDS, CalibrationFrames
+
+    graph, dataset = read_graph(onnx_path), open_dataset(data, split="train")
+    for note in dataset.split_notes:
+        say(f"note: {note}")
+    chosen = CalibrationFrames(
+        dataset.frame,
+        len(dataset),
+        frames or CALIBRATION_FRAMES,
+        seconds=math.inf if frames else SECONDS,
+        batch=graph.metadata["batch"],
+        say=say,
+    )
     return ranges_from_calibration(
-        onnx_path,
-        (dataset[int(index)].frame for index in picks),
+        graph,
+        chosen,
         method=method,
-        max_frames=len(picks),
+        max_frames=chosen.total,
         data_name=_name_without_folders(data),
         data_fingerprint=dataset.fingerprint(),
-        progress=progress,
+        progress=None if progress is None else lambda done, _: progress(done, chosen.total),
     )
 
 
@@ -181,11 +198,11 @@ def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
     from edgefsa.data.readers import open_dataset
     from edgefsa.engines.numbers import FRAMES_COMPARED
     from edgefsa.engines.proof import ProofFrames
+    from edgefsa.quantize.budget import CalibrationFrames
     from edgefsa.quantize.calibrate import batches
 
     dataset = open_dataset(data, split="train")
-    picks = np.unique(np.linspace(0, len(dataset) - 1, FRAMES_COMPARED).astype(int))
-    frames = (dataset[int(index)].frame for index in picks)
+    frames = CalibrationFrames(dataset.frame, len(dataset), FRAMES_COMPARED)
     found = [batch for batch, _ in batches(frames, metadata)]
     return ProofFrames(np.stack(found), _name_without_folders(data))
 
@@ -292,9 +309,9 @@ def _ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], 
             f"note: no ranges are saved for these weights of {graph.metadata['model']}: calibrating on synthetic scenes"
         )
     if quiet:
-        return calibrate_onnx(graph, request.data or "synthetic")
+        return calibrate_onnx(graph, request.data or "synthetic", say=say)
     with console.progress("calibrating") as progress:
-        return calibrate_onnx(graph, request.data or "synthetic", progress=progress)
+        return calibrate_onnx(graph, request.data or "synthetic", say=say, progress=progress)
 
 
 def shipped_ranges(model: str) -> Ranges | None:

@@ -15,7 +15,9 @@ from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
     from edgefsa.build import ModelRequest
+    from edgefsa.data.readers import Dataset
 
+SOME_FILES_FAILED = 1  # the exit status
 DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
 # Headings in --help.
@@ -40,7 +42,7 @@ DataSpec = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-Split = Annotated[str, typer.Option(metavar="NAME", help="train, val or test.", rich_help_panel=DATA)]
+Split = Annotated[str, typer.Option(metavar="NAME", help="train, val, test or a folder's name.", rich_help_panel=DATA)]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many frames.", rich_help_panel=DATA)]
 Checkpoint = Annotated[
     Path | None,
@@ -174,3 +176,16 @@ def warn_of(*engines: Path) -> None:
 
     for engine in engines:
         console.warn_if_random(Manifest.read(engine).model.get("weights", {}))
+
+
+def note_data(dataset: Dataset) -> None:
+    """Say on standard error what was guessed of a data set that is evaluated on."""
+    for note in (*dataset.notes, *dataset.split_notes):
+        console.message(f"note: {note}")
+
+
+def name_failed(reasons: Sequence[str]) -> int:
+    """Name the files that could not be read on standard error, by the reasons why; return the exit status."""
+    for reason in reasons:
+        console.message(f"failed: {reason}")
+    return SOME_FILES_FAILED if reasons else 0

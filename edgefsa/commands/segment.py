@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import Bits, EnginePath, JsonFlag, Orientation, warn_of
+from edgefsa.commands.options import Bits, EnginePath, JsonFlag, Orientation, name_failed, warn_of
 
 _SHOWN = 3
-SOME_FILES_FAILED = 1
 
 
 def predict(
@@ -42,11 +41,10 @@ def predict(
         )
     for note in result["notes"]:
         console.message(f"note: {note}")
-    for failure in result["failed"]:
-        console.message(f"failed: {failure['reason']}")
+    status = name_failed([failure["reason"] for failure in result["failed"]])
     warn_of(engine)
     console.emit(result, as_json=json, text=_in_words(result, verbose))
-    return SOME_FILES_FAILED if result["failed"] else 0
+    return status
 
 
 def _in_words(result: dict[str, Any], verbose: bool) -> str:

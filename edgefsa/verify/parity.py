@@ -152,7 +152,7 @@ def _batches(dataset: Dataset, manifest: Manifest, limit: int | None) -> Iterato
     size = int(manifest.model["batch"])
     total = min(len(dataset), limit or len(dataset))
     for start in range(0, total, size):
-        frames = [fit_frame(dataset[index].frame, size_hw, fit) for index in range(start, min(start + size, total))]
+        frames = [fit_frame(dataset.frame(index), size_hw, fit) for index in range(start, min(start + size, total))]
         yield np.stack(frames + frames[-1:] * (size - len(frames))), len(frames)
 
 

@@ -143,6 +143,12 @@ def test_evaluate_refuses_classes_of_other_names() -> None:
         evaluate(segmenter, fake_dataset(2, names=swapped))
 
 
+def test_evaluate_takes_names_that_are_spelt_otherwise() -> None:
+    spelt = tuple(name.upper() for name in NAMES)
+    with Segmenter(FakeSession()) as segmenter:
+        assert list(evaluate(segmenter, fake_dataset(1, names=spelt)).per_class_iou) == list(spelt)
+
+
 def test_evaluate_takes_classes_that_one_side_has_not_named() -> None:
     unnamed = tuple(f"class {index}" for index in range(4))
     session = FakeSession()
