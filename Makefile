@@ -54,6 +54,7 @@ bench: $(VENV)/.setup-dev
 	@$(BIN)/python benchmarks/accuracy.py
 	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/accuracy.py --data "$(DATA)"; fi
 	@if [ -n "$(DATA)" ] && $(BIN)/python -c "import nncf" 2>/dev/null; then $(BIN)/python benchmarks/peers.py --data "$(DATA)"; fi
+	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/fit.py --data "$(DATA)"; fi
 	@$(BIN)/python benchmarks/tables.py
 
 # Runs that RUNS holds already are taken as they are, interrupted ones go on.

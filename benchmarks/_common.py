@@ -26,7 +26,9 @@ from edgefsa.data.readers import Dataset
 from edgefsa.data.synthetic import render_scene
 from edgefsa.engines import build_engine
 from edgefsa.machine.description import machine_description
-from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
+from edgefsa.media.fit import DEFAULT_FIT, geometry
+from edgefsa.media.frames import Frame, Mask
+from edgefsa.metadata import MAX_CLASSES
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import evaluate
 from edgefsa.verify.latency import bench_engines
@@ -74,10 +76,16 @@ def data_without_folder(spec: str) -> str:
 
 
 def build(
-    model: str, precision: str, target: str, output: Path, size_hw: tuple[int, int] | None = None, **options: Any
+    model: str,
+    precision: str,
+    target: str,
+    output: Path,
+    size_hw: tuple[int, int] | None = None,
+    fit: str = DEFAULT_FIT,
+    **options: Any,
 ) -> Path:
     """Build one engine of a model by name, with its shipped weights and ranges, into `output`."""
-    request = BuildRequest(model, ModelRequest(size_hw=size_hw), precision, target, output, **options)
+    request = BuildRequest(model, ModelRequest(size_hw=size_hw, fit=fit), precision, target, output, **options)
     return Path(build_from_request(request, say=say)["engine"])
 
 
@@ -122,7 +130,7 @@ def measure_engines(engines: Mapping[str, Path], size_hw: tuple[int, int], round
 
 
 def torch_segmenter(name: str) -> Callable[[Frame], Mask]:
-    """Give frame -> mask in PyTorch float32: resize, normalise, network, upsample, argmax, resize back."""
+    """Give frame -> mask in PyTorch float32: fit, normalise, network, upsample, argmax, fit back."""
     import torch
 
     model, _ = model_from_request(ModelRequest(name))
@@ -131,13 +139,13 @@ def torch_segmenter(name: str) -> Callable[[Frame], Mask]:
     std = torch.tensor(config.std_rgb).view(1, 3, 1, 1)
 
     def segment(frame: Frame) -> Mask:
-        resized = resize_frame(frame, config.size_hw)
+        fitted = geometry(DEFAULT_FIT, (frame.shape[0], frame.shape[1]), config.size_hw)
         with torch.inference_mode():
-            rgb = torch.from_numpy(np.ascontiguousarray(resized[..., ::-1].transpose(2, 0, 1)))[None]
+            rgb = torch.from_numpy(np.ascontiguousarray(fitted.to_engine(frame)[..., ::-1].transpose(2, 0, 1)))[None]
             logits = model((rgb.float() - mean) / std)
             logits = torch.nn.functional.interpolate(logits, config.size_hw, mode="bilinear", align_corners=False)
             mask = logits.argmax(1)[0].to(torch.uint8).numpy()
-        return resize_mask(mask, frame.shape[:2])
+        return fitted.mask_to_frame(mask, MAX_CLASSES)
 
     return segment
 

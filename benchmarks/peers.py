@@ -30,7 +30,6 @@ from edgefsa.build import (
     export_model,
     frames_for_proof,
     shipped_ranges,
-    spread_indices,
 )
 from edgefsa.console import run, table
 from edgefsa.data.readers import Dataset, open_dataset
@@ -45,6 +44,7 @@ from edgefsa.graph.cost import macs_by_node
 from edgefsa.graph.files import FRAMES, inline_functions, load_graph, read_metadata, weights_hash
 from edgefsa.media.frames import resize_frame
 from edgefsa.quantize import Ranges
+from edgefsa.quantize.budget import CalibrationFrames
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import evaluate
 from edgefsa.verify.latency import measure
@@ -69,8 +69,8 @@ class Contestant:
 def calibration_batches(data: str, size_hw: tuple[int, int]) -> list[Frames]:
     """Return the frames that `edgefsa calibrate` picks, each as a batch uint8 [1, H, W, 3]."""
     dataset = open_dataset(data, split="train")
-    picks = spread_indices(len(dataset), CALIBRATION_FRAMES)
-    return [resize_frame(dataset[index].frame, size_hw)[None] for index in picks]
+    chosen = CalibrationFrames(dataset.frame, len(dataset), CALIBRATION_FRAMES)
+    return [resize_frame(frame, size_hw)[None] for frame in chosen]
 
 
 def ranges_for(onnx_path: Path, data: str) -> Ranges:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import _cards
+import fit
 import peers
 from _common import ACCURACY_HEADER, accuracy_cells, load
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
@@ -35,6 +36,10 @@ def _latency(record: Record, _model: str) -> str:
 
 def _accuracy(record: Record, _model: str) -> str:
     return markdown(ACCURACY_HEADER, accuracy_cells(record["rows"]), record, record["rows"])
+
+
+def _fit(record: Record, _model: str) -> str:
+    return markdown(fit.HEADER, fit.lines(record["rows"]), record)
 
 
 def _frequency(record: Record, _model: str) -> str:
@@ -130,6 +135,7 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "latency-cpu": (_measured("latency-cpu"), _latency, NOT_MEASURED),
     "accuracy-camvid": (_measured("accuracy-camvid"), _accuracy, NOT_MEASURED),
     "accuracy-synthetic": (_measured("accuracy-synthetic"), _accuracy, NOT_MEASURED),
+    "fit-camvid": (_measured("fit-camvid"), _fit, NOT_MEASURED),
     "frequency-cpu": (_measured("frequency-cpu"), _frequency, NOT_MEASURED),
     "reference-cpu": (_measured("reference-cpu"), _reference, NOT_MEASURED),
     "peers-cpu": (_measured("peers-cpu"), _peers, NOT_MEASURED),
@@ -165,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs" / "models").glob("*.md"))]
+    pages = [ROOT / "README.md", ROOT / "docs" / "media.md", *sorted((ROOT / "docs" / "models").glob("*.md"))]
     for page in pages:
         old = page.read_text()
         new = filled(old)

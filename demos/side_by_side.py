@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefsa import console
-from edgefsa.media.frames import resize_frame
+from edgefsa.media.fit import fit_frame, fit_of
 from edgefsa.media.pictures import write_image
 from edgefsa.segment import Segmenter, open_source
 
@@ -22,7 +22,7 @@ def draw(engine: Path, sources: list[str], output: Path) -> None:
     with Segmenter(engine) as segmenter:
         for name in sources:
             with open_source(name) as source:
-                frame = resize_frame(next(iter(source)).frame, segmenter.session.size_hw)
+                frame = fit_frame(next(iter(source)).frame, segmenter.session.size_hw, fit_of(segmenter.model))
             rows.append(np.hstack([frame, segmenter.segment(frame).overlay(frame)]))
     print(write_image(output, np.vstack(rows)))
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, hashes, and the manifest of an engine directory."""
+"""Files that appear whole or not at all, TOML files that people write, hashes, and an engine directory's manifest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edgefsa.errors import EngineError, OutputError
+from edgefsa.errors import EngineError, InputError, OutputError
 from edgefsa.manifest_fields import manifest_fault
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 try:
     import fcntl
@@ -248,6 +254,17 @@ def write_json(path: str | Path, value: Any) -> Path:
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     return Path(path)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Return the values of a TOML file that a person wrote; InputError where it cannot be read or is no TOML."""
+    try:
+        values: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}; check the path") from None
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise InputError(f"{path} is not TOML ({error}); mend the file") from None
+    return values
 
 
 @dataclass

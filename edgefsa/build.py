@@ -7,6 +7,7 @@ and decides where the activation ranges of an INT8 build come from.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from edgefsa import console
 from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.errors import CheckpointError, InputError
+from edgefsa.media.fit import DEFAULT_FIT
 from edgefsa.resources import resource_folder
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class ModelRequest:
 
     `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
     so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
+    `fit` says how frames of another shape are fitted to the network's size: stretch, letterbox or crop.
     `weights_key` says which of several sets of weights in a checkpoint, for instance "ema.module".
     Weights of `edgefsa train` tell their model, options and classes; what is given here goes before that.
     """
@@ -52,6 +55,7 @@ class ModelRequest:
     options: dict[str, Any] = field(default_factory=dict)
     classes: Path | None = None
     weights_key: str | None = None
+    fit: str = DEFAULT_FIT
 
     def class_set(self) -> ClassSet | None:
         """Give the classes that the file `classes` names, else those that the checkpoint tells, or None."""
@@ -140,6 +144,7 @@ def export_model(
         size_hw=request.size_hw,
         batch=request.batch,
         outputs=request.outputs,
+        fit=request.fit,
         weights=weights,
         classes=request.class_set(),
         progress=progress,
@@ -152,23 +157,39 @@ def calibrate_onnx(
     data: str,
     *,
     method: str = "percentile",
-    frames: int = CALIBRATION_FRAMES,
+    frames: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
 ) -> Ranges:
-    """Measure activation ranges on `frames` frames, evenly spread over the train split of `data`."""
-    from edgefsa.data.readers import open_dataset
-    from edgefsa.quantize import ranges_from_calibration
+    """Measure activation ranges on `frames` frames, evenly spread over the train split of `data`.
 
-    dataset = open_dataset(data, split="train")
-    picks = spread_indices(len(dataset), frames)
+    Without a number it is CALIBRATION_FRAMES, or fewer where they would take more than a minute. `say` is called with
+    what was guessed of the data and left out of it; labels are not read.
+    """
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.graph.files import read_graph
+    from edgefsa.quantize import ranges_from_calibration
+    from edgefsa.quantize.budget import SECONDS, CalibrationFrames
+
+    graph, dataset = read_graph(onnx_path), open_dataset(data, split="train")
+    for note in dataset.split_notes:
+        say(f"note: {note}")
+    chosen = CalibrationFrames(
+        dataset.frame,
+        len(dataset),
+        frames or CALIBRATION_FRAMES,
+        seconds=math.inf if frames else SECONDS,
+        batch=graph.metadata["batch"],
+        say=say,
+    )
     return ranges_from_calibration(
-        onnx_path,
-        (dataset[index].frame for index in picks),
+        graph,
+        chosen,
         method=method,
-        max_frames=len(picks),
+        max_frames=chosen.total,
         data_name=_name_without_folders(data),
         data_fingerprint=dataset.fingerprint(),
-        progress=progress,
+        progress=None if progress is None else lambda done, _: progress(done, chosen.total),
     )
 
 
@@ -177,17 +198,13 @@ def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
     from edgefsa.data.readers import open_dataset
     from edgefsa.engines.numbers import FRAMES_COMPARED
     from edgefsa.engines.proof import ProofFrames
+    from edgefsa.quantize.budget import CalibrationFrames
     from edgefsa.quantize.calibrate import batches
 
     dataset = open_dataset(data, split="train")
-    frames = (dataset[index].frame for index in spread_indices(len(dataset), FRAMES_COMPARED))
-    found = [batch for batch, _ in batches(frames, tuple(metadata["size_hw"]), metadata["batch"])]
+    frames = CalibrationFrames(dataset.frame, len(dataset), FRAMES_COMPARED)
+    found = [batch for batch, _ in batches(frames, metadata)]
     return ProofFrames(np.stack(found), _name_without_folders(data))
-
-
-def spread_indices(total: int, count: int) -> list[int]:
-    """Return at most `count` of the indices 0 to total - 1, evenly spread, with both ends."""
-    return [int(index) for index in np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))]
 
 
 def _name_without_folders(data: str) -> str:
@@ -292,9 +309,9 @@ def _ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], 
             f"note: no ranges are saved for these weights of {graph.metadata['model']}: calibrating on synthetic scenes"
         )
     if quiet:
-        return calibrate_onnx(graph, request.data or "synthetic")
+        return calibrate_onnx(graph, request.data or "synthetic", say=say)
     with console.progress("calibrating") as progress:
-        return calibrate_onnx(graph, request.data or "synthetic", progress=progress)
+        return calibrate_onnx(graph, request.data or "synthetic", say=say, progress=progress)
 
 
 def shipped_ranges(model: str) -> Ranges | None:

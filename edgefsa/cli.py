@@ -15,7 +15,7 @@ from edgefsa import console
 from edgefsa.commands import build, deploy, segment, train, verify
 
 # In the order of `edgefsa --help`.
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., int | None]] = {
     "models": build.models,
     "train": train.train,
     "export": build.export,

@@ -21,6 +21,10 @@ class DataError(EdgeFsaError):
     """A data set whose layout, images or labels cannot be used."""
 
 
+class UnreadableError(DataError):
+    """A file of a data set that cannot be read or decoded; the other files may be used without it."""
+
+
 class CheckpointError(EdgeFsaError):
     """A checkpoint that is unreadable, unsafe, or belongs to another model."""
 

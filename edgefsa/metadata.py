@@ -11,6 +11,9 @@ from edgefsa.errors import GraphError
 METADATA_KEY = "edgefsa"
 # Indices of a uint8 mask: 0 to 254, and 255 for what is ignored.
 MAX_CLASSES = 255
+# How frames of another shape meet the model's size (see media/fit.py); files of versions without the field stretch.
+FITS = ("stretch", "letterbox", "crop")
+UNNAMED_FIT = "stretch"
 FRAMES, MASKS, LOGITS = "frames", "masks", "logits"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -48,8 +51,10 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, dict) and isinstance(value.get("kind"), str),
     ),
     "tool_version": ("a text", lambda value: isinstance(value, str)),
+    "fit": (f"one of {', '.join(FITS)}", lambda value: value in FITS),
 }
-METADATA_FIELDS = tuple(_FIELDS)
+_MAY_BE_MISSING = {"fit"}
+METADATA_FIELDS = tuple(name for name in _FIELDS if name not in _MAY_BE_MISSING)
 
 
 def check_metadata(metadata: object, source: object) -> dict[str, Any]:
@@ -64,11 +69,11 @@ def metadata_fault(metadata: object) -> str | None:
     """Return what is wrong with a model's metadata, naming the first wrong field, or None."""
     if not isinstance(metadata, dict):
         return "that is no JSON object"
-    missing = [name for name in _FIELDS if name not in metadata]
+    missing = [name for name in METADATA_FIELDS if name not in metadata]
     if missing:
         return f"without {', '.join(missing)}"
     for name, (wanted, fits) in _FIELDS.items():
-        if not fits(metadata[name]):
+        if name in metadata and not fits(metadata[name]):
             return f"with {name} {repr(metadata[name])[:80]}, not {wanted}"
     for name in ("classes", "palette"):
         if len(metadata[name]) != metadata["num_classes"]:

@@ -81,7 +81,7 @@ def calibrate(
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many, evenly spread over the train split; 128 by default."),
+        typer.Option(min=1, metavar="N", help="How many of the train split; 128, or what takes a minute at most."),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A TOML file with data, method and frames.")
@@ -99,11 +99,17 @@ def calibrate(
     metadata = read_metadata(onnx)
     model = metadata["model"]
     plan = read_recipe(recipe) if recipe else Recipe(model, data="synthetic")
+    wanted = frames or (plan.frames if recipe else None)
     if plan.model != model:
         raise InputError(f"{recipe} is a recipe for {plan.model}, and {onnx} is {model}; take that model's recipe")
     with console.progress("calibrating") as progress:
         ranges = calibrate_onnx(
-            onnx, data or plan.data, method=method or plan.method, frames=frames or plan.frames, progress=progress
+            onnx,
+            data or plan.data,
+            method=method or plan.method,
+            frames=wanted,
+            say=console.message,
+            progress=progress,
         )
     ranges.write(output)
     console.warn_if_random(metadata["weights"])

@@ -15,10 +15,14 @@ from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
     from edgefsa.build import ModelRequest
+    from edgefsa.data.readers import Dataset
 
+SOME_FILES_FAILED = 1  # the exit status
 DEFAULT_MODEL = "fsanet-edge"
+DEFAULT_FIT = "letterbox"
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
+PICTURES = "Pictures"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
@@ -38,7 +42,7 @@ DataSpec = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-Split = Annotated[str, typer.Option(metavar="NAME", help="train, val or test.", rich_help_panel=DATA)]
+Split = Annotated[str, typer.Option(metavar="NAME", help="train, val, test or a folder's name.", rich_help_panel=DATA)]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many frames.", rich_help_panel=DATA)]
 Checkpoint = Annotated[
     Path | None,
@@ -67,6 +71,24 @@ Skip = Annotated[
     typer.Option(metavar="PATTERN", help="Nodes to leave in float, by name; repeatable.", rich_help_panel=INT8),
 ]
 
+Orientation = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        help="exif turns pictures upright as their files say, raw takes the pixels as they are stored.",
+        rich_help_panel=PICTURES,
+    ),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=16,
+        metavar="N",
+        help="Bits a value that 16-bit pictures use; guessed from the largest by default.",
+        rich_help_panel=PICTURES,
+    ),
+]
 WeightsKey = Annotated[
     str | None,
     typer.Option(
@@ -97,6 +119,14 @@ class NetworkOptions:
         int, typer.Option(min=1, metavar="N", help="Frames that one run takes.", rich_help_panel=NETWORK)
     ] = 1
     outputs: Annotated[str, typer.Option(metavar="KIND", help="masks or logits.", rich_help_panel=NETWORK)] = "masks"
+    fit: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="How frames of another shape meet the size: stretch, letterbox or crop; stored with the model.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = DEFAULT_FIT
 
     def request(self, model: str | None) -> ModelRequest:
         """Return the request of a network by name; InputError where an option cannot be read."""
@@ -112,6 +142,7 @@ class NetworkOptions:
             options=options_from_text(self.option or ()),
             classes=self.classes,
             weights_key=self.weights_key,
+            fit=self.fit,
         )
 
 
@@ -145,3 +176,16 @@ def warn_of(*engines: Path) -> None:
 
     for engine in engines:
         console.warn_if_random(Manifest.read(engine).model.get("weights", {}))
+
+
+def note_data(dataset: Dataset) -> None:
+    """Say on standard error what was guessed of a data set that is evaluated on."""
+    for note in (*dataset.notes, *dataset.split_notes):
+        console.message(f"note: {note}")
+
+
+def name_failed(reasons: Sequence[str]) -> int:
+    """Name the files that could not be read on standard error, by the reasons why; return the exit status."""
+    for reason in reasons:
+        console.message(f"failed: {reason}")
+    return SOME_FILES_FAILED if reasons else 0

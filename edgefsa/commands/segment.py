@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import EnginePath, JsonFlag, warn_of
+from edgefsa.commands.options import Bits, EnginePath, JsonFlag, Orientation, name_failed, warn_of
+
+_SHOWN = 3
 
 
 def predict(
@@ -19,9 +21,14 @@ def predict(
     legend: Annotated[bool, typer.Option(help="Draw the classes that are present.")] = True,
     contours: Annotated[bool, typer.Option(help="Draw the borders between classes.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    orientation: Orientation = "exif",
+    bits: Bits = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="List every file that was written.")] = False,
     json: JsonFlag = False,
-) -> None:
+) -> int:
     """Segment an image, a folder or a video: overlays, and masks as PNG files with the palette.
+
+    Exits with 1 where files of a folder could not be read; the others are done.
 
     Example: edgefsa predict engines/fsanet-edge-openvino-int8-360x480 street.jpg -o out/
     """
@@ -29,8 +36,23 @@ def predict(
 
     style = OverlayStyle(alpha=alpha, legend=legend, contours=contours)
     with console.progress("frames") as progress:
-        result = predict_source(engine, source, output, style=style, limit=limit, progress=progress)
+        result = predict_source(
+            engine, source, output, style=style, limit=limit, orientation=orientation, bits=bits, progress=progress
+        )
     for note in result["notes"]:
         console.message(f"note: {note}")
+    status = name_failed([failure["reason"] for failure in result["failed"]])
     warn_of(engine)
-    console.emit(result, as_json=json, text=console.facts(result))
+    console.emit(result, as_json=json, text=_in_words(result, verbose))
+    return status
+
+
+def _in_words(result: dict[str, Any], verbose: bool) -> str:
+    outputs, failed = result["outputs"], result["failed"]
+    facts = {**result, "notes": [], "failed": f"{len(failed)} files, named above" if failed else ""}
+    if verbose:
+        return console.facts({**facts, "outputs": ""}) + "\n" + "\n".join(outputs)
+    if len(outputs) > _SHOWN:
+        shown = ", ".join(outputs[:_SHOWN])
+        facts["outputs"] = f"{shown} and {len(outputs) - _SHOWN} more (--verbose lists them)"
+    return console.facts(facts)

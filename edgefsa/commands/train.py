@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 QAT_EPOCHS = 10
 OPTIMISER, COMPUTE = "Optimiser", "Computing"
-_DATA_HELP = "camvid:DIR, cityscapes:DIR, folder:DIR or synthetic; repeatable."
+_DATA_HELP = "camvid:DIR, cityscapes:DIR, folder:DIR (docs/data.md) or synthetic; repeatable."
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from edgefsa.commands.options import (
     Limit,
     Split,
     WeightsKey,
+    name_failed,
+    note_data,
     warn_of,
 )
 
@@ -28,8 +30,10 @@ def evaluate(
     split: Split = "val",
     limit: Limit = None,
     json: JsonFlag = False,
-) -> None:
+) -> int:
     """Measure an engine's accuracy on labelled frames: mIoU, pixel accuracy, IoU per class.
+
+    A file that cannot be read is left out and named, and the exit status is 1.
 
     Example: edgefsa eval engines/fsanet-edge-openvino-int8-360x480 --data camvid:data/camvid --split val
     """
@@ -38,14 +42,18 @@ def evaluate(
     from edgefsa.verify.accuracy import evaluate as evaluate_frames
 
     dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    note_data(dataset)
     with Segmenter(engine) as segmenter, console.progress("evaluating") as progress:
         report = evaluate_frames(segmenter, dataset, progress=progress)
     warn_of(engine)
+    for note in report.notes:
+        console.message(f"note: {note}")
     result = report.as_dict()
     rows = [[name, "-" if iou is None else f"{100 * iou:.1f}"] for name, iou in result["per_class_iou"].items()]
     text = console.table(["class", "IoU %"], rows)
     text += f"\n\nmIoU {100 * result['miou']:.2f} %, pixel accuracy {100 * result['pixel_accuracy']:.2f} %"
-    console.emit(result, as_json=json, text=text + f", {result['frames']} frames of {dataset.name}")
+    console.emit(result, as_json=json, text=text + f", {result['frames']} frames of {dataset.name}, split {split}")
+    return name_failed(report.unreadable)
 
 
 def bench(
@@ -83,7 +91,7 @@ def report(
         Path, typer.Option("-o", "--output", metavar="DIR", help="The folder that gets the report.")
     ] = Path("report"),
     json: JsonFlag = False,
-) -> None:
+) -> int:
     """Measure accuracy and latency of several engines and write a page about them (HTML, Markdown, JSON).
 
     Example: edgefsa report engines/* --data camvid:data/camvid -o report/
@@ -95,11 +103,16 @@ def report(
     importlib.import_module("edgefsa.verify.report_page")
 
     dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    note_data(dataset)
     with console.progress("measuring") as progress:
         found = report_on_engines(engines, dataset, progress=lambda _, done, total: progress(done, total))
     files = [str(path) for path in found.write(output)]
     warn_of(*engines)
     console.emit({**found.as_dict(), "files": files}, as_json=json, text=found.markdown() + "\n" + "\n".join(files))
+    measured = [engine.accuracy for engine in found.engines if engine.accuracy is not None]
+    for note in dict.fromkeys(note for accuracy in measured for note in accuracy.notes):
+        console.message(f"note: {note}")
+    return name_failed(measured[0].unreadable if measured else ())
 
 
 def parity(

@@ -6,8 +6,9 @@ The CamVid colours are those of the SegNet split, the Cityscapes colours those o
 from __future__ import annotations
 
 import colorsys
-from collections import Counter
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefsa.errors import DataError, InputError
@@ -116,6 +117,16 @@ CITYSCAPES = ClassSet(
 CLASS_SETS: dict[str, ClassSet] = {item.name: item for item in (CAMVID, CITYSCAPES)}
 
 
+def name_key(name: str) -> str:
+    """Return what all spellings of a class name share: "sign_symbol", "Sign Symbol" and "SignSymbol" are one class."""
+    return re.sub(r"[\s_-]+", "", name).casefold() or name
+
+
+def same_names(names: Iterable[str], others: Iterable[str]) -> bool:
+    """Return whether two lists name the same classes in the same order, however they are spelt."""
+    return [name_key(name) for name in names] == [name_key(name) for name in others]
+
+
 def class_set_for(num_classes: int) -> ClassSet:
     """Give CamVid's classes for 11, Cityscapes' for 19, else generated names and colours (ignore 255).
 
@@ -135,21 +146,25 @@ def generated_names(num_classes: int) -> tuple[str, ...]:
 def class_set_of(name: str, names: tuple[str, ...]) -> ClassSet:
     """Give a class set with the names `names`, generated colours and ignore index 255.
 
-    Raises InputError where there are none, more than 255, or two of one name.
+    Raises InputError where there are none, more than 255, or two of one name (however they are spelt).
     """
-    twice = [item for item, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"the class name {twice[0]!r} is given more than once; give each class a name of its own")
+    first: dict[str, str] = {}
+    for item in names:
+        before = first.get(name_key(item))
+        if before is not None:
+            spelt = f" (as {before!r})" if before != item else ""
+            raise InputError(f"the class name {item!r} is given more than once{spelt}; give each class its own name")
+        first[name_key(item)] = item
     if not 1 <= len(names) <= MAX_CLASSES:
         raise InputError(f"{len(names)} classes cannot be used; give 1 to {MAX_CLASSES}")
     return ClassSet(name, names, tuple(_generated_rgb(index) for index in range(len(names))), ignore_index=255)
 
 
 def class_set_from_names(name: str, names: tuple[str, ...]) -> ClassSet:
-    """Give the known class set with these very names, or else a new one; raises InputError as `class_set_of`."""
+    """Return the known class set of these names, spelt as given, or a new one; raises InputError as `class_set_of`."""
     for known in CLASS_SETS.values():
-        if names == known.names:
-            return known
+        if same_names(names, known.names):
+            return known if names == known.names else replace(known, names=names)  # spelt in another way
     return class_set_of(name, names)
 
 

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, overload
-
-import numpy as np
+from typing import Protocol, TypeVar, overload
 
 from edgefsa.artifacts import sha256_of_file
-from edgefsa.data.classes import CAMVID, CITYSCAPES, ClassSet, class_set_from_file
-from edgefsa.errors import DataError, InputError, SourceError
+from edgefsa.data.classes import CAMVID, ClassSet
+from edgefsa.data.convention import FILE_NAME, Convention, open_convention
+from edgefsa.data.kinds import KINDS, Files
+from edgefsa.errors import DataError, InputError, SourceError, UnreadableError
 from edgefsa.media.frames import Frame, Mask
-from edgefsa.media.pictures import IMAGE_SUFFIXES, read_image, read_label
+from edgefsa.media.pictures import Picture, read_picture, value_bits
 
 SYNTHETIC_COUNTS = {"train": 400, "val": 32, "test": 32}
 SYNTHETIC_SIZE_HW = (360, 480)
 
-# Cityscapes' full label ids -> training ids; every id that is not listed is ignored.
-_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+# Frames of a data set come from one camera: so many of them show whether they have 16 bits, and how many are used.
+_FILES_FOR_BITS = 32
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame, uint8 [H, W, 3] BGR, with its label, uint8 [H, W] of class indices, or None."""
+    """One frame, uint8 [H, W, 3] BGR, with its label, uint8 [H, W] of class indices, or None.
+
+    `orientation` is the EXIF code (1 to 8) by which the frame was turned upright; `label_hw` the size in pixels that
+    the label is stored in, where it comes from a file.
+    """
 
     name: str
     frame: Frame
     label: Mask | None
+    orientation: int = 1
+    label_hw: tuple[int, int] | None = None
 
 
 class _Entry(Protocol):
@@ -40,48 +46,57 @@ class _Entry(Protocol):
 
     def identity(self) -> str: ...
 
+    def frame(self) -> Frame: ...
+
     def read(self, class_set: ClassSet) -> Sample: ...
 
 
 @dataclass(frozen=True)
 class _FileEntry:
-    name: str
-    image: Path
-    label: Path | None = None
-    full_ids: bool = False  # Cityscapes' labelIds files, mapped to training ids while reading
+    files: Files
+    convention: Convention
+
+    @property
+    def name(self) -> str:
+        return self.files.name
 
     def identity(self) -> str:
         try:
-            hashes = [sha256_of_file(path) for path in (self.image, self.label) if path is not None]
+            hashes = [sha256_of_file(path) for path in (self.files.image, self.files.label) if path is not None]
         except OSError as error:
             raise DataError(
                 f"cannot read {error.filename}: {(error.strerror or '').lower()}; check the path"
             ) from error
-        return " ".join([f"{self.name}{self.image.suffix}", *hashes])
+        return " ".join([f"{self.name}{self.files.image.suffix}", *hashes])
+
+    def frame(self) -> Frame:
+        return self._picture().frame
 
     def read(self, class_set: ClassSet) -> Sample:
-        try:
-            frame = read_image(self.image)
-            label = None if self.label is None else read_label(self.label)
-        except SourceError as error:
-            raise DataError(str(error)) from error
-        if label is not None:
-            if self.full_ids:
-                label = _training_ids()[label]
-            self._check(frame, label, class_set)
-        return Sample(self.name, frame, label)
+        picture, files = self._picture(), self.files
+        frame, orientation = picture.frame, picture.orientation
+        if files.label is None or files.reader is None:
+            return Sample(self.name, frame, None, orientation)
+        label, label_hw = files.reader.read(files.label, (frame.shape[0], frame.shape[1]), orientation)
+        return Sample(self.name, frame, label, orientation, label_hw)
 
-    def _check(self, frame: Frame, label: Mask, class_set: ClassSet) -> None:
-        if label.shape != frame.shape[:2]:
-            sizes = f"{label.shape[0]}x{label.shape[1]}, its image {frame.shape[0]}x{frame.shape[1]}"
-            raise DataError(f"{self.label} is {sizes} (height x width); both must have one size")
-        found = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
-        wrong = found[(found >= class_set.num_classes) & (found != class_set.ignore_index)]
-        if wrong.size:
-            raise DataError(
-                f"{self.label} holds class {wrong[0]}; {class_set.name} has 0 to {class_set.num_classes - 1} "
-                f"and {class_set.ignore_index} for unlabelled: mend the label, or list the classes in classes.txt"
-            )
+    def _picture(self) -> Picture:
+        path, bits = self.files.image, self.convention.bits
+        try:
+            return read_picture(path, bits=bits)
+        except SourceError as error:
+            if bits is not None and (needed := _bits_needed(path)) > bits:
+                remedy = self.convention.remedy(f"bits = {needed}")
+                raise DataError(f"{path} holds values of more than {bits} bits; {remedy}") from error
+            raise UnreadableError(str(error)) from error
+
+
+def _bits_needed(path: Path) -> int:
+    """Return how many bits a value a file uses; 0 where it cannot be read at all."""
+    try:
+        return read_picture(path).bits
+    except SourceError:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,9 @@ class _SyntheticEntry:
 
         return f"{self.name} {self.seed} {SYNTHETIC_SIZE_HW} {GENERATOR_VERSION}"
 
+    def frame(self) -> Frame:
+        return self.read(CAMVID).frame
+
     def read(self, class_set: ClassSet) -> Sample:
         from edgefsa.data.synthetic import render_scene
 
@@ -104,14 +122,28 @@ class _SyntheticEntry:
 class Dataset(Sequence[Sample]):
     """A split of a data set; a sample is read (or rendered) when it is asked for.
 
-    `data[i]` gives a Sample and raises DataError where its files cannot be used; `data[a:b]` gives a Dataset.
-    `name` is the spec that it was opened with.
+    `data[i]` is a Sample; it raises UnreadableError where a file is damaged and DataError where one does not follow
+    the data set's convention. `data[a:b]` is a Dataset. `name` is the spec that it was opened with, `notes` says what
+    was guessed on the way, `has_splits` whether other splits have other frames.
     """
 
-    def __init__(self, name: str, split: str, class_set: ClassSet, entries: Sequence[_Entry]) -> None:
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        class_set: ClassSet,
+        entries: Sequence[_Entry],
+        *,
+        convention: Convention | None = None,
+        notes: tuple[str, ...] = (),
+        has_splits: bool = True,
+    ) -> None:
         self.name = name
         self.split = split
         self.class_set = class_set
+        self.convention = convention or Convention(Path(FILE_NAME))
+        self.notes = notes
+        self.has_splits = has_splits
         self._entries = tuple(entries)
 
     def __len__(self) -> int:
@@ -123,11 +155,45 @@ class Dataset(Sequence[Sample]):
     def __getitem__(self, index: slice) -> Dataset: ...
     def __getitem__(self, index: int | slice) -> Sample | Dataset:
         if isinstance(index, slice):
-            return Dataset(self.name, self.split, self.class_set, self._entries[index])
+            return self._with(self.class_set, self._entries[index])
         return self._entries[index].read(self.class_set)
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, split={self.split!r}, {len(self)} samples)"
+
+    def _with(self, class_set: ClassSet, entries: Sequence[_Entry]) -> Dataset:
+        return Dataset(
+            self.name,
+            self.split,
+            class_set,
+            entries,
+            convention=self.convention,
+            notes=self.notes,
+            has_splits=self.has_splits,
+        )
+
+    def spelt_as(self, class_set: ClassSet) -> Dataset:
+        """Return the data set with the same classes under the names of `class_set`."""
+        return self._with(class_set, self._entries)
+
+    def frame(self, index: int) -> Frame:
+        """Return the frame of a sample, uint8 [H, W, 3] BGR, without reading its label; UnreadableError if damaged."""
+        return self._entries[index].frame()
+
+    @property
+    def from_files(self) -> bool:
+        """Whether the samples lie in files, which may be damaged."""
+        return any(isinstance(entry, _FileEntry) for entry in self._entries)
+
+    @property
+    def split_notes(self) -> list[str]:
+        """A line where the frames are those of every split, so that they serve training and evaluation alike."""
+        if self.has_splits:
+            return []
+        return [
+            f"{self.name} has no folders for its splits: training, calibration and evaluation take the same frames; "
+            "put them into train/ and val/ to judge by frames that were not used before"
+        ]
 
     @property
     def sample_names(self) -> tuple[str, ...]:
@@ -144,48 +210,67 @@ class Dataset(Sequence[Sample]):
         return tuple(mine.name for mine, theirs in pairs if mine.identity() == theirs.identity())
 
     def fingerprint(self) -> str:
-        """Give a SHA-256 (hex) over the classes and the names and contents of the files used.
+        """Return a SHA-256 (hex) over classes, convention, and the names and contents of the files used.
 
         Raises DataError where a file cannot be read.
         """
-        lines = [" ".join(self.class_set.names), *(entry.identity() for entry in self._entries)]
+        settings = self.convention.identity()
+        lines = [" ".join(self.class_set.names), *([settings] if settings else [])]
+        lines += [entry.identity() for entry in self._entries]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def open_dataset(spec: str, split: str = "val", limit: int | None = None) -> Dataset:
-    """Open a data set by its spec: `kind:DIR`, or `synthetic[:SEED]`.
+    """Open a split (train, val, test) of a data set by its spec: `kind:DIR`, or `synthetic[:SEED]`.
 
-    - `camvid:DIR`: DIR/SPLIT/images/NAME.jpg with DIR/SPLIT/labels/NAME.png, or SegNet's own DIR/SPLIT/NAME.png
-      with DIR/SPLITannot/NAME.png; CamVid's 11 classes.
+    - `camvid:DIR`: CamVid's 11 classes, as indices of the SegNet split or in the colours of its own 32 classes.
     - `cityscapes:DIR`: DIR/leftImg8bit/SPLIT/CITY/ and DIR/gtFine/SPLIT/CITY/ (labelTrainIds, else labelIds).
-    - `folder:DIR`: images/ and labels/ in DIR/SPLIT or in DIR; classes.txt (one name a line, each once, in DIR)
-      tells the classes, CamVid's are taken without it.
+    - `folder:DIR`: frames and labels in one of the layouts of docs/data.md; DIR/classes.txt (one name a line, each
+      once) or a colour table names the classes, CamVid's are taken without.
     - `images:DIR`: every image below DIR, without labels.
     - `synthetic[:SEED]`: 400 train, 32 val or 32 test street scenes, the same for a seed on every machine.
 
-    `limit` takes that many samples spread evenly over the files (video frames that follow each other look alike);
-    of synthetic scenes it renders exactly that many. Raises DataError or InputError.
+    DIR/dataset.toml says what cannot be seen from the files; a TOML file elsewhere, given in place of DIR, says it too
+    and names the folder as `root`. `limit` takes that many samples spread evenly over the files (video frames that
+    follow each other look alike); of synthetic scenes it renders exactly that many. Raises DataError or InputError.
     """
     kind, _, place = spec.partition(":")
     if limit is not None and limit < 1:
         raise InputError(f"a limit of {limit} samples leaves no data; give 1 or more")
     if kind == "synthetic":
         return Dataset(spec, split, CAMVID, _synthetic_entries(place, split, limit))
-    reader = _READERS.get(kind)
-    if reader is None or not place:
-        kinds = ", ".join(f"{name}:DIR" for name in _READERS)
+    if kind not in KINDS or not place:
+        kinds = ", ".join(f"{name}:DIR" for name in KINDS)
         raise InputError(f"{spec!r} is no data set; give one of {kinds}, synthetic or synthetic:SEED")
-    root = Path(place).expanduser()
+    root, convention = open_convention(Path(place).expanduser())
     if not root.is_dir():
         raise DataError(f"{root} is not a folder that exists; check the path in {spec!r}")
-    class_set, entries = reader(root, split)
-    return Dataset(spec, split, class_set, _spread(entries, limit))
+    opened = KINDS[kind](root, split, convention)
+    convention, notes = _with_bits(convention, [files.image for files in opened.files])
+    return Dataset(
+        spec,
+        split,
+        opened.class_set,
+        [_FileEntry(files, convention) for files in _spread(opened.files, limit)],
+        convention=convention,
+        notes=(*opened.notes, *notes),
+        has_splits=opened.has_splits,
+    )
 
 
-def _spread(entries: list[_FileEntry], limit: int | None) -> list[_FileEntry]:
-    if limit is None or limit >= len(entries):
-        return entries
-    return [entries[index * len(entries) // limit] for index in range(limit)]
+def _with_bits(convention: Convention, images: list[Path]) -> tuple[Convention, list[str]]:
+    """Say how many bits the values of 16-bit frames have, where the convention does not; with a note on the guess."""
+    bits = value_bits(_spread(images, _FILES_FOR_BITS)) if convention.bits is None else None
+    if bits is None:
+        return convention, []
+    read_as = f"16-bit frames are read as {bits} bits a value, by the largest value of {_FILES_FOR_BITS} at most"
+    return replace(convention, bits=bits), [f"{read_as}; if that is wrong, {convention.remedy('bits = N')}"]
+
+
+def _spread(items: Sequence[_Item], limit: int | None) -> Sequence[_Item]:
+    if limit is None or limit >= len(items):
+        return items
+    return [items[index * len(items) // limit] for index in range(limit)]
 
 
 def _synthetic_entries(seed_text: str, split: str, limit: int | None) -> list[_SyntheticEntry]:
@@ -199,93 +284,3 @@ def _synthetic_entries(seed_text: str, split: str, limit: int | None) -> list[_S
         _SyntheticEntry(f"{split}-{index:05d}", zlib.crc32(f"{base}/{split}/{index}".encode()))
         for index in range(count)
     ]
-
-
-def _read_camvid(root: Path, split: str) -> tuple[ClassSet, list[_FileEntry]]:
-    if (root / f"{split}annot").is_dir():
-        return CAMVID, _paired(root / split, root / f"{split}annot")
-    return CAMVID, _paired(*_images_and_labels(root, split))
-
-
-def _read_folder(root: Path, split: str) -> tuple[ClassSet, list[_FileEntry]]:
-    return _folder_classes(root / "classes.txt"), _paired(*_images_and_labels(root, split))
-
-
-def _read_images(root: Path, split: str) -> tuple[ClassSet, list[_FileEntry]]:
-    paths = _images_below(root)
-    stems = Counter(path.with_suffix("") for path in paths)
-    entries = []
-    for path in paths:
-        stem = path.with_suffix("")
-        entries.append(_FileEntry((stem if stems[stem] == 1 else path).relative_to(root).as_posix(), path))
-    return CAMVID, entries
-
-
-def _read_cityscapes(root: Path, split: str) -> tuple[ClassSet, list[_FileEntry]]:
-    images = root / "leftImg8bit" / split
-    if not images.is_dir():
-        raise DataError(f"{root} has no leftImg8bit/{split}; give the folder that holds leftImg8bit and gtFine")
-    entries = []
-    for image in _images_below(images):
-        name = image.relative_to(images).with_suffix("").as_posix().removesuffix("_leftImg8bit")
-        stem = root / "gtFine" / split / f"{name}_gtFine"
-        label, full_ids = Path(f"{stem}_labelTrainIds.png"), False
-        if not label.is_file():
-            label, full_ids = Path(f"{stem}_labelIds.png"), True
-        if not label.is_file():
-            raise DataError(f"{image} has no label {stem}_labelTrainIds.png or _labelIds.png; unpack gtFine beside it")
-        entries.append(_FileEntry(name, image, label, full_ids))
-    return CITYSCAPES, entries
-
-
-def _training_ids() -> Mask:
-    table = np.full(256, CITYSCAPES.ignore_index, np.uint8)
-    table[list(_CITYSCAPES_IDS)] = np.arange(len(_CITYSCAPES_IDS))
-    return table
-
-
-def _images_and_labels(root: Path, split: str) -> tuple[Path, Path]:
-    for base in (root / split, root):
-        if (base / "images").is_dir():
-            return base / "images", base / "labels"
-    others = sorted(path.parent.name for path in root.glob("*/images"))
-    there = f" (there is {', '.join(others)})" if others else ""
-    raise DataError(f"{root} has neither {split}/images nor images{there}; check the folder and the split")
-
-
-def _paired(images: Path, labels: Path) -> list[_FileEntry]:
-    if not labels.is_dir():
-        raise DataError(f"{labels} is missing; put one label NAME.png there for each image, or use images:{images}")
-    entries = []
-    for image in _images_below(images):
-        name = image.relative_to(images).with_suffix("").as_posix()
-        label = labels / f"{name}.png"
-        if not label.is_file():
-            raise DataError(f"{image} has no label {label}; add it, or take the image out")
-        entries.append(_FileEntry(name, image, label))
-    return entries
-
-
-def _images_below(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder that exists; check the path and the split")
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    if not found:
-        raise DataError(f"{folder} has no images in it; it needs files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return found
-
-
-def _folder_classes(path: Path) -> ClassSet:
-    return class_set_from_file(path) if path.is_file() else CAMVID
-
-
-_READERS: dict[str, Callable[[Path, str], tuple[ClassSet, list[_FileEntry]]]] = {
-    "camvid": _read_camvid,
-    "cityscapes": _read_cityscapes,
-    "folder": _read_folder,
-    "images": _read_images,
-}

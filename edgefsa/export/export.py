@@ -28,7 +28,8 @@ from edgefsa.graph.files import IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
 from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
 from edgefsa.graph.functions import function_for
 from edgefsa.graph.operators import DOMAIN, DOMAIN_VERSION
-from edgefsa.media.frames import Frame, resize_frame
+from edgefsa.media.fit import DEFAULT_FIT, check_fit, fit_frame
+from edgefsa.media.frames import Frame
 from edgefsa.metadata import MAX_CLASSES, is_model_name
 
 OUTPUTS = (MASKS, LOGITS)
@@ -62,6 +63,7 @@ def onnx_from_model(
     size_hw: tuple[int, int] | None = None,
     batch: int = 1,
     outputs: str = MASKS,
+    fit: str = DEFAULT_FIT,
     weights: Mapping[str, Any] | None = None,
     classes: ClassSet | None = None,
     frame: Frame | None = None,
@@ -69,6 +71,7 @@ def onnx_from_model(
 ) -> ExportReport:
     """Write `model` as ONNX: input `frames` uint8 [N, H, W, 3] BGR, output `masks` uint8 [N, H, W].
 
+    `fit` (stretch, letterbox or crop) is stored: all that hands frames of another shape to the file fits them so.
     With outputs="logits" the output is `logits`, float32 [N, K, h, w] at the network's own stride. `weights`
     says what the weights are ({"kind", "source", "sha256"}), `classes` what the indices mean (by default CamVid for
     11, Cityscapes for 19, else generated names). `frame` (BGR, any size) checks the result against
@@ -83,10 +86,11 @@ def onnx_from_model(
     _check_request(config, size_hw, batch, outputs)
     _step(progress, 0)
     exported = build_graph(model, size_hw, batch, outputs)
-    write_metadata(exported, _metadata(config, size_hw, batch, outputs, weights, classes))
+    facts = {"size_hw": list(size_hw), "batch": batch, "outputs": outputs, "fit": check_fit(fit)}
+    write_metadata(exported, _metadata(config, facts, weights, classes))
     onnx.checker.check_model(exported, full_check=True)
     _step(progress, 1)
-    frames = _check_frames(frame, size_hw, batch)
+    frames = _check_frames(frame, size_hw, batch, fit)
     reference = module_logits(model, frames, config.mean_rgb, config.std_rgb)
     checks = check_export(exported, reference, frames, progress=lambda done, _: _step(progress, 1 + done))
     with atomic_file(path) as partial:
@@ -188,12 +192,7 @@ def _check_request(config: Any, size_hw: tuple[int, int], batch: int, outputs: s
 
 
 def _metadata(
-    config: Any,
-    size_hw: tuple[int, int],
-    batch: int,
-    outputs: str,
-    weights: Mapping[str, Any] | None,
-    classes: ClassSet | None,
+    config: Any, facts: dict[str, Any], weights: Mapping[str, Any] | None, classes: ClassSet | None
 ) -> dict[str, Any]:
     classes = classes or class_set_for(config.num_classes)
     if len(classes.names) != config.num_classes:
@@ -206,15 +205,13 @@ def _metadata(
         "classes": list(classes.names),
         "palette": [list(colour) for colour in classes.palette_rgb],
         "ignore_index": classes.ignore_index,
-        "size_hw": list(size_hw),
-        "batch": batch,
-        "outputs": outputs,
+        **facts,
         "weights": dict(weights or {"kind": "unknown", "source": "", "sha256": ""}),
         "tool_version": __version__,
     }
 
 
-def _check_frames(frame: Frame | None, size_hw: tuple[int, int], batch: int) -> Frames:
+def _check_frames(frame: Frame | None, size_hw: tuple[int, int], batch: int, fit: str) -> Frames:
     """Give frames that differ from each other, so that a mix-up within the batch shows."""
-    first = resize_frame(render_scene(0, size_hw)[0] if frame is None else frame, size_hw)
+    first = fit_frame(render_scene(0, size_hw)[0] if frame is None else frame, size_hw, fit)
     return np.stack([np.roll(first, index * 7, axis=1) for index in range(batch)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import onnx
 
 from edgefsa.errors import RangesError
 from edgefsa.graph.files import FRAMES, LoadedGraph, read_graph, weights_hash
-from edgefsa.media.frames import Frame, resize_frame
+from edgefsa.media.fit import fit_frame, fit_of
+from edgefsa.media.frames import Frame
 from edgefsa.quantize.histogram import Histogram, amax_of, check_method
 from edgefsa.quantize.placement import place
 from edgefsa.quantize.ranges import Ranges
@@ -46,7 +47,7 @@ def ranges_from_calibration(
     tensors = calibrated_tensors(model)
     session, histograms = _session(model, tensors), {name: Histogram() for name in tensors}
     digest, done = hashlib.sha256(), 0
-    for batch, used in batches(islice(frames, max_frames), tuple(metadata["size_hw"]), metadata["batch"]):
+    for batch, used in batches(islice(frames, max_frames), metadata):
         digest.update(batch[:used].tobytes())
         for name, value in zip(tensors, session.run(tensors, {FRAMES: batch}), strict=True):
             histograms[name].add(_finite(value[:used], name, done + 1, graph.path))
@@ -94,8 +95,12 @@ def _session(model: onnx.ModelProto, tensors: list[str]) -> Any:
     return onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def batches(frames: Iterable[Frame], size_hw: tuple[int, int], batch: int) -> Iterator[tuple[Batch, int]]:
-    """Yield batches of resized frames, the last one padded by repeating, and how many of each count."""
-    resized = (resize_frame(frame, size_hw) for frame in frames)
-    while group := list(islice(resized, batch)):
+def batches(frames: Iterable[Frame], metadata: Mapping[str, Any]) -> Iterator[tuple[Batch, int]]:
+    """Yield batches of frames (uint8 [H, W, 3] BGR, any size) as a model's metadata wants them, and how many count.
+
+    Frames are fitted to its size; the last batch is padded by repeating.
+    """
+    size_hw, batch, fit = metadata["size_hw"], metadata["batch"], fit_of(metadata)
+    fitted = (fit_frame(frame, size_hw, fit) for frame in frames)
+    while group := list(islice(fitted, batch)):
         yield np.stack([*group, *[group[-1]] * (batch - len(group))]), len(group)

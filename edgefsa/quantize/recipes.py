@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
+from edgefsa.artifacts import read_toml
 from edgefsa.errors import InputError
 from edgefsa.quantize.histogram import check_method
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class Recipe:
 
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe; InputError says which key is wrong."""
-    values = _toml(Path(path))
+    values = read_toml(path)
     kinds = {"model": str, "data": str, "method": str, "frames": int}
     known = {item.name for item in fields(Recipe)}
     for name, value in values.items():
@@ -48,13 +42,3 @@ def read_recipe(path: str | Path) -> Recipe:
     if recipe.frames < 1:
         raise InputError(f"{path}: frames is {recipe.frames}; give 1 or more")
     return recipe
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}; check the path") from None
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise InputError(f"{path} is not TOML ({error}); mend the recipe") from None
-    return values

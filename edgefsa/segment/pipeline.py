@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from edgefsa.errors import InputError, SourceError
 from edgefsa.segment.overlay import OverlayStyle
 from edgefsa.segment.segmenter import Segmenter
 from edgefsa.segment.sinks import VIDEO_SUFFIXES, FolderSink, Sink, VideoSink
-from edgefsa.segment.sources import FrameSource, SourceFrame, open_source
+from edgefsa.segment.sources import Failure, FrameSource, SourceFrame, open_source
 
 _READ_AHEAD = 4
 _POLL_S = 0.1
@@ -37,7 +37,7 @@ class PipelineReport:
 
     `latencies_ms` has, for each frame processed (the last 10000 of them), the time to its mask: from its capture
     for a live source, from its turn for files (a frame of a batch has the time of the batch). `interrupted` is true
-    after Ctrl-C; `notes` are the source's.
+    after Ctrl-C; `notes` and `failures` are the source's.
     """
 
     captured: int = 0
@@ -47,6 +47,7 @@ class PipelineReport:
     interrupted: bool = False
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
     notes: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 def run_pipeline(
@@ -71,10 +72,10 @@ def run_pipeline(
     total = min((count for count in (source.total, limit) if count is not None), default=0)
     with _stop_on_interrupt() as stop, _Capture(source, limit, batch) as capture:
         while report.processed != limit and (captured := capture.next(stop)):
-            segmentations = segmenter.segment_batch([frame.frame for frame, _ in captured])
+            segmentations = segmenter.segment_batch([frame.frame for frame in captured])
             done_ns = time.perf_counter_ns()
-            for (frame, captured_ns), segmentation in zip(captured, segmentations, strict=True):
-                waited_ms = (done_ns - captured_ns) / 1e6
+            for frame, segmentation in zip(captured, segmentations, strict=True):
+                waited_ms = (done_ns - frame.captured_ns) / 1e6
                 report.latencies_ms.append(waited_ms if source.live else segmentation.latency_ms)
                 for sink in sinks:
                     sink.write(frame, segmentation)
@@ -84,7 +85,7 @@ def run_pipeline(
     report.captured, report.dropped = capture.captured, capture.dropped
     report.seconds = time.monotonic() - start_s
     report.interrupted = stop.is_set()
-    report.notes = list(source.notes)
+    report.notes, report.failures = list(source.notes), list(source.failures)
     return report
 
 
@@ -95,15 +96,18 @@ def predict_source(
     *,
     style: OverlayStyle | None = None,
     limit: int | None = None,
+    orientation: str = "exif",
+    bits: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Segment `source` (see `open_source`) into `output` and tell what was done, as plain values.
+    """Segment `source` (see `open_source`) into `output`; return what was done, as plain values.
 
     Images give NAME_overlay.jpg and NAME_mask.png in the folder `output`; a video, a camera or the synthetic
-    street gives the video NAME_overlay.mp4 there, or `output` itself where that is named like a video.
+    street gives the video NAME_overlay.mp4 there, or `output` itself where that is named like a video. `failed` lists
+    the files of a folder that could not be read, with the reason of each.
     """
     with (
-        open_source(source) as frames,
+        open_source(source, orientation=orientation, bits=bits) as frames,
         Segmenter(engine) as segmenter,
         _sink_for(frames, Path(output), style) as sink,
     ):
@@ -119,6 +123,7 @@ def predict_source(
         "median_latency_ms": round(statistics.median(report.latencies_ms or [0.0]), 3),
         "interrupted": report.interrupted,
         "notes": report.notes,
+        "failed": [asdict(failure) for failure in report.failures],
         "outputs": [str(path) for path in sink.outputs],
     }
 
@@ -141,7 +146,7 @@ class _Capture:
         self._batch = batch
         self._read_ahead = max(_READ_AHEAD, batch)
         self._limit = None if source.live else limit  # dropped frames do not count towards the limit
-        self._frames: deque[tuple[SourceFrame, int]] = deque()
+        self._frames: deque[SourceFrame] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._ended = False
@@ -156,12 +161,12 @@ class _Capture:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        # A camera that hangs in its driver must not keep the program from ending.
+        # A camera that hangs in its driver must not keep the program from ending: it is released after that read.
         self._thread.join(timeout=5.0)
         self.captured -= len(self._frames)  # read ahead and never asked for
 
-    def next(self, stop: threading.Event) -> list[tuple[SourceFrame, int]]:
-        """Wait for frames and the times of their capture (ns): a batch, the rest at the end, none once `stop` is set.
+    def next(self, stop: threading.Event) -> list[SourceFrame]:
+        """Wait for frames: a batch, the rest at the end, none once `stop` is set.
 
         An error of the source is raised after the frames before it.
         """
@@ -189,7 +194,6 @@ class _Capture:
 
     def _put(self, frame: SourceFrame) -> bool:
         """Queue a frame; false where no more are wanted."""
-        captured_ns = time.perf_counter_ns()
         with self._changed:
             if self._source.live:
                 self.dropped += len(self._frames)
@@ -199,7 +203,7 @@ class _Capture:
             if self._closed:
                 return False
             self.captured += 1
-            self._frames.append((frame, captured_ns))
+            self._frames.append(frame)
             self._changed.notify_all()
             return self.captured != self._limit
 

@@ -17,14 +17,16 @@ class Segmentation:
     """The classes of one frame's pixels.
 
     `mask` is uint8 [H, W] of class indices at the frame's own size; `names[i]` and `palette_rgb[i]` (R, G, B,
-    0 to 255) belong to index i. `latency_ms` is the time from handing over the frame to having the mask; for a
-    batch, every frame's is the time of the whole call. Raises InputError where the parts don't fit together.
+    0 to 255) belong to index i; pixels of `ignore_index` have no class. `latency_ms` is the time from handing over
+    the frame to having the mask; for a batch, every frame's is the time of the whole call. Raises InputError where
+    the parts don't fit together.
     """
 
     mask: Mask
     names: tuple[str, ...]
     palette_rgb: tuple[tuple[int, int, int], ...]
     latency_ms: float
+    ignore_index: int | None = None
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 2 or self.mask.dtype != np.uint8 or self.mask.size == 0:
@@ -32,6 +34,8 @@ class Segmentation:
         if len(self.names) != len(self.palette_rgb):
             raise InputError(f"{len(self.palette_rgb)} colours for {len(self.names)} class names; give one for each")
         largest = int(self.mask.max())
+        if largest == self.ignore_index:
+            largest = int(self.mask.max(initial=0, where=self.mask != self.ignore_index))
         if largest >= len(self.names):
             raise InputError(f"the mask holds class {largest}, but there are only {len(self.names)} classes")
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.errors import EngineError, InputError
-from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
+from edgefsa.media.fit import fit_of, geometry
+from edgefsa.media.frames import Frame, Mask
 from edgefsa.segment.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ class Segmenter:
     """Runs an engine on camera frames of any size.
 
     `engine` is an engine directory, opened by `with` and closed after it, or a Session that is open already
-    and stays so. A frame of another size than the engine's is resized on the way in, its mask resized back
-    by nearest neighbour. An engine of a fixed batch N is fed N frames at a time, the last ones repeated.
+    and stays so. A frame of another size than the engine's is fitted to it as the engine was made for (stretch,
+    letterbox or crop) and its mask fitted back by nearest neighbour; what a crop did not see gets the ignore
+    index. An engine of a fixed batch N is fed N frames at a time, the last ones repeated.
 
         with Segmenter("engines/fsanet-edge-openvino-int8-360x480") as segmenter:
             segmentation = segmenter.segment(frame)
@@ -72,6 +74,11 @@ class Segmenter:
         return tuple((red, green, blue) for red, green, blue in self.model["palette"])
 
     @property
+    def ignore_index(self) -> int:
+        """What stands in a mask where no class is known: beyond what a crop has seen."""
+        return int(self.model["ignore_index"])
+
+    @property
     def batch(self) -> int:
         """How many frames the engine takes at a time."""
         return self.session.batch
@@ -90,18 +97,19 @@ class Segmenter:
         for first in range(0, len(frames), batch):
             masks += self._masks(frames[first : first + batch])
         latency_ms = (time.perf_counter_ns() - start_ns) / 1e6
-        return [Segmentation(mask, self.names, self.palette_rgb, latency_ms) for mask in masks]
+        return [Segmentation(mask, self.names, self.palette_rgb, latency_ms, self.ignore_index) for mask in masks]
 
     def _masks(self, frames: Sequence[Frame]) -> list[Mask]:
         """Run the engine once on at most `batch` frames."""
-        session = self.session
-        inputs = [resize_frame(frame, session.size_hw) for frame in frames]
+        session, fit = self.session, fit_of(self.model)
+        geometries = [geometry(fit, (frame.shape[0], frame.shape[1]), session.size_hw) for frame in frames]
+        inputs = [made.to_engine(frame) for made, frame in zip(geometries, frames, strict=True)]
         inputs += [inputs[-1]] * (session.batch - len(inputs))
         stacked = np.ascontiguousarray(inputs[0][None]) if len(inputs) == 1 else np.stack(inputs)
         outputs = session.run(stacked)
         if outputs.dtype != np.uint8:
             outputs = np.stack([masks_from_logits(item, session.size_hw) for item in outputs[: len(frames)]])
-        return [resize_mask(mask, frame.shape[:2]) for mask, frame in zip(outputs, frames, strict=False)]
+        return [made.mask_to_frame(mask, self.ignore_index) for mask, made in zip(outputs, geometries, strict=False)]
 
 
 def masks_from_logits(logits: npt.NDArray[np.floating[Any]], size_hw: tuple[int, int]) -> Mask:

@@ -1,7 +1,7 @@
 """Where frames come from: an image, a folder, a video, a camera, or a rendered street.
 
-A damaged video is used as far as it goes: its whole frames are given, and `FrameSource.notes` then says how many
-of how many there were. A video of which no frame can be read raises SourceError when it is opened.
+What is damaged is used as far as it goes: a video gives the frames that can be decoded, a folder the pictures that can
+be read. `FrameSource.notes` and `FrameSource.failures` then say what is missing.
 """
 
 from __future__ import annotations
@@ -10,39 +10,50 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from edgefsa.data.readers import SYNTHETIC_SIZE_HW
 from edgefsa.errors import InputError, SourceError
+from edgefsa.media.camera import Camera
+from edgefsa.media.depth import check_bits
 from edgefsa.media.frames import Frame
-from edgefsa.media.pictures import IMAGE_SUFFIXES, read_image
-from edgefsa.media.quiet import quiet_opencv
+from edgefsa.media.notes import PictureNotes
+from edgefsa.media.orientation import check_convention
+from edgefsa.media.pictures import IMAGE_SUFFIXES, is_picture, read_picture, value_bits
+from edgefsa.media.video import DEFAULT_FPS, VideoReader
 
-DEFAULT_FPS = 25.0
-_PLAUSIBLE_FPS = (1.0, 240.0)
 _SYNTHETIC_FRAMES = 100
 
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """A frame uint8 [H, W, 3] BGR, a name for its files, its index, and its time from the first frame."""
+    """A frame uint8 [H, W, 3] BGR, a name for its files, its index, and its time from the first frame, in seconds.
+
+    `captured_ns` is when it was captured or decoded, by `time.perf_counter_ns`.
+    """
 
     frame: Frame
     name: str
     index: int
     time_s: float
+    captured_ns: int = field(default_factory=time.perf_counter_ns)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be used, and why."""
+
+    file: str
+    reason: str
 
 
 class FrameSource(ABC):
     """Frames in order, once through.
 
     `total` is the number of frames as far as it is known beforehand; `fps` is None where frames have no
-    rate (images); `live` frames come whether they are taken or not (a camera). `notes` says, after the
-    last frame, what a user should know.
+    rate (images); `live` frames come whether they are taken or not (a camera). After the last frame `notes` says
+    what a user should know, and `failures` lists the files that were left out.
     """
 
     name: str
@@ -53,6 +64,7 @@ class FrameSource(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.notes: list[str] = []
+        self.failures: list[Failure] = []
 
     def __enter__(self) -> FrameSource:
         return self
@@ -62,15 +74,16 @@ class FrameSource(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]:
-        """Give the frames; SourceError where one cannot be read."""
+        """Yield the frames; SourceError where not one can be read."""
 
     def close(self) -> None:  # noqa: B027 most sources hold nothing open
-        """Give back a file or a device."""
+        """Release a file or a device; another thread may be reading it."""
 
 
-def open_source(spec: str | Path) -> FrameSource:
+def open_source(spec: str | Path, *, orientation: str = "exif", bits: int | None = None) -> FrameSource:
     """Open an image file, a folder of images, a video file, `camera:N`, or `synthetic[:SEED]`.
 
+    `orientation` ("exif" or "raw") and `bits` (of 16-bit values) are for images: see `media.pictures.read_picture`.
     Raises SourceError where it is missing, empty or unreadable, InputError for a malformed or empty `spec`.
     """
     if not str(spec).strip():
@@ -82,34 +95,53 @@ def open_source(spec: str | Path) -> FrameSource:
         return SyntheticSource(_whole_number(str(spec), argument or "0"))
     path = Path(spec)
     if path.is_dir():
-        return ImageSource.of_folder(path)
+        return ImageSource(_images_of(path), path.resolve().name, orientation=orientation, bits=bits)
     if not path.exists():
         raise SourceError(f"{path} does not exist; give an image, a folder, a video, camera:0 or synthetic")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSource([path], path.stem)
+    if is_picture(path):
+        return ImageSource([path], path.stem, orientation=orientation, bits=bits)
     return VideoSource(path)
 
 
 class ImageSource(FrameSource):
-    """Image files, one frame each, turned upright by their EXIF orientation."""
+    """Image files, one frame each.
 
-    def __init__(self, paths: list[Path], name: str) -> None:
+    One file of a folder that cannot be read is left out and listed in `failures`. Without `bits` the 16-bit files
+    of a folder are taken for as many bits as the largest value among them has.
+    """
+
+    def __init__(self, paths: list[Path], name: str, *, orientation: str = "exif", bits: int | None = None) -> None:
         super().__init__(name)
         self.paths = paths
         self.total = len(paths)
-
-    @classmethod
-    def of_folder(cls, folder: Path) -> ImageSource:
-        """Take the images that lie in `folder`, by name; SourceError where there are none."""
-        files = folder.iterdir()
-        paths = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
-        if not paths:
-            raise SourceError(f"{folder} holds no images; give a folder with files of {', '.join(IMAGE_SUFFIXES)}")
-        return cls(paths, folder.resolve().name)
+        self._orientation, self._bits = check_convention(orientation), check_bits(bits)
 
     def __iter__(self) -> Iterator[SourceFrame]:
+        noticed = PictureNotes()
+        bits = self._bits or value_bits(self.paths)
         for index, (path, name) in enumerate(zip(self.paths, _unique_names(self.paths), strict=True)):
-            yield SourceFrame(read_image(path), name, index, float(index))
+            try:
+                picture = read_picture(path, orientation=self._orientation, bits=bits)
+            except SourceError as error:
+                if len(self.paths) == 1:
+                    raise
+                self.failures.append(Failure(str(path), str(error)))
+                continue
+            noticed.add(path, picture)
+            yield SourceFrame(picture.frame, name, index, float(index))
+        if len(self.failures) == len(self.paths):
+            first = self.failures[0].reason
+            raise SourceError(f"none of the {len(self.paths)} pictures of {self.name} can be read; the first: {first}")
+        self.notes += noticed.lines()
+
+
+def _images_of(folder: Path) -> list[Path]:
+    """Return the images that lie in `folder`, by name; SourceError where there are none."""
+    files = folder.iterdir()
+    paths = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    if not paths:
+        raise SourceError(f"{folder} holds no images; give a folder with files of {', '.join(IMAGE_SUFFIXES)}")
+    return paths
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
@@ -129,81 +161,43 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-class _CaptureSource(FrameSource):
-    """What a video file and a camera share: OpenCV's capture, its rate and its first frame."""
-
-    def __init__(self, name: str, target: str | int, failure: str) -> None:
-        super().__init__(name)
-        with quiet_opencv():
-            self._capture = cv2.VideoCapture(target)
-            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-            self._first = self._read()
-        if self._first is None:
-            self.close()
-            raise SourceError(failure)
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if _PLAUSIBLE_FPS[0] <= fps <= _PLAUSIBLE_FPS[1] else DEFAULT_FPS
-
-    def __iter__(self) -> Iterator[SourceFrame]:
-        frame, index, start_s = self._first, 0, time.monotonic()
-        while frame is not None:
-            yield SourceFrame(frame, f"{self.name}_{index:06d}", index, self._time_s(index, start_s))
-            index += 1
-            frame = self._read()
-        self._ended(index)
-
-    def close(self) -> None:
-        self._capture.release()
-
-    def _read(self) -> Frame | None:
-        try:
-            found, frame = self._capture.read()
-        except cv2.error:
-            return None
-        return np.asarray(frame, np.uint8) if found else None
-
-    @abstractmethod
-    def _time_s(self, index: int, start_s: float) -> float: ...
-
-    @abstractmethod
-    def _ended(self, count: int) -> None: ...
-
-
-class VideoSource(_CaptureSource):
-    """A video file, turned as its rotation flag says."""
+class VideoSource(FrameSource):
+    """A video file, upright, each frame with the time that the file gives it."""
 
     def __init__(self, path: Path) -> None:
-        failure = f"{path} is no video that can be decoded, or it is cut short; give a whole video or an image"
-        super().__init__(path.stem, str(path), failure)
-        self._path = path
-        total = round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.total = total if total > 0 else None
+        super().__init__(path.stem)
+        self._reader = VideoReader(path)
+        self.fps, self.total, self.notes = self._reader.fps, self._reader.total, self._reader.notes
 
-    def _time_s(self, index: int, start_s: float) -> float:
-        position_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
-        return position_ms / 1e3 if position_ms > 0 else index / (self.fps or DEFAULT_FPS)
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for index, timed in enumerate(self._reader):
+            yield SourceFrame(timed.frame, f"{self.name}_{index:06d}", index, timed.time_s)
 
-    def _ended(self, count: int) -> None:
-        # Some containers only estimate the count, so a frame or one in a hundred says nothing.
-        if self.total is not None and count < 0.99 * self.total - 1:
-            self.notes.append(f"{self._path} is cut short or damaged: {count} of its {self.total} frames were read")
+    def close(self) -> None:
+        """Release the file, at the end of a read that is under way."""
+        self._reader.close()
 
 
-class CameraSource(_CaptureSource):
-    """A camera by its number; it goes on until it is stopped or unplugged."""
+class CameraSource(FrameSource):
+    """A camera by its number; it goes on until it is stopped or unplugged. Times are those of the clock."""
 
     live = True
 
     def __init__(self, number: int) -> None:
-        failure = f"camera {number} gives no frames; is it connected, free, and are you allowed to use it?"
-        super().__init__(f"camera{number}", number, failure)
-        self._number = number
+        super().__init__(f"camera{number}")
+        self._camera = Camera(number)
+        self.fps = self._camera.fps
 
-    def _time_s(self, index: int, start_s: float) -> float:
-        return time.monotonic() - start_s
+    def __iter__(self) -> Iterator[SourceFrame]:
+        count = 0
+        for timed in self._camera:
+            yield SourceFrame(timed.frame, f"{self.name}_{count:06d}", count, timed.time_s)
+            count += 1
+        self.notes.append(f"camera {self._camera.number} stopped after {count} frames")
 
-    def _ended(self, count: int) -> None:
-        self.notes.append(f"camera {self._number} stopped after {count} frames")
+    def close(self) -> None:
+        """Release the camera, at the end of a read that is under way."""
+        self._camera.close()
 
 
 class SyntheticSource(FrameSource):

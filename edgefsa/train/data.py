@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefsa.data.classes import ClassSet
+from edgefsa.data.classes import ClassSet, name_key
 from edgefsa.data.readers import Dataset, open_dataset
+from edgefsa.data.survey import Survey
 from edgefsa.errors import DataError, InputError
 from edgefsa.train.settings import TrainSettings
 
@@ -26,6 +28,22 @@ class TrainingData:
         train = {f"train {name}": item.fingerprint() for name, item in _named(self.train).items()}
         return train | {f"val {name}": item.fingerprint() for name, item in self.val.items()}
 
+    def check_files(self, say: Callable[[str], None]) -> None:
+        """Read every file once, a pass in front of the run's many, and say what was guessed of the labels.
+
+        Raises DataError with the names of the files that cannot be read, or the first label that does not fit.
+        """
+        unreadable: list[str] = []
+        for dataset in (*self.train, *self.val.values()):
+            survey = Survey(dataset)
+            survey.read_all()
+            unreadable += survey.unreadable
+            for note in (*dataset.notes, *survey.notes()):
+                say(f"note: {note}")
+        if unreadable:
+            files = "1 file" if len(unreadable) == 1 else f"{len(unreadable)} files"
+            raise DataError(f"{files} cannot be trained or evaluated on; mend or remove them: {'; '.join(unreadable)}")
+
     def check_apart(self) -> None:
         """Raise DataError where a val set holds a frame that is trained on."""
         for val, train in itertools.product(self.val.values(), self.train):
@@ -40,10 +58,17 @@ def open_training_data(settings: TrainSettings) -> TrainingData:
     """Open the data sets; InputError where their classes differ, DataError where one cannot be used."""
     train = tuple(open_dataset(spec, "train") for spec in settings.data)
     val = _named([open_dataset(spec, "val", settings.val_limit) for spec in settings.val_data or settings.data[:1]])
-    kinds = {(item.class_set.names, item.class_set.ignore_index): item.name for item in (*train, *val.values())}
+    kinds = {_class_keys(item.class_set): item.name for item in (*train, *val.values())}
     if len(kinds) > 1:
         raise InputError(f"{' and '.join(kinds.values())} have different classes; train on data sets of one class list")
-    return TrainingData(train, settings.shares or (1.0,) * len(train), val, train[0].class_set)
+    classes = train[0].class_set
+    spelt = {name: item.spelt_as(classes) for name, item in val.items()}
+    shares = settings.shares or (1.0,) * len(train)
+    return TrainingData(tuple(item.spelt_as(classes) for item in train), shares, spelt, classes)
+
+
+def _class_keys(class_set: ClassSet) -> tuple[int, tuple[str, ...]]:
+    return class_set.ignore_index, tuple(name_key(name) for name in class_set.names)
 
 
 def _named(datasets: tuple[Dataset, ...] | list[Dataset]) -> dict[str, Dataset]:

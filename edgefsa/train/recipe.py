@@ -72,6 +72,7 @@ def train(
         torch.set_num_threads(settings.threads)
     data = open_training_data(settings)
     _check_folder(settings, say)
+    data.check_files(say)
     with joined(processes, compute.device):
         run = TrainingRun(settings, data, compute, processes, hooks, say)
         data.check_apart()

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefsa.data.classes import ClassSet, generated_names
+from edgefsa.data.classes import ClassSet, generated_names, same_names
 from edgefsa.data.readers import Dataset, Sample
+from edgefsa.data.survey import Survey
 from edgefsa.errors import DataError, InputError
 from edgefsa.media.frames import Frame, Mask, resize_mask
 from edgefsa.segment import Segmenter
+from edgefsa.verify.doubts import Doubts
 
 Progress = Callable[[int, int], None]
 
@@ -21,7 +23,8 @@ Progress = Callable[[int, int], None]
 class ConfusionMatrix:
     """Counts of pixels by true class (row) and predicted class (column), int64 [K, K].
 
-    Label pixels of `ignore_index` are not counted. IoU is TP / (TP + FP + FN), summed over all frames before the
+    Label pixels of `ignore_index` are not counted; where a prediction holds it, the label's class was missed (`missed`,
+    int64 [K]). IoU is TP / (TP + FP + FN), summed over all frames before the
     division (Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", section 4.2.3).
     """
 
@@ -29,6 +32,7 @@ class ConfusionMatrix:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.counts: npt.NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
+        self.missed: npt.NDArray[np.int64] = np.zeros(num_classes, np.int64)
 
     def update(self, prediction: Mask, label: Mask) -> None:
         """Count one frame: two uint8 [H, W] of class indices.
@@ -42,6 +46,10 @@ class ConfusionMatrix:
         true, predicted = label[counted].astype(np.intp), prediction[counted].astype(np.intp)
         if true.size and true.max() >= classes:
             raise DataError(f"a label holds class {true.max()}, but there are {classes} classes; mend the label")
+        if self.ignore_index is not None and self.ignore_index >= classes:
+            unseen = predicted == self.ignore_index
+            self.missed += np.bincount(true[unseen], minlength=classes)
+            true, predicted = true[~unseen], predicted[~unseen]
         if predicted.size and predicted.max() >= classes:
             raise InputError(f"a prediction holds class {predicted.max()}, but there are {classes} classes")
         pairs = np.bincount(true * classes + predicted, minlength=classes * classes)
@@ -51,7 +59,7 @@ class ConfusionMatrix:
     def per_class_iou(self) -> list[float | None]:
         """The IoU of each class, 0 to 1; None for a class that neither labels nor predictions hold."""
         hits = np.diag(self.counts)
-        unions = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hits
+        unions = self.counts.sum(axis=0) + self.counts.sum(axis=1) + self.missed - hits
         return [float(hit / union) if union else None for hit, union in zip(hits, unions, strict=True)]
 
     @property
@@ -66,7 +74,7 @@ class ConfusionMatrix:
         return float(np.trace(self.counts) / self._total())
 
     def _total(self) -> int:
-        total = int(self.counts.sum())
+        total = int(self.counts.sum() + self.missed.sum())
         if total == 0:
             raise DataError("the labels hold no counted pixel (all are ignored); accuracy needs labelled frames")
         return total
@@ -76,13 +84,17 @@ class ConfusionMatrix:
 class AccuracyReport:
     """Accuracy over `frames` frames: `miou`, `pixel_accuracy` and `per_class_iou` by class name, 0 to 1.
 
-    A class that neither labels nor predictions hold has the IoU None and is left out of `miou`.
+    A class that neither labels nor predictions hold has the IoU None and is left out of `miou`. `unreadable` names the
+    files that could not be read and are not in the figures; `notes` says what was guessed of the labels, and where
+    what was found speaks against the guess.
     """
 
     miou: float
     pixel_accuracy: float
     per_class_iou: dict[str, float | None]
     frames: int
+    unreadable: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -90,10 +102,10 @@ class AccuracyReport:
 
 
 def evaluate(segmenter: Segmenter, dataset: Dataset, progress: Progress | None = None) -> AccuracyReport:
-    """Segment every frame of `dataset` and compare with its label at the label's own size.
+    """Segment every frame of `dataset` and compare with its label, as `accuracy_of` does.
 
-    Raises DataError where labels are missing or out of range, or where the data has other classes than the engine:
-    another number, or other names where neither side's are made up ("class 0", ...).
+    Raises DataError also where the data has other classes than the engine: another number, or other names where neither
+    side's are made up ("class 0", ...).
     """
 
     def predict(frames: list[Frame]) -> list[Mask]:
@@ -113,19 +125,27 @@ def accuracy_of(
     """Compare what `predict` makes of the frames of `dataset`, `batch` at a time, with their labels.
 
     `predict` takes frames uint8 [H, W, 3] BGR and returns a mask uint8 [h, w] of class indices for each, which is
-    resized to its label. Raises DataError where a label is missing or out of range.
+    resized to its label. Files that cannot be read are left out and named in the report. Raises DataError where a label
+    is missing or does not follow the data set's convention, or where no file can be read.
     """
     classes = dataset.class_set
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
+    survey, doubts = Survey(dataset), Doubts(dataset)
     for first in range(0, len(dataset), batch):
-        samples = list(dataset[first : first + batch])
-        for sample, mask in zip(samples, predict([sample.frame for sample in samples]), strict=True):
+        last = min(first + batch, len(dataset))
+        samples = list(survey.readable(range(first, last)))
+        masks = predict([sample.frame for sample in samples]) if samples else []
+        for sample, mask in zip(samples, masks, strict=True):
             label = label_of(sample)
-            matrix.update(resize_mask(mask, label.shape), label)
+            resized = resize_mask(mask, label.shape)
+            matrix.update(resized, label)
+            doubts.add(sample, label, resized)
         if progress is not None:
-            progress(first + len(samples), len(dataset))
+            progress(last, len(dataset))
+    survey.check_any()
     per_class = dict(zip(classes.names, matrix.per_class_iou, strict=True))
-    return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, len(dataset))
+    notes = (*survey.notes(), *doubts.notes(matrix))
+    return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, survey.frames, tuple(survey.unreadable), notes)
 
 
 def label_of(sample: Sample) -> Mask:
@@ -146,7 +166,7 @@ def _check_classes(names: tuple[str, ...], classes: ClassSet, data_name: str) ->
     if generated_names(len(names)) in (names, classes.names):
         return
     for index, (name, other) in enumerate(zip(names, classes.names, strict=True)):
-        if name != other:
+        if not same_names((name,), (other,)):
             raise DataError(
                 f"class {index} is {name!r} to the engine and {other!r} in {data_name}; "
                 "evaluate on data with the engine's classes, or mend classes.txt"

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from edgefsa.errors import InputError
-from edgefsa.media.frames import Frame, resize_frame
+from edgefsa.media.fit import fit_frame, fit_of
+from edgefsa.media.frames import Frame
 from edgefsa.segment import Segmenter
 
 CAMERA_SIZE_HW = (480, 640)
@@ -118,7 +119,8 @@ def _row(path: str | Path, segmenter: Segmenter, engine: LatencyStats, frame_to_
 
 def _engine_run(segmenter: Segmenter, frame: Frame) -> Callable[[], object]:
     session = segmenter.session
-    prepared = np.ascontiguousarray(np.stack([resize_frame(frame, session.size_hw)] * session.batch))
+    fitted = fit_frame(frame, session.size_hw, fit_of(segmenter.model))
+    prepared = np.ascontiguousarray(np.stack([fitted] * session.batch))
     return lambda: session.run(prepared)
 
 

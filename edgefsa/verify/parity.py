@@ -19,7 +19,7 @@ from edgefsa.engines import Session, logits_session, open_engine
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME, SOURCE_NAME
 from edgefsa.engines.registry import target_of
 from edgefsa.errors import CheckpointError, InputError
-from edgefsa.media.frames import resize_frame
+from edgefsa.media.fit import fit_frame, fit_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -148,13 +148,11 @@ def _some(logits: Logits | None) -> Logits:
 
 def _batches(dataset: Dataset, manifest: Manifest, limit: int | None) -> Iterator[tuple[Frames, int]]:
     """Yield full batches of the engine's size, the last one padded, with how many of its frames are real."""
-    height, width = manifest.model["size_hw"]
+    size_hw, fit = manifest.model["size_hw"], fit_of(manifest.model)
     size = int(manifest.model["batch"])
     total = min(len(dataset), limit or len(dataset))
     for start in range(0, total, size):
-        frames = [
-            resize_frame(dataset[index].frame, (height, width)) for index in range(start, min(start + size, total))
-        ]
+        frames = [fit_frame(dataset.frame(index), size_hw, fit) for index in range(start, min(start + size, total))]
         yield np.stack(frames + frames[-1:] * (size - len(frames))), len(frames)
 
 

@@ -111,6 +111,8 @@ class Report:
         if any(engine.accuracy for engine in self.engines):
             frames = max(engine.accuracy.frames for engine in self.engines if engine.accuracy)
             lines.append(f"Accuracy on {frames} frames of {self.data}; changes are against the first engine.")
+            unreadable = max(len(engine.accuracy.unreadable) for engine in self.engines if engine.accuracy)
+            lines += [f"Files that could not be read, and are not in it: {unreadable}."] if unreadable else []
         if random := [engine.name for engine in self.engines if engine.weights == "random"]:
             lines.append(f"Of random weights, so that only the times mean something: {', '.join(random)}.")
         return lines

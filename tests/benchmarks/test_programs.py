@@ -54,6 +54,21 @@ def test_accuracy_tells_built_and_added_engines_apart(
     assert record["command"] == "python benchmarks/accuracy.py spanet-edge --data camvid:DIR"
 
 
+def test_fits_are_measured_on_frames_of_other_shapes(program, small_camvid, tmp_path: Path) -> None:
+    fit = program("fit")
+    flags = ["--precision", "fp32", "--size", "64x96", "--limit", "2", "--results", str(tmp_path)]
+    fit.main(["spanet-edge", "--data", small_camvid, *flags])
+    record = json.loads((tmp_path / "fit-camvid.json").read_text())
+    rows = {(row["fit"], row["shape"]): row for row in record["rows"]}
+    assert set(rows) == {(name, shape) for name in ("stretch", "letterbox", "crop") for shape in fit.SHAPES}
+    same = {name: rows[name, "as they are"]["miou"] for name in ("stretch", "letterbox", "crop")}
+    assert len(set(same.values())) == 1, "in the engine's own shape all fits are one"
+    seen = rows["crop", "1:1"]
+    assert seen["miou"] < seen["miou_seen"], "what a crop leaves out is wrong"
+    assert (record["frames"], record["precision"]) == (2, "fp32")
+    assert len(fit.lines(record["rows"])) == len(fit.SHAPES)
+
+
 @pytest.fixture
 def short(program, monkeypatch):
     """Make the runs of the ablation three steps long."""

@@ -197,7 +197,9 @@ def test_what_is_quoted_of_rivals_is_what_was_measured_and_published(shared_dir:
         assert {key: network[key] for key in published} == published
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(CARDS.glob("*.md"))], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs" / "media.md", *sorted(CARDS.glob("*.md"))], ids=lambda page: page.stem
+)
 def test_a_page_holds_what_its_results_give(program, page: Path) -> None:
     tables = program("tables")
     text = page.read_text()

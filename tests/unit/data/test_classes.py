@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from edgefsa.data.classes import CAMVID, CITYSCAPES, CLASS_SETS, class_set_for, class_set_of, generated_names
+from edgefsa.data.classes import (
+    CAMVID,
+    CITYSCAPES,
+    CLASS_SETS,
+    class_set_for,
+    class_set_from_names,
+    class_set_of,
+    generated_names,
+    name_key,
+    same_names,
+)
 from edgefsa.data.synthetic.labels import Label
 from edgefsa.errors import InputError
 
@@ -54,6 +64,22 @@ def test_class_counts_that_do_not_fit_a_mask(count: int) -> None:
 def test_two_classes_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match="'wall' is given more than once"):
         class_set_of("rooms", ("wall", "floor", "wall"))
+
+
+@pytest.mark.parametrize("spelling", ["sign_symbol", "Sign Symbol", "SignSymbol", "SIGN-SYMBOL", "sign  symbol"])
+def test_a_name_is_one_class_however_it_is_spelt(spelling: str) -> None:
+    assert name_key(spelling) == name_key("sign symbol") and same_names([spelling], ["sign symbol"])
+    names = tuple(spelling if name == "sign symbol" else name for name in CAMVID.names)
+    known = class_set_from_names("mine", names)
+    assert known.names == names and known.palette_rgb == CAMVID.palette_rgb and known.ignore_index == 11
+    if spelling != "sign symbol":
+        with pytest.raises(InputError, match=r"is given more than once \(as 'sign symbol'\)"):
+            class_set_of("twice", ("sign symbol", spelling))
+
+
+def test_other_names_stay_apart() -> None:
+    assert not same_names(["car", "bus"], ["bus", "car"]) and not same_names(["car"], ["cars"])
+    assert name_key("-") != name_key("_")
 
 
 def test_generated_names_are_known_again() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgefsa.data import CAMVID, CITYSCAPES, open_dataset
-from edgefsa.errors import DataError, InputError
+from edgefsa.errors import DataError, InputError, UnreadableError
 
 SIZE_HW = (12, 16)
 
@@ -68,6 +68,21 @@ def test_classes_txt_names_the_classes(folder: Path) -> None:
     assert data[3].label is not None  # unlabelled
     (folder / "classes.txt").write_text("\n".join(CITYSCAPES.names), encoding="utf-8-sig")  # as Notepad does
     assert open_dataset(f"folder:{folder}").class_set is CITYSCAPES
+
+
+def test_255_is_no_class_whatever_the_class_set_ignores(folder: Path) -> None:
+    label = np.array([[0, 10, 11, 255]], np.uint8).repeat(3, axis=0).repeat(4, axis=1)
+    cv2.imwrite(str(folder / "labels" / "0.png"), label.repeat(4, axis=0))
+    found = open_dataset(f"folder:{folder}")[0].label
+    assert found is not None and found[0, ::4].tolist() == [0, 10, 11, 11]
+
+
+def test_a_frame_is_read_without_its_label(folder: Path) -> None:
+    (folder / "labels" / "2.png").write_bytes(b"no picture")
+    data = open_dataset(f"folder:{folder}")
+    assert data.frame(2)[0, 0, 0] == 20
+    with pytest.raises(UnreadableError, match=r"labels/2\.png"):
+        data[2]
 
 
 def test_limit_spreads_over_the_files(folder: Path) -> None:
@@ -168,15 +183,15 @@ def test_label_out_of_range_names_file_and_value(folder: Path) -> None:
         open_dataset(f"folder:{folder}")[1]
 
 
-def test_label_of_another_size(folder: Path) -> None:
-    write_label(folder / "labels" / "1.png", 3, (6, 8))
-    with pytest.raises(DataError, match=r"1\.png is 6x8, its image 12x16"):
+def test_label_of_another_view(folder: Path) -> None:
+    write_label(folder / "labels" / "1.png", 3, (8, 6))
+    with pytest.raises(DataError, match=r"1\.png is 8x6, its image 12x16"):
         open_dataset(f"folder:{folder}")[1]
 
 
 def test_colour_label(folder: Path) -> None:
     write_frame(folder / "labels" / "1.png")
-    with pytest.raises(DataError, match=r"1\.png holds uint8 \[12, 16, 3\]"):
+    with pytest.raises(DataError, match=r"1\.png holds the colour \(100, 100, 100\), which is no class \(192 such"):
         open_dataset(f"folder:{folder}")[1]
 
 
@@ -184,7 +199,7 @@ def test_colour_label(folder: Path) -> None:
 def test_a_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fake.jpg").write_bytes(content)
     data = open_dataset(f"images:{tmp_path}")
-    with pytest.raises(DataError, match=r"fake\.jpg is not an image") as caught:
+    with pytest.raises(DataError, match=r"fake\.jpg is (not a picture|empty|damaged)") as caught:
         data[0]
     assert "\n" not in str(caught.value)
 
@@ -222,6 +237,14 @@ def test_fingerprint_changes_with_the_data(folder: Path) -> None:
     prints.append(open_dataset(f"folder:{folder}").fingerprint())
     assert len(set(prints)) == len(prints)
     assert all(len(value) == 64 and set(value) <= set("0123456789abcdef") for value in prints)
+
+
+def test_fingerprint_changes_with_the_convention(folder: Path) -> None:
+    before = open_dataset(f"folder:{folder}").fingerprint()
+    (folder / "dataset.toml").write_text("# nothing but what is so anyway\n")
+    assert open_dataset(f"folder:{folder}").fingerprint() == before
+    (folder / "dataset.toml").write_text('zero = "unlabelled"\n')
+    assert open_dataset(f"folder:{folder}").fingerprint() != before
 
 
 def test_fingerprint_names_a_file_that_went_away(folder: Path) -> None:

@@ -13,8 +13,11 @@ PALETTE = ((10, 20, 30), (200, 0, 0), (0, 200, 0), (0, 0, 250))
 class FakeSession:
     """Class = blue // 64; with `outputs="logits"` the same as one-hot logits at a quarter of the size."""
 
-    def __init__(self, size_hw: tuple[int, int] = (48, 64), batch: int = 1, outputs: str = "masks") -> None:
+    def __init__(
+        self, size_hw: tuple[int, int] = (48, 64), batch: int = 1, outputs: str = "masks", fit: str = "stretch"
+    ) -> None:
         model = {"classes": list(NAMES), "palette": [list(colour) for colour in PALETTE], "outputs": outputs}
+        model |= {"ignore_index": 255, "fit": fit}
         self.manifest = SimpleNamespace(model=model, target="fake", precision="fp32")
         self.size_hw, self.batch = size_hw, batch
         self.runs: list[np.ndarray] = []

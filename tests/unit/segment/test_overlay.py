@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgefsa.errors import InputError
-from edgefsa.media.pictures import read_image, read_label
+from edgefsa.media.labels import read_label
+from edgefsa.media.pictures import read_image
 from edgefsa.segment import OverlayStyle, draw_overlay
 from edgefsa.segment.overlay import class_shares
 

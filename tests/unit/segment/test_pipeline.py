@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import pytest
 
 from edgefsa.errors import InputError, SourceError
-from edgefsa.media.pictures import read_label
+from edgefsa.media.labels import read_label
 from edgefsa.segment import FrameSource, Segmenter, Sink, SourceFrame, predict_source, run_pipeline
 from tests.unit.segment.fakes import FakeSession, moving_square
 
@@ -222,14 +224,56 @@ def test_predict_says_that_a_video_was_cut(tmp_path: Path, fake_engine: FakeSess
     (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
     result = predict_source("engine", tmp_path / "cut.avi", tmp_path / "out")
     assert len(result["notes"]) == 1
-    assert f"{result['frames']} of its 20 frames" in result["notes"][0]
+    assert f"{result['frames']} frames, {result['frames'] / 25:.2f} of its 0.80 s" in result["notes"][0]
 
 
-def test_predict_with_a_bad_image_leaves_whole_files_only(tmp_path: Path, fake_engine: FakeSession) -> None:
+def test_predict_does_the_rest_of_a_folder_with_a_bad_image(tmp_path: Path, fake_engine: FakeSession) -> None:
     from edgefsa.media.pictures import write_image
 
-    write_image(tmp_path / "in" / "a.png", moving_square(0))
+    for name in "ac":
+        write_image(tmp_path / "in" / f"{name}.png", moving_square(0))
     (tmp_path / "in" / "b.png").write_bytes(b"broken")
-    with pytest.raises(SourceError, match=r"b\.png"):
-        predict_source("engine", tmp_path / "in", tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.png", "a_overlay.jpg"]
+    result = predict_source("engine", tmp_path / "in", tmp_path / "out")
+    assert result["frames"] == 2
+    assert [failure["file"] for failure in result["failed"]] == [str(tmp_path / "in" / "b.png")]
+    assert "b.png is not a picture" in result["failed"][0]["reason"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["a_mask.png", "a_overlay.jpg", "c_mask.png", "c_overlay.jpg"]
+
+
+class SlowCamera:
+    """Frames at uneven times of the clock, as a camera in the dark gives them."""
+
+    waits_s = (0.0, 0.05, 0.2, 0.05, 0.3)
+
+    def __init__(self, _: int) -> None:
+        self.frames = iter((None, *self.waits_s))
+
+    def set(self, *_: object) -> bool:
+        return True
+
+    def get(self, _: int) -> float:
+        return 30.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        wait_s = next(self.frames, "unplugged")
+        if wait_s == "unplugged":
+            return False, None
+        time.sleep(wait_s or 0.0)
+        return True, moving_square(3)
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_recording_from_a_camera_lasts_as_long_as_it_took(
+    tmp_path: Path, fake_engine: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", SlowCamera)
+    begun = time.monotonic()
+    result = predict_source("engine", "camera:0", tmp_path)
+    took_s = time.monotonic() - begun
+    with av.open(result["outputs"][0]) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    assert len(times) == result["frames"]
+    assert 0.55 <= times[-1] <= took_s, "0.6 s of waiting are 0.6 s of video, not 4 frames at 30 a second"

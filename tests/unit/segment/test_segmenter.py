@@ -37,6 +37,30 @@ def test_masks_come_back_at_the_frames_own_size(size_hw: tuple[int, int]) -> Non
     assert agreement > 0.94 or size_hw == (1, 1)
 
 
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
+@pytest.mark.parametrize("size_hw", [(96, 256), (200, 64), (48, 64)])
+def test_a_frame_of_another_shape_is_fitted_as_the_engine_was_made_for(fit: str, size_hw: tuple[int, int]) -> None:
+    frame = np.zeros((*size_hw, 3), np.uint8)
+    frame[: size_hw[0] // 2] = 255
+    session = FakeSession(fit=fit)
+    with Segmenter(session) as segmenter:
+        mask = segmenter.segment(frame).mask
+    assert mask.shape == size_hw
+    unseen = mask == 255
+    shape = (48 * size_hw[1]) / (64 * size_hw[0])  # above 1 where the frame is wider than the engine
+    assert unseen.mean() == pytest.approx(1 - min(shape, 1 / shape) if fit == "crop" else 0.0, abs=0.01)
+    assert np.mean(mask[~unseen] == (frame[..., 0] // 64)[~unseen]) > 0.97
+    borders = np.mean(session.runs[0][..., 0] == 128)
+    assert borders == pytest.approx(1 - min(shape, 1 / shape) if fit == "letterbox" else 0.0, abs=0.01)
+
+
+def test_an_engine_of_an_earlier_version_is_stretched_to() -> None:
+    session = FakeSession(fit="crop")
+    del session.manifest.model["fit"]
+    with Segmenter(session) as segmenter:
+        assert np.all(segmenter.segment(np.zeros((100, 400, 3), np.uint8)).mask == 0)
+
+
 def test_a_view_that_is_not_contiguous_is_taken() -> None:
     wide = np.random.default_rng(0).integers(0, 256, (48, 128, 3), dtype=np.uint8)
     with Segmenter(FakeSession()) as segmenter:
@@ -109,6 +133,7 @@ def test_segmentation_validates_its_parts() -> None:
     assert Segmentation(mask, NAMES, PALETTE, 1.0).shares == {"dark": 0.5, "bright": 0.5}
     with pytest.raises(InputError, match="class 3"):
         Segmentation(mask, NAMES[:3], PALETTE[:3], 1.0)
+    assert Segmentation(mask, NAMES[:3], PALETTE[:3], 1.0, ignore_index=3).shares == {"dark": 0.5}
     with pytest.raises(InputError, match="3 colours for 4"):
         Segmentation(mask, NAMES, PALETTE[:3], 1.0)
     with pytest.raises(InputError, match="int64"):

@@ -64,6 +64,32 @@ def test_one_frame_in_both_is_enough(colour_data, tmp_path):
         open_training_data(settings(flat, val_limit=2)).check_apart()
 
 
+def test_names_that_are_spelt_otherwise_are_one_class(tmp_path):
+    for name, classes in (("a", "One Way\ntwo\n"), ("b", "one_way\nTWO\n")):
+        write_colour_data(tmp_path / name, {0: (0, 0, 0), 1: (200, 200, 200)}, 255)
+        (tmp_path / name / "classes.txt").write_text(classes)
+    data = open_training_data(settings(f"folder:{tmp_path / 'a'}", val_data=(f"folder:{tmp_path / 'b'}",)))
+    assert data.class_set.names == data.val["folder"].class_set.names == ("One Way", "two")
+
+
+def test_every_file_that_cannot_be_read_is_named_before_the_run(colour_data):
+    root, said = Path(colour_data.removeprefix("camvid:")), []
+    open_training_data(settings(colour_data)).check_files(said.append)
+    assert not said
+    damaged = [root / "train/images/2.png", root / "train/labels/4.png", root / "val/images/1.png"]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"^3 files cannot be trained or evaluated on; mend or remove them: ") as caught:
+        open_training_data(settings(colour_data)).check_files(said.append)
+    assert all(str(path) in str(caught.value) for path in damaged) and "\n" not in str(caught.value)
+
+
+def test_what_was_guessed_of_the_data_is_said(colour_data):
+    root, said = Path(colour_data.removeprefix("camvid:")), []
+    open_training_data(settings(f"folder:{root}")).check_files(said.append)
+    assert said == [f"note: {root} has no classes.txt: its classes are taken to be CamVid's 11"] * 2
+
+
 def test_data_sets_of_different_classes_do_not_mix(colour_data, tmp_path):
     write_colour_data(tmp_path / "other", {0: (0, 0, 0), 1: (200, 200, 200)}, 255)
     (tmp_path / "other" / "classes.txt").write_text("one\ntwo\n")

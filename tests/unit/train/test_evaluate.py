@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgefsa.data.convention import Convention
 from edgefsa.data.readers import Sample
 from edgefsa.models import ModelConfig
 from edgefsa.train.evaluate import evaluate_model, normalised, predict_mask
@@ -31,6 +33,7 @@ class BrighterIsOne(nn.Module):
 
 class Data(list):
     class_set = SimpleNamespace(names=("dark", "bright", "never"), num_classes=3, ignore_index=255)
+    convention = Convention(Path("dataset.toml"))
 
 
 def test_iou_and_pixel_accuracy_by_hand():

@@ -64,6 +64,14 @@ def test_an_absent_class_is_left_out_but_a_false_one_counts() -> None:
     assert matrix.miou == pytest.approx(1 / 3)
 
 
+def test_what_a_prediction_leaves_open_was_missed() -> None:
+    matrix = ConfusionMatrix(2, 11)
+    matrix.update(np.array([[0, 0, 11, 1, 11]], np.uint8), np.array([[0, 1, 1, 1, 11]], np.uint8))
+    # Class 1: one hit, one taken for 0, one missed; no class gains a false pixel by what is left open.
+    assert matrix.per_class_iou == [1 / 2, 1 / 3]
+    assert matrix.pixel_accuracy == 2 / 4
+
+
 def test_a_perfect_prediction_scores_one() -> None:
     matrix, label = ConfusionMatrix(11, 11), next(random_masks(11, ignore=11))
     matrix.update(np.where(label == 11, 0, label).astype(np.uint8), label)
@@ -133,6 +141,12 @@ def test_evaluate_refuses_classes_of_other_names() -> None:
     swapped = (NAMES[1], NAMES[0], *NAMES[2:])
     with Segmenter(FakeSession()) as segmenter, pytest.raises(DataError, match=r"class 0 is 'dark' .* 'dim' in fake:"):
         evaluate(segmenter, fake_dataset(2, names=swapped))
+
+
+def test_evaluate_takes_names_that_are_spelt_otherwise() -> None:
+    spelt = tuple(name.upper() for name in NAMES)
+    with Segmenter(FakeSession()) as segmenter:
+        assert list(evaluate(segmenter, fake_dataset(1, names=spelt)).per_class_iou) == list(spelt)
 
 
 def test_evaluate_takes_classes_that_one_side_has_not_named() -> None:

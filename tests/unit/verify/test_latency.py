@@ -81,7 +81,7 @@ def test_engine_time_and_frame_to_mask_time_are_apart(monkeypatch: pytest.Monkey
     module.open_engine = lambda path, **options: opened.append(options) or sessions[path]
     monkeypatch.setitem(sys.modules, "edgefsa.engines", module)
     monkeypatch.setattr(
-        "edgefsa.segment.segmenter.resize_mask",
+        "edgefsa.media.fit.resize_mask",
         lambda mask, size_hw: clock.__setitem__(0, clock[0] + 500_000) or np.zeros(size_hw, np.uint8),
     )
     rows = bench_engines(["fast", "slow"], rounds=4, warmup=1, frame=moving_square(0, (96, 128)), threads=3)
