@@ -220,12 +220,10 @@ def build_from_request(
 
     Returns {"engine", "target", "precision", "why", "seconds", "weights", "ranges"} and what the target tells.
     """
-    if request.precision != "int8" and (request.data or request.skip):
-        raise InputError(f"--data and --skip are for --precision int8, not {request.precision}; leave them out")
+    if request.precision != "int8" and request.skip:
+        raise InputError(f"--skip is for --precision int8, not {request.precision}; leave it out")
     if request.precision == "fp32" and request.ranges:
         raise InputError("--ranges is for --precision int8 and fp16, not fp32; leave it out")
-    if request.ranges and request.data:
-        raise InputError("--ranges and --data both say where the INT8 ranges come from; give one of them")
     if request.source.lower().endswith(".onnx"):
         if request.model != ModelRequest():
             raise InputError(f"{request.source} is exported already: give the model's options to `edgefsa export`")
@@ -266,7 +264,13 @@ def _build_onnx(
         return used[0]
 
     def proof_frames() -> ProofFrames:
-        return frames_for_proof(request.data or "synthetic", metadata)
+        data = request.data or "synthetic"
+        fits = (
+            request.data is not None
+            or metadata["weights"]["kind"] != "checkpoint"
+            or (bool(used) and used[0].data["name"] == data)
+        )
+        return replace(frames_for_proof(data, metadata), foreign=not fits)
 
     known = _known_ranges(graph, request) if request.precision == "fp16" else None
     report = build_engine(
@@ -301,7 +305,7 @@ def _known_ranges(graph: LoadedGraph, request: BuildRequest) -> Ranges | None:
 
 def _ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], None], *, quiet: bool) -> Ranges:
     """Measure ranges on --data, or take the known ones, or measure on the synthetic scenes and say so."""
-    known = None if request.data else _known_ranges(graph, request)
+    known = None if request.data and not request.ranges else _known_ranges(graph, request)
     if known is not None:
         return known
     if request.data is None:

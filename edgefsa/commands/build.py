@@ -129,7 +129,7 @@ class RangesOptions:
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Frames to measure ranges on: camvid:DIR, folder:DIR, images:DIR, ...",
+            help="Frames to prove the engine on, and to measure ranges on where there is no --ranges: folder:DIR, ...",
             rich_help_panel=INT8,
         ),
     ] = None

@@ -29,10 +29,14 @@ _NAMED_IN_WARNING = 5
 
 @dataclass(frozen=True)
 class ProofFrames:
-    """Frames to prove an engine on, uint8 [M, N, H, W, 3] BGR in its batch and size, and what data they are of."""
+    """Frames to prove an engine on, uint8 [M, N, H, W, 3] BGR in its batch and size, and what data they are of.
+
+    `foreign` frames are unlike those that the network and its ranges were made for: a precision may cost more on them.
+    """
 
     frames: Frames
     data: str
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def prove(
     from edgefsa.graph.cost import macs_by_node
 
     shape = (int(job.metadata["batch"]), *job.metadata["size_hw"], 3)
-    chosen = frames() if frames is not None else ProofFrames(default_frames(shape), "coloured blocks")
+    chosen = frames() if frames is not None else ProofFrames(default_frames(shape), "coloured blocks", foreign=True)
     numbers = converted_numbers(
         job.source,
         built.converted,
@@ -92,6 +96,7 @@ def prove(
         chosen.data,
         precision=job.precision,
         compute=built.detail["compute"],
+        foreign=chosen.foreign,
     )
     step()
     layers = built.layers

@@ -59,8 +59,7 @@ def test_an_fp16_build_takes_ranges(request_for: BuildRequest, tmp_path: Path) -
     ("precision", "options", "message"),
     [
         ("fp32", {"ranges": Path("ranges.json")}, "--ranges is for --precision int8 and fp16, not fp32"),
-        ("fp16", {"data": "synthetic"}, "--data and --skip are for --precision int8, not fp16"),
-        ("fp16", {"skip": ("stem",)}, "--data and --skip are for --precision int8, not fp16"),
+        ("fp16", {"skip": ("stem",)}, "--skip is for --precision int8, not fp16"),
     ],
 )
 def test_options_of_another_precision(

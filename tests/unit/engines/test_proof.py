@@ -85,16 +85,23 @@ def test_an_engine_that_computes_something_else_fails_the_build(
 def test_a_conversion_that_costs_too_much_fails_the_build(
     build: Build, quantiser: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A range ten times too small clips nearly everything; the engine repeats the converted graph faithfully."""
+    """A range some times too small clips nearly everything; the engine repeats the converted graph faithfully."""
+    factor = 0.1
 
     def clipped(model: onnx.ModelProto, *_: object, **__: object) -> tuple[onnx.ModelProto, dict[str, object]]:
         quantised, summary = tiny.tiny_int8(model, tiny.tiny_ranges())
-        spoil(quantised, "stem_relu.scale", 0.1)
+        spoil(quantised, "stem_relu.scale", factor)
         return quantised, summary
 
     monkeypatch.setattr(quantiser, "int8_onnx", clipped)
+    noise = np.random.default_rng(11).integers(0, 256, (8, 1, *tiny.SIZE_HW, 3), dtype=np.uint8)
     with pytest.raises(PrecisionError, match=r"int8 costs this network too much: .*the bound is 0\.3 and 90 %"):
-        build("int8")
+        build("int8", frames=lambda: ProofFrames(noise, "noise"))
+    factor = 0.4
+    with pytest.raises(PrecisionError, match="costs this network too much"):
+        build("int8", frames=lambda: ProofFrames(noise, "noise"))
+    foreign = build("int8", frames=lambda: ProofFrames(noise, "noise", foreign=True))
+    assert "relative L2" in foreign.cost, "frames of other data are held to a wider bound, and the cost is said"
 
 
 @pytest.mark.parametrize("target", TARGETS)
