@@ -33,7 +33,7 @@ def bgr_from_video(frame: Any) -> Frame:
     converted = frame.reformat(
         format="bgr24",
         src_colorspace=matrix,
-        dst_colorspace=matrix,
+        dst_colorspace=_of_rgb(matrix),
         src_color_range=_range_of(frame),
         dst_color_range=FULL,
         interpolation=_EXACT,
@@ -48,7 +48,7 @@ def video_from_bgr(frame: Frame, pixel_format: str, matrix: int, colour_range: i
     source = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="bgr24")
     converted = source.reformat(
         format=pixel_format,
-        src_colorspace=matrix,
+        src_colorspace=_of_rgb(matrix),
         dst_colorspace=matrix,
         src_color_range=FULL,
         dst_color_range=colour_range,
@@ -58,9 +58,15 @@ def video_from_bgr(frame: Frame, pixel_format: str, matrix: int, colour_range: i
     return converted
 
 
-def hdr_transfer(frame: Any) -> str | None:
-    """Return "PQ" or "HLG" for an av.VideoFrame of high dynamic range, else None."""
-    return _HDR_TRANSFERS.get(int(frame.color_trc))
+def hdr_transfer(codec: Any) -> str | None:
+    """Return "PQ" or "HLG" for the codec context of a video of high dynamic range, else None."""
+    return _HDR_TRANSFERS.get(int(codec.color_trc))
+
+
+def _of_rgb(matrix: int) -> int:
+    """Return the matrix to name for the RGB side, where it means nothing."""
+    # PyAV 15 heeds no matrix and no range where those of both sides are equal.
+    return BT601 if matrix == BT709 else BT709
 
 
 def _range_of(frame: Any) -> int:

@@ -58,6 +58,9 @@ class VideoReader:
         # FFmpeg shortens the duration of a file that is cut short, but not the number of frames.
         self._duration_s = max(_duration_s(self._container, self._stream), self._stream.frames / self.fps)
         self.total = self._stream.frames or round(self._duration_s * self.fps) or None
+        transfer = hdr_transfer(self._stream.codec_context)
+        if transfer is not None:
+            self.notes.append(f"{path} is of high dynamic range ({transfer}); it is shown without tone mapping")
         if not rated:
             self.notes.append(f"{path} does not say its rate; {self.fps:g} frames a second are taken")
 
@@ -106,9 +109,6 @@ class VideoReader:
     def _bgr(self, frame: Any) -> Frame:
         if frame.is_corrupt:
             self._facts["damaged frames"] += 1
-        transfer = hdr_transfer(frame)
-        if transfer is not None:
-            self._facts[f"frames of high dynamic range ({transfer}), shown without tone mapping"] += 1
         matrix = frame.side_data.get("DISPLAYMATRIX")
         turn = 1 if matrix is None else orientation_from_matrix(np.frombuffer(bytes(matrix), np.int32)[:9].tolist())
         return upright(bgr_from_video(frame), turn)

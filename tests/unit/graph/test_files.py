@@ -10,6 +10,7 @@ from onnx import helper
 
 from edgefsa.errors import GraphError
 from edgefsa.graph.files import inline_functions, load_graph, read_metadata, write_metadata
+from edgefsa.media.fit import DEFAULT_FIT, fit_of
 
 
 def write(model: onnx.ModelProto, path: Path) -> Path:
@@ -83,6 +84,7 @@ def test_a_foreign_file_is_told_what_it_lacks(edge_onnx: Path, tmp_path: Path):
         *(("weights", value) for value in ("trained", {}, {"kind": 1})),
         *(("options", value) for value in ([], None, "k=8")),
         *(("ignore_index", value) for value in ("11", None)),
+        *(("fit", value) for value in ("pad", None, ["crop"])),
         ("family", 3),
         ("tool_version", None),
     ],
@@ -94,6 +96,14 @@ def test_metadata_that_cannot_be_believed_are_refused_by_field(
     write_metadata(model, {**read_metadata(model), field: value})
     message = refused(write(model, tmp_path / "m.onnx"))
     assert "m.onnx has metadata with" in message and field in message
+
+
+def test_a_file_of_a_version_without_fits_is_taken_as_it_was_made(edge_onnx: Path, tmp_path: Path):
+    model = load_graph(edge_onnx)
+    metadata = read_metadata(model)
+    assert fit_of(metadata) == DEFAULT_FIT
+    write_metadata(model, {name: value for name, value in metadata.items() if name != "fit"})
+    assert fit_of(read_metadata(write(model, tmp_path / "m.onnx"))) == "stretch"
 
 
 @pytest.mark.parametrize("text", ["[]", "5", "null", "{", '"model"'])

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, features
 
 from edgefsa.errors import SourceError
+from edgefsa.media.colour import BT601, FULL, video_from_bgr
 from edgefsa.media.heif import read_heif
 from edgefsa.media.orientation import upright
 from edgefsa.media.pictures import read_picture
@@ -57,9 +58,7 @@ def hevc_picture(rgb: np.ndarray, pixel_format: str) -> tuple[bytes, bytes]:
         stream = output.add_stream(encoder("libx265"), rate=1, options=options)
         stream.width, stream.height, stream.pix_fmt = rgb.shape[1], rgb.shape[0], pixel_format
         stream.codec_context.color_range, stream.codec_context.colorspace = 2, 5
-        frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
-            format=pixel_format, src_color_range=2, dst_color_range=2, src_colorspace=5, dst_colorspace=5
-        )
+        frame = video_from_bgr(rgb[..., ::-1], pixel_format, BT601, FULL)
         frame.pts, frame.time_base = 0, Fraction(1)
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_high_dynamic_range_is_said(tmp_path: Path) -> None:
         tmp_path / "hdr.mkv", frames, "libx264", color_trc=18, color_primaries=9, colorspace=9, color_range=1
     )
     reader, found = read(path)
-    assert reader.notes == [f"{path} has 8 frames of high dynamic range (HLG), shown without tone mapping"]
+    assert reader.notes == [f"{path} is of high dynamic range (HLG); it is shown without tone mapping"]
     assert len(found) == 8
 
 
@@ -160,8 +161,8 @@ def test_closing_while_another_thread_reads_is_safe(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=consume)
         thread.start()
-        while count[0] < 3:
-            pass
+        while count[0] < 3 and thread.is_alive():
+            time.sleep(0.001)
         reader.close()
         thread.join(20)
         assert not thread.is_alive()
