@@ -35,6 +35,7 @@ class OnnxRuntimeTarget(Target):
     package = "onnxruntime"
     extra = "onnxruntime"
     gives_logits = True
+    int8_on_cpu = True
 
     def version(self) -> str:
         """Give the version of onnxruntime, or of onnxruntime-gpu, which takes its place."""
