@@ -40,8 +40,8 @@ class BuildReport:
 
     `detail` says what the layers run in and how sure that is, `cost` what the precision costs against the float graph,
     `agreement` how near the engine is to the converted graph. The shares (0 to 1) are of the multiply-accumulates.
-    `warnings` are for people; `int8_weights` says how many bits INT8 weights have, and why; `plugins` says which plugins the engine has, or why none, and is empty for targets that
-    take none.
+    `int8_weights` says how many bits INT8 weights have, and why; it is empty for other precisions. `warnings` are for
+    people; `plugins` says which plugins the engine has, or why none, and is empty for targets that take none.
     """
 
     engine: Path
@@ -83,9 +83,9 @@ def build_engine(
     everything that can be refused at once has been checked). An fp16 build takes ranges too, and keeps what goes
     beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; `weight_bits` are
     those of INT8 weights, 8, or 7 for CPUs without VNNI, AMX or dot products, by the CPU of this machine where None;
-    `options` are the target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers are compared on;
-    without it they are coloured blocks. The directory appears whole, proved by its layers and its numbers and with
-    golden outputs stored, or not at all.
+    `options` are the target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers
+    are compared on; without it they are coloured blocks. The directory appears whole, proved by its layers and its
+    numbers and with golden outputs stored, or not at all.
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
