@@ -18,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgefsa import machine
 from edgefsa.artifacts import Manifest
-from edgefsa.engines import build_engine, open_engine
+from edgefsa.engines import build_engine, inspect_engine, open_engine
 from edgefsa.engines.registry import target_of
 from edgefsa.errors import EngineError
 from edgefsa.graph.files import write_metadata
@@ -118,6 +118,7 @@ def test_an_engine_built_on_avx2_computes_its_graph(folder: Path) -> None:
     assert manifest.quantization is not None
     assert manifest.quantization["weight_bits"] == 7
     assert "VNNI" in manifest.quantization["weight_bits_why"] and "AVX2" in manifest.quantization["weight_bits_why"]
+    assert inspect_engine(engine)["summary"]["int8 weights"].startswith("7 bits: ")
     assert manifest.device["cpu_features"] == [] and "ONEDNN_MAX_CPU_ISA=AVX2" in manifest.device["cpu"]
     assert distance(engine, logits) < BOUND
     with open_engine(engine) as session:  # and runs on this CPU as it is
