@@ -84,6 +84,7 @@ class BuildRequest:
     ranges: Path | None = None
     data: str | None = None
     skip: tuple[str, ...] = ()
+    weight_bits: int | None = None
     target_options: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
 
@@ -280,6 +281,7 @@ def _build_onnx(
         target=request.target,
         ranges=measured if request.precision == "int8" else known,
         skip=request.skip,
+        weight_bits=request.weight_bits,
         options=request.target_options,
         overwrite=request.overwrite,
         frames=proof_frames,

@@ -119,7 +119,7 @@ def calibrate(
 
 @dataclass(frozen=True)
 class RangesOptions:
-    """Where the activation ranges come from, and what is not quantised."""
+    """Where the activation ranges come from, what is not quantised, and how finely weights are."""
 
     ranges: Annotated[
         Path | None,
@@ -134,6 +134,14 @@ class RangesOptions:
         ),
     ] = None
     skip: Skip = None
+    weight_bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BITS",
+            help="Bits of INT8 weights: 8, or 7 for CPUs without VNNI, AMX or dot products; by default by this CPU.",
+            rich_help_panel=INT8,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,7 @@ def build(
         ranges=quantisation.ranges,
         data=quantisation.data,
         skip=tuple(quantisation.skip or ()),
+        weight_bits=quantisation.weight_bits,
         target_options=settings.of_target(),
         overwrite=overwrite,
     )

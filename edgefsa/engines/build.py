@@ -22,8 +22,9 @@ from edgefsa.engines.proof import Proof, ProofFrames, prove, store_golden
 from edgefsa.engines.registry import AUTO, choose_target, target_of
 from edgefsa.engines.session import write_layers
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
+from edgefsa.engines.weights import WeightBits, choose_weight_bits
 from edgefsa.errors import EdgeFsaError, InputError, PrecisionError, TargetError
-from edgefsa.machine import cpu, features_relied_on
+from edgefsa.machine import features_relied_on
 
 if TYPE_CHECKING:
     from edgefsa.graph.files import LoadedGraph
@@ -39,8 +40,8 @@ class BuildReport:
 
     `detail` says what the layers run in and how sure that is, `cost` what the precision costs against the float graph,
     `agreement` how near the engine is to the converted graph. The shares (0 to 1) are of the multiply-accumulates.
-    `warnings` are for people; `plugins` says which plugins the engine has, or why none, and is empty for targets that
-    take none.
+    `int8_weights` says how many bits INT8 weights have, and why; it is empty for other precisions. `warnings` are for
+    people; `plugins` says which plugins the engine has, or why none, and is empty for targets that take none.
     """
 
     engine: Path
@@ -54,6 +55,7 @@ class BuildReport:
     why: str
     seconds: float
     plugins: str = ""
+    int8_weights: str = ""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def build_engine(
     ranges: Ranges | Callable[[], Ranges] | None = None,
     overwrite: bool = False,
     skip: Collection[str] = (),
+    weight_bits: int | None = None,
     options: Mapping[str, Any] | None = None,
     frames: Callable[[], ProofFrames] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -78,28 +81,30 @@ def build_engine(
 
     `precision` is fp32, fp16 or int8 (which needs `ranges`, or a function that measures them: it is called once
     everything that can be refused at once has been checked). An fp16 build takes ranges too, and keeps what goes
-    beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; `options` are the
-    target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers are compared on;
-    without it they are coloured blocks. The directory appears whole, proved by its layers and its numbers and with
-    golden outputs stored, or not at all.
+    beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; `weight_bits` are
+    those of INT8 weights, 8, or 7 for CPUs without VNNI, AMX or dot products, by the CPU of this machine where None;
+    `options` are the target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers
+    are compared on; without it they are coloured blocks. The directory appears whole, proved by its layers and its
+    numbers and with golden outputs stored, or not at all.
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
     from edgefsa.graph.files import read_graph
 
     begun = time.monotonic()
-    _check_settings(precision, ranges is not None, skip)
+    _check_settings(precision, ranges is not None, skip, weight_bits)
     graph = read_graph(onnx_path)
     source, metadata = graph.model, graph.metadata
     target, why = choose_target(precision) if target == AUTO else (target, "asked for")
     builder = _usable_builder(target, precision)
+    weights = choose_weight_bits(builder, weight_bits)
     own = builder.options_from(options or {})
     engine = Path(out_dir) / engine_name(metadata, target, precision)
     with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):
         _step(progress, 0)
         shutil.copyfile(graph.path, directory / SOURCE_NAME)
         found = ranges() if callable(ranges) else ranges
-        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), own)
+        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own)
         proof, built = _fill(job, builder, frames, progress)
     return BuildReport(
         engine=engine,
@@ -113,17 +118,20 @@ def build_engine(
         why=why,
         seconds=round(time.monotonic() - begun, 3),
         plugins=built.plugins_in_words,
+        int8_weights=weights.in_words() if precision == "int8" else "",
         warnings=tuple(proof.warnings(precision)),
     )
 
 
-def _check_settings(precision: str, has_ranges: bool, skip: Collection[str]) -> None:
+def _check_settings(precision: str, has_ranges: bool, skip: Collection[str], weight_bits: int | None) -> None:
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
     if has_ranges and precision == "fp32":
         raise InputError("ranges are for int8 and fp16 builds, not fp32; leave them out")
     if skip and precision != "int8":
         raise InputError(f"skip ({', '.join(skip)}) is for int8 builds, not {precision}; leave it out")
+    if weight_bits is not None and precision != "int8":
+        raise InputError(f"weight bits ({weight_bits}) are for int8 builds, not {precision}; leave them out")
 
 
 @contextlib.contextmanager
@@ -181,16 +189,18 @@ def _fill(
     manifest.precision_detail = {**built.detail, "layers": proof.counts}
     manifest.proof = proof.as_dict()
     manifest.int8_macs_share, manifest.fp16_macs_share = proof.shares.int8, proof.shares.half
-    manifest.device = _device(built, [layer.detail for layer in proof.layers], proof.counts)
+    manifest.device = _device(target, built, job.weights, proof)
     manifest.files = {path.name: sha256_of_file(path) for path in sorted(directory.iterdir())}
     manifest.write(directory)
     _step(progress, 4)
     return proof, built
 
 
-def _device(built: TargetBuild, kernels: list[str], counts: dict[str, int]) -> dict[str, Any]:
+def _device(target: Target, built: TargetBuild, weights: WeightBits, proof: Proof) -> dict[str, Any]:
     if not built.uses_cpu:
         return built.device
-    here = cpu()
-    needed = features_relied_on(counts, kernels, here)
+    here = target.cpu()
+    # Weights of 7 bits are for CPUs that lack the instructions of 8.
+    types = [kind for kind in proof.counts if kind != "int8" or weights.bits == 8]
+    needed = features_relied_on(types, [layer.detail for layer in proof.layers], here)
     return {"cpu": here.name, "architecture": here.architecture, "cpu_features": needed}

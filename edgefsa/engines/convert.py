@@ -35,6 +35,7 @@ def int8_graph(
         activations=activations,
         rest=rest,
         int8_operators=int8_operators,
+        weight_bits=job.weights.bits,
     )
     return model, {
         "method": job.ranges.method,
@@ -42,6 +43,8 @@ def int8_graph(
         "activations": activations,
         "rest": rest,
         "skip": list(job.skip),
+        "weight_bits": job.weights.bits,
+        "weight_bits_why": job.weights.why,
         **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {}),
     }
 

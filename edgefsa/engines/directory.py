@@ -9,7 +9,7 @@ import edgefsa
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.target import Target
 from edgefsa.errors import EngineError, TargetError
-from edgefsa.machine import cpu, gpus
+from edgefsa.machine import Cpu, gpus
 
 _REBUILD = "rebuild it here with `edgefsa build`"
 
@@ -33,7 +33,7 @@ def check_directory(directory: Path, manifest: Manifest, target: Target, *, file
     reason = target.unusable()
     if reason is not None:
         raise TargetError(f"{directory.name} cannot run on this machine: {reason}")
-    _check_cpu(directory, manifest)
+    _check_cpu(directory, manifest, target.cpu())
     _check_gpu(directory, manifest)
     if files:
         manifest.check_files(directory)
@@ -54,8 +54,8 @@ def _leading(version: str, parts: int) -> list[str]:
     return version.split(".")[:parts]
 
 
-def _check_cpu(directory: Path, manifest: Manifest) -> None:
-    needed, here = manifest.device.get("cpu_features", []), cpu()
+def _check_cpu(directory: Path, manifest: Manifest, here: Cpu) -> None:
+    needed = manifest.device.get("cpu_features", [])
     architecture = manifest.device.get("architecture", here.architecture)
     if needed and architecture != here.architecture:
         raise EngineError(f"{directory.name} was built for {architecture}, and this is {here.architecture}; {_REBUILD}")

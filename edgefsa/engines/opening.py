@@ -12,6 +12,7 @@ from edgefsa.engines.golden import NOT_RUN, Distance
 from edgefsa.engines.precision import EVIDENCE
 from edgefsa.engines.registry import target_of
 from edgefsa.engines.session import Session, read_layers
+from edgefsa.engines.weights import WeightBits
 
 
 def open_engine(path: str | Path, *, check: bool = True, threads: int | None = None) -> Session:
@@ -74,6 +75,10 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         "built": f"{manifest.created} by edgefsa {manifest.versions.get('edgefsa', '')}",
         "device": ", ".join(f"{key} {value}" for key, value in manifest.device.items()),
     }
+    if manifest.quantization:
+        quantization = manifest.quantization
+        weights = WeightBits(quantization["weight_bits"], quantization["weight_bits_why"])
+        summary["int8 weights"] = weights.in_words()
     if "plugins" in detail:
         summary["plugins"] = ", ".join(f"{item['name']} ({item['where']})" for item in manifest.plugins) or (
             f"none: {detail['plugins']['why']}"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.session import LayerPrecision, Session
+from edgefsa.engines.weights import WeightBits
 from edgefsa.errors import InputError
+from edgefsa.machine import Cpu, cpu
 
 if TYPE_CHECKING:
     import onnx
@@ -32,7 +34,7 @@ class TargetOptions:
 class BuildJob:
     """What a target builds from: `source` is the float32 graph with its function bodies, `directory` gets the files.
 
-    `options` are of the target's own `options_type`.
+    `weights` says how many bits INT8 weights get, `options` are of the target's own `options_type`.
     """
 
     directory: Path
@@ -41,6 +43,7 @@ class BuildJob:
     precision: str
     ranges: Ranges | None = None
     skip: Collection[str] = ()
+    weights: WeightBits = field(default_factory=WeightBits)
     options: TargetOptions = field(default_factory=TargetOptions)
 
 
@@ -82,10 +85,16 @@ class Target(ABC):
     options_type: type[TargetOptions] = TargetOptions
     # Whether `open_logits` can return logits of an engine that was built for masks.
     gives_logits = False
+    # Whether INT8 engines run on the CPU, whose features then decide how many bits weights may have.
+    int8_on_cpu = False
 
     @abstractmethod
     def unusable(self) -> str | None:
         """Give why engines of this target cannot run on this machine, or None where they can."""
+
+    def cpu(self) -> Cpu:
+        """Return this machine's CPU with the features that the runtime uses of it."""
+        return cpu()
 
     def unbuildable(self) -> str | None:
         """Give why engines of this target cannot be built on this machine, or None where they can."""

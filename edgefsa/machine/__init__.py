@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import platform
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # What decides how fast, and in which types, a CPU multiplies matrices; in Linux's spelling.
@@ -25,6 +26,21 @@ _FEATURES_OF_TYPE = {
     "f16": (("avx512_fp16", "asimdhp"),),
 }
 _AMX_OF_TYPE = {"int8": "amx_int8", "bf16": "amx_bf16", "f16": "amx_fp16"}
+# Any of these sums products of 8-bit integers in 32 bits. Without one, x86 adds two of them in 16 bits, which saturate.
+_DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
+# The variables that limit oneDNN, the first that is set counts, and the features that are left by their value.
+_ONEDNN_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+_WITHOUT_AMX = tuple(feature for feature in CPU_FEATURES if not feature.startswith("amx"))
+_ONEDNN_FEATURES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("sse41", "avx"), ()),
+    "avx2": ("avx2",),
+    **dict.fromkeys(("avx2_vnni", "avx2_vnni_2"), ("avx2", "avx_vnni")),
+    "avx512_core": ("avx2", "avx512f"),
+    "avx512_core_vnni": ("avx2", "avx512f", "avx512_vnni"),
+    "avx512_core_bf16": ("avx2", "avx512f", "avx512_vnni", "avx512_bf16"),
+    **dict.fromkeys(("avx512_core_fp16", "avx10_1_512", "avx10_2", "avx10_2_512"), _WITHOUT_AMX),
+    **dict.fromkeys(("avx512_core_amx", "avx10_1_512_amx"), (*_WITHOUT_AMX, "amx_tile", "amx_int8", "amx_bf16")),
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,31 @@ def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
     flags = set((values.get("flags") or values.get("features") or "").split())
     name = values.get("model name") or values.get("model") or platform.processor() or "unknown"
     return Cpu(name, platform.machine(), tuple(item for item in CPU_FEATURES if item in flags))
+
+
+def cpu_of_onednn(here: Cpu, environment: Mapping[str, str] = os.environ) -> Cpu:
+    """Return `here` with the features that oneDNN, and OpenVINO with it, uses under ONEDNN_MAX_CPU_ISA.
+
+    Where that leaves features out, the variable stands behind the name. A value that oneDNN does not know changes
+    nothing, as for oneDNN itself.
+    """
+    variable = next((name for name in _ONEDNN_VARIABLES if environment.get(name)), None)
+    if variable is None:
+        return here
+    value = environment[variable]
+    allowed = _ONEDNN_FEATURES.get(value.lower(), CPU_FEATURES)
+    features = tuple(feature for feature in here.features if feature in allowed)
+    if features == here.features:
+        return here
+    return replace(here, name=f"{here.name}, {variable}={value}", features=features)
+
+
+def sums_in_32_bits(here: Cpu) -> bool:
+    """Return whether a CPU adds products of 8-bit integers without saturation, as INT8 kernels need for 8-bit weights.
+
+    False as well where its features are not known.
+    """
+    return any(feature in here.features for feature in _DOT_PRODUCTS)
 
 
 def features_relied_on(types: Iterable[str], kernels: Iterable[str], here: Cpu) -> list[str]:

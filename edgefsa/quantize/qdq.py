@@ -17,7 +17,9 @@ from edgefsa.quantize.half import fits_half, half_nodes, half_rest, half_scale, 
 from edgefsa.quantize.placement import Placement, never_negative, place, result_of
 from edgefsa.quantize.ranges import Ranges
 
-LARGEST = 127  # symmetric: -128 is not used for weights
+LARGEST = 127  # of signed codes, which are symmetric: -128 is not used for weights
+# By their bits. Two products of a weight of 64 and a uint8 activation are the most that 16 bits hold.
+LARGEST_WEIGHT = {8: LARGEST, 7: 64}
 ACTIVATIONS = ("int8", "uint8", "mixed")
 RESTS = ("f32", "f16")
 
@@ -44,13 +46,15 @@ def int8_onnx(
     activations: str = "int8",
     rest: str = "f32",
     int8_operators: bool = False,
+    weight_bits: int = 8,
 ) -> tuple[onnx.ModelProto, QuantizationSummary]:
     """Give `model` with Q/DQ pairs, and what was quantised; `model` stays as it is.
 
     Activations are symmetric with one scale per tensor, amax / 127, and zero point 0. Weights are stored as INT8
-    with one scale per output channel; biases stay in float. Function bodies are untouched. `skip` are name patterns
-    of nodes to leave in float. Raises RangesError where the ranges are of another network, and InputError for a
-    pattern that fits no node.
+    with one scale per output channel: -127 to 127, or -64 to 64 with `weight_bits` 7, for CPUs whose kernels saturate
+    (see `engines.weights`). Biases stay in float, function bodies are untouched. `skip` are name patterns of nodes to
+    leave in float. Raises RangesError where the ranges are of another network, and InputError for a pattern that fits
+    no node.
 
     activations="uint8" is the form that ONNX Runtime's CPU kernels are fast with: the same steps with zero point
     128, or steps of amax / 255 with zero point 0 where a tensor is never negative, so that a ReLU merges with its
@@ -64,9 +68,9 @@ def int8_onnx(
     rounded up to float16, weights with the scale as rounded, and a tensor whose scale float16 does not hold well
     stays in float32 with the nodes around it. `int8_operators` is that of `placement.place`.
     """
-    for name, value, known in (("activations", activations, ACTIVATIONS), ("rest", rest, RESTS)):
-        if value not in known:
-            raise InputError(f"{name} {value!r} is unknown; choose {' or '.join(known)}")
+    _check_choices(
+        activations=(activations, ACTIVATIONS), rest=(rest, RESTS), weight_bits=(weight_bits, LARGEST_WEIGHT)
+    )
     ranges.check(model)
     plan = place(
         model,
@@ -83,7 +87,7 @@ def int8_onnx(
     if activations == "uint8":
         _round_before_relu(editor, plan, scales, zeros)
     half = _choose_half(model, ranges, scales) if rest == "f16" else set()
-    _quantise_weights(editor, plan, half)
+    _quantise_weights(editor, plan, half, weight_bits)
     if activations == "uint8":
         integer_biases(editor, model, plan.weights, scales)
     _quantise_activations(editor, plan, scales, zeros)
@@ -91,6 +95,12 @@ def int8_onnx(
     if rest == "f16":
         half_rest(quantised, half)
     return quantised, QuantizationSummary(activations, list(plan.weights), dict(plan.float_nodes), scales)
+
+
+def _check_choices(**choices: tuple[object, Collection[object]]) -> None:
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise InputError(f"{name} {value!r} is unknown; choose {' or '.join(map(str, known))}")
 
 
 def _scales(plan: Placement, ranges: Ranges, zeros: Mapping[str, np.integer]) -> dict[str, float]:
@@ -163,14 +173,14 @@ def _pair(editor: GraphEditor, tensor: str, scale: float, zero: np.integer) -> t
     )
 
 
-def _quantise_weights(editor: GraphEditor, plan: Placement, half: Collection[str]) -> None:
+def _quantise_weights(editor: GraphEditor, plan: Placement, half: Collection[str], bits: int) -> None:
     chosen, done = set(plan.weights), dict[tuple[str, int, bool], str]()
     nodes: list[onnx.NodeProto] = []
     for node in editor.nodes:
         if node.name in chosen:
             key = (node.input[1], output_axis(editor, node), node.name in half)
             if key not in done:
-                nodes.append(_weight_node(editor, *key))
+                nodes.append(_weight_node(editor, *key, bits))
                 done[key] = nodes[-1].output[0]
             node.input[1] = done[key]
         nodes.append(node)
@@ -184,8 +194,8 @@ def output_axis(editor: GraphEditor, node: onnx.NodeProto) -> int:
     return editor.array(node.input[1]).ndim - 1
 
 
-def _weight_node(editor: GraphEditor, weight: str, axis: int, half: bool) -> onnx.NodeProto:
-    values, scale = int8_weight(editor.array(weight).astype(np.float32), axis, half=half)
+def _weight_node(editor: GraphEditor, weight: str, axis: int, half: bool, bits: int) -> onnx.NodeProto:
+    values, scale = int8_weight(editor.array(weight).astype(np.float32), axis, half=half, bits=bits)
     inputs = [
         editor.store(f"{weight}.int8", values),
         editor.store(f"{weight}.scale", scale),
@@ -197,16 +207,17 @@ def _weight_node(editor: GraphEditor, weight: str, axis: int, half: bool) -> onn
 
 
 def int8_weight(
-    weight: npt.NDArray[np.float32], axis: int, *, half: bool = False
+    weight: npt.NDArray[np.float32], axis: int, *, half: bool = False, bits: int = 8
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Round a weight to -127 to 127 with one scale per channel of `axis`; gives both.
+    """Round a weight to -127 to 127, or -64 to 64 with 7 bits, with one scale per channel of `axis`; returns both.
 
     With `half` the scales, still float32, are values that float16 has.
     """
     others = tuple(index for index in range(weight.ndim) if index != axis)
     amax = np.abs(weight).max(axis=others)
-    scale = (np.where(amax > 0, amax, 1.0) / LARGEST).astype(np.float32)
+    largest = LARGEST_WEIGHT[bits]
+    scale = (np.where(amax > 0, amax, 1.0) / largest).astype(np.float32)
     if half:
         scale = half_scale(scale)
     shape = [-1 if index == axis else 1 for index in range(weight.ndim)]
-    return np.clip(np.rint(weight / scale.reshape(shape)), -LARGEST, LARGEST).astype(np.int8), scale
+    return np.clip(np.rint(weight / scale.reshape(shape)), -largest, largest).astype(np.int8), scale

@@ -1,7 +1,7 @@
 """ONNX Runtime: its CPU provider everywhere, its CUDA provider where onnxruntime-gpu and a GPU are there.
 
 The engine is an ONNX file that ONNX Runtime optimises when it opens it. INT8 is for the CPU, with activations as
-uint8 around zero point 128 (the numbers of the symmetric graph, in the form that has fast kernels).
+uint8 around zero point 128, or from 0 where a tensor is never negative: the form that has fast kernels.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class OnnxRuntimeTarget(Target):
     package = "onnxruntime"
     extra = "onnxruntime"
     gives_logits = True
+    int8_on_cpu = True
 
     def version(self) -> str:
         """Give the version of onnxruntime, or of onnxruntime-gpu, which takes its place."""

@@ -22,6 +22,7 @@ from edgefsa.engines.precision import convolutions, int8_products
 from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, telling_line
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
 from edgefsa.errors import BuildError, EngineError, OutputError, TargetError
+from edgefsa.machine import Cpu, cpu_of_onednn
 from edgefsa.metadata import LOGITS
 
 if TYPE_CHECKING:
@@ -45,10 +46,15 @@ class OpenVinoTarget(Target):
     package = "openvino"
     extra = "cpu"
     gives_logits = True
+    int8_on_cpu = True
 
     def unusable(self) -> str | None:
         """Give why engines of this target cannot run on this machine, or None where they can."""
         return self.package_fault()
+
+    def cpu(self) -> Cpu:
+        """Return this machine's CPU with the features that oneDNN, whose kernels OpenVINO runs, uses of it."""
+        return cpu_of_onednn(super().cpu())
 
     def unsuited(self, precision: str) -> str | None:
         """Give why `auto` should not pick it for `precision`, or None."""
@@ -58,7 +64,12 @@ class OpenVinoTarget(Target):
 
     def build(self, job: BuildJob) -> TargetBuild:
         """Write engine.xml and engine.bin."""
-        from edgefsa.engines.cpu.openvino_graph import join_codes, keep_reduced_axes, transpose_weights
+        from edgefsa.engines.cpu.openvino_graph import (
+            join_codes,
+            keep_reduced_axes,
+            transpose_weights,
+            unsigned_codes,
+        )
         from edgefsa.graph.files import inline_functions
 
         compute, quantization, graph, converted = "f32", None, job.source, None
@@ -72,6 +83,8 @@ class OpenVinoTarget(Target):
                 check_half(job)
         graph = inline_functions(graph)
         if job.precision == "int8":
+            if job.weights.bits < 8:
+                unsigned_codes(graph)
             join_codes(graph)
             keep_reduced_axes(graph)
             transpose_weights(graph)

@@ -77,6 +77,8 @@ def test_auto_says_what_it_picked_and_why_not_the_others(build: Build) -> None:
         ({"precision": "int8", "skip": ("stem", "body")}, PrecisionError, "--skip"),
         ({"ranges": tiny.tiny_ranges()}, InputError, "not fp32"),
         ({"skip": ("stem",)}, InputError, "stem.* int8 builds"),
+        ({"weight_bits": 7}, InputError, r"weight bits \(7\) are for int8 builds, not fp32"),
+        ({"precision": "int8", "weight_bits": 4}, InputError, "weights of 4 bits are unknown; use 7 or 8"),
     ],
 )
 def test_what_cannot_be_built(

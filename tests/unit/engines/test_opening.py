@@ -13,6 +13,7 @@ import pytest
 from edgefsa import machine as device
 from edgefsa.artifacts import Manifest
 from edgefsa.engines import directory, inspect_engine, logits_session, open_engine
+from edgefsa.engines import target as target_module
 from edgefsa.engines.names import LAYERS_NAME
 from edgefsa.engines.registry import targets
 from edgefsa.engines.session import read_layers
@@ -107,7 +108,7 @@ def test_a_cpu_without_the_features_of_the_proof(engine: Path, monkeypatch: pyte
     if not facts["cpu_features"]:
         edit(engine, device={**facts, "cpu_features": ["avx512_vnni"]})
     other = device.Cpu("Old Processor", facts["architecture"], ("avx2",))
-    monkeypatch.setattr(directory, "cpu", lambda: other)
+    monkeypatch.setattr(target_module, "cpu", lambda: other)
     text = message_of_opening(engine)
     assert Manifest.read(engine).device["cpu_features"][0] in text
     assert "Old Processor" in text and "rebuild" in text
@@ -115,13 +116,13 @@ def test_a_cpu_without_the_features_of_the_proof(engine: Path, monkeypatch: pyte
 
 def test_another_architecture(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(engine, device={**Manifest.read(engine).device, "cpu_features": ["avx2"], "architecture": "x86_64"})
-    monkeypatch.setattr(directory, "cpu", lambda: device.Cpu("Grace", "aarch64", ("asimd",)))
+    monkeypatch.setattr(target_module, "cpu", lambda: device.Cpu("Grace", "aarch64", ("asimd",)))
     assert "x86_64" in message_of_opening(engine)
 
 
 def test_a_float32_engine_opens_on_another_cpu(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = build("fp32").engine
-    monkeypatch.setattr(directory, "cpu", lambda: device.Cpu("Old Processor", "x86_64", ()))
+    monkeypatch.setattr(target_module, "cpu", lambda: device.Cpu("Old Processor", "x86_64", ()))
     with open_engine(engine):
         pass
 

@@ -72,6 +72,45 @@ def test_features_that_an_engine_relies_on(
     assert device.features_relied_on(types, kernels, read(text)) == expected
 
 
+@pytest.mark.parametrize(
+    ("environment", "features", "exact"),
+    [
+        ({}, None, True),
+        ({"ONEDNN_MAX_CPU_ISA": ""}, None, True),
+        ({"ONEDNN_MAX_CPU_ISA": "default"}, None, True),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, None, True),
+        ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, (), False),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, ("avx2",), False),
+        ({"DNNL_MAX_CPU_ISA": "avx2"}, ("avx2",), False),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX2_VNNI", "DNNL_MAX_CPU_ISA": "AVX2"}, ("avx2", "avx_vnni"), True),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, ("avx2", "avx512f"), False),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, ("avx2", "avx512f", "avx512_vnni"), True),
+        (
+            {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"},
+            ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+            True,
+        ),
+    ],
+)
+def test_the_part_of_a_cpu_that_onednn_uses(
+    read, environment: dict[str, str], features: tuple[str, ...] | None, exact: bool
+) -> None:
+    whole = read(XEON)
+    found = device.cpu_of_onednn(whole, environment)
+    if features is None:
+        assert found == whole
+    else:
+        assert found.features == features
+        name, value = next(iter(environment.items()))
+        assert found.name == f"{whole.name}, {name}={value}"
+    assert device.sums_in_32_bits(found) is exact
+
+
+@pytest.mark.parametrize(("text", "exact"), [(ORIN, True), ("Features : fp asimd", False), ("", False)])
+def test_arm_and_unknown_cpus_sum_in_32_bits_where_they_say_so(read, text: str, exact: bool) -> None:
+    assert device.sums_in_32_bits(read(text)) is exact
+
+
 def test_gpus_are_those_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     class Driver:
         """libcuda.so.1 with one RTX 4060."""

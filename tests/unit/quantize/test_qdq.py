@@ -71,6 +71,50 @@ def test_the_numbers_are_those_of_the_formula(single: onnx.ModelProto, activatio
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
+def test_weights_of_7_bits_leave_room_for_sums_of_two_products(network: onnx.ModelProto):
+    quantised, summary = int8_onnx(network, ranges_of(network), weight_bits=7)
+    before, tensors = stored(network), stored(quantised)
+    for name in (f"{node}_w" for node in ("stem", "a1", "a2", "b1", "b2", "down", "c", "mix")):
+        weight, scale = tensors[f"{name}.int8"].astype(np.int64), tensors[f"{name}.scale"]
+        np.testing.assert_array_equal(np.abs(weight.reshape(len(weight), -1)).max(1), 64)
+        assert 2 * np.iinfo(np.uint8).max * np.abs(weight).max() <= np.iinfo(np.int16).max
+        error = np.abs(weight * scale.reshape(-1, 1, 1, 1) - before[name])
+        assert (error <= 0.501 * scale.reshape(-1, 1, 1, 1)).all()
+    assert len(summary.quantised) == 9
+
+
+def test_unsigned_codes_end_at_the_range():
+    """What a tensor that is never negative holds beyond its range is clipped, as in the symmetric form."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        g (float[1,2,5,6] x) => (float[1,2,5,6] y)
+        <float[2,2,1,1] v = {1, 0, 0, 1}, float[2,2,1,1] w = {1, 0, 0, 1}>
+        {
+            a = Conv (x, v)
+            r = Relu (a)
+            y = Conv (r, w)
+        }"""
+    )
+    for node in model.graph.node:
+        node.name = node.output[0]
+    ranges = ranges_of(model, 8.0, r=4.0)
+    quantised, summary = int8_onnx(model, ranges, activations="uint8")
+    assert summary.tensors["r"] == 4 / 255 and summary.tensors["x"] == 8 / 127
+    probe = "r/DequantizeLinear"
+    values = run(quantised, np.linspace(-8, 8, 60, dtype=np.float32).reshape(1, 2, 5, 6), [probe])[0]
+    assert values.max() == pytest.approx(4, rel=1e-6) and values.min() == 0
+    symmetric = run(int8_onnx(model, ranges)[0], np.full((1, 2, 5, 6), 8, np.float32), [probe])[0]
+    assert symmetric.max() == pytest.approx(4, rel=1e-6)
+
+
+def test_joined_tensors_have_the_steps_of_the_signed_one(network: onnx.ModelProto):
+    ranges = ranges_of(network, 1.0, large=3.0, a_out=12.7, both=5.0)
+    _, summary = int8_onnx(network, ranges, activations="uint8")
+    # The resized map may be negative: zero point 128 for all three, and 127 steps above it.
+    assert summary.tensors["large"] == summary.tensors["a_out"] == summary.tensors["both"] == 12.7 / 127
+    assert summary.tensors["stem_relu"] == 1 / 255
+
+
 def test_weights_are_stored_as_int8_and_biases_stay_in_float(network: onnx.ModelProto):
     quantised, summary = int8_onnx(network, ranges_of(network))
     tensors = stored(quantised)
@@ -260,3 +304,5 @@ def test_a_missing_tensor_and_an_unknown_form_are_refused(network: onnx.ModelPro
         int8_onnx(network, ranges)
     with pytest.raises(InputError, match="activations 'int4' is unknown"):
         int8_onnx(network, ranges_of(network), activations="int4")
+    with pytest.raises(InputError, match="weight_bits 6 is unknown; choose 8 or 7"):
+        int8_onnx(network, ranges_of(network), weight_bits=6)
