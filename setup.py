@@ -35,7 +35,7 @@ def missing_tools() -> list[str]:
 
 
 def tensorrt_headers() -> bool:
-    """Tell whether CMake will find TensorRT's headers."""
+    """Return whether CMake will find TensorRT's headers."""
     own = os.environ.get("TENSORRT_INCLUDE_DIR")
     places = [Path(own)] if own else [Path("/usr/include"), Path(f"/usr/include/{platform.machine()}-linux-gnu")]
     return any((place / "NvInferRuntime.h").is_file() for place in places)
@@ -92,7 +92,7 @@ class PluginDistribution(Distribution):
     """A wheel with the library in it belongs to one platform; without it, to all."""
 
     def has_ext_modules(self) -> bool:
-        """Tell setuptools whether the wheel holds compiled code."""
+        """Return setuptools whether the wheel holds compiled code."""
         return wants_plugins()
 
 

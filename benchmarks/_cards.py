@@ -125,7 +125,7 @@ def training_in_brief(record: Record) -> str:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Give names and values, one pair a setting; fingerprints, which are for programs, are left out."""
+    """Return names and values, one pair a setting; fingerprints, which are for programs, are left out."""
     pairs: list[tuple[str, str]] = []
     for name, value in settings.items():
         words = prefix + name.replace("_", " ").removesuffix(" hw")

@@ -42,7 +42,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def argument_parser(description: str | None, *, sized: bool = False) -> argparse.ArgumentParser:
-    """Give a parser with --results and, for programs that build at a size of choice, --size."""
+    """Return a parser with --results and, for programs that build at a size of choice, --size."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON results")
     if sized:
@@ -51,7 +51,7 @@ def argument_parser(description: str | None, *, sized: bool = False) -> argparse
 
 
 def say(line: str) -> None:
-    """Tell the person who waits."""
+    """Return the person who waits."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -117,7 +117,7 @@ def build_module(
 
 
 def accuracy_of(engine: Path, dataset: Dataset) -> dict[str, Any]:
-    """Give mIoU, pixel accuracy and IoU of each class of an engine on labelled frames."""
+    """Return mIoU, pixel accuracy and IoU of each class of an engine on labelled frames."""
     with Segmenter(engine) as segmenter:
         return evaluate(segmenter, dataset).as_dict()
 
@@ -130,7 +130,7 @@ def measure_engines(engines: Mapping[str, Path], size_hw: tuple[int, int], round
 
 
 def torch_segmenter(name: str) -> Callable[[Frame], Mask]:
-    """Give frame -> mask in PyTorch float32: fit, normalise, network, upsample, argmax, fit back."""
+    """Return frame -> mask in PyTorch float32: fit, normalise, network, upsample, argmax, fit back."""
     import torch
 
     model, _ = model_from_request(ModelRequest(name))
@@ -159,7 +159,7 @@ def by_model(rows: Rows) -> dict[str, Rows]:
 
 
 def mean_miou(row: dict[str, Any], engine: str) -> float:
-    """Give the mIoU of a row of the ablation on an engine in percent, the mean over its seeds."""
+    """Return the mIoU of a row of the ablation on an engine in percent, the mean over its seeds."""
     reports = row["accuracy"][engine]
     return float(100 * sum(report["miou"] for report in reports) / len(reports))
 
@@ -170,7 +170,7 @@ def signed(points: float) -> str:
 
 
 def accuracy_cells(rows: Rows) -> list[list[str]]:
-    """Give the table rows of an accuracy record; a model's first row is what its others are compared with."""
+    """Return the table rows of an accuracy record; a model's first row is what its others are compared with."""
     cells = []
     for model, group in by_model(rows).items():
         baseline = group[0]["miou"]

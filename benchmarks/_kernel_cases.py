@@ -45,7 +45,7 @@ class Case:
 
 
 def cases(kernels: Kernels, size: Size) -> dict[str, Case]:
-    """Give every kernel at one size; the tensors live as long as the cases."""
+    """Return every kernel at one size; the tensors live as long as the cases."""
     torch.manual_seed(0)
     x = torch.randn(size.shape, dtype=torch.float16, device=DEVICE)
     return {

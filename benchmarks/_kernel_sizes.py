@@ -44,7 +44,7 @@ def sizes() -> list[Size]:
 
 
 def bytes_moved(size: Size) -> dict[str, int]:
-    """Give the bytes that each kernel reads and writes, each counted once."""
+    """Return the bytes that each kernel reads and writes, each counted once."""
     pixels = size.batch * size.height * size.width
     upsampling = pixels * (CLASSES * HALF_BYTES + UPSAMPLING**2 * INDEX_BYTES)
     return {

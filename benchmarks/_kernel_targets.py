@@ -39,7 +39,7 @@ def _targets_of_kernel(row: dict[str, Any], item: dict[str, Any]) -> list[dict[s
 
 
 def cells_of(targets: list[dict[str, Any]]) -> list[list[str]]:
-    """Give the rows of a table: kernel, size, target, wanted, reached, yes or no."""
+    """Return the rows of a table: kernel, size, target, wanted, reached, yes or no."""
     return [
         [
             target["kernel"],

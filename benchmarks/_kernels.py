@@ -65,7 +65,7 @@ class Kernels:
         return result
 
     def workspace_bytes(self, name: str, params: ctypes.Structure) -> int:
-        """Give the bytes of workspace that a launch with `params` needs."""
+        """Return the bytes of workspace that a launch with `params` needs."""
         function = getattr(self._library, f"edgefsa{name}WorkspaceBytes")
         function.restype = ctypes.c_size_t
         return int(function(ctypes.byref(params)))
@@ -80,7 +80,7 @@ class Kernels:
 
 @functools.cache
 def structures() -> dict[str, type[ctypes.Structure]]:
-    """Give every structure of launch parameters that the kernels' headers define, by name."""
+    """Return every structure of launch parameters that the kernels' headers define, by name."""
     found: dict[str, type[ctypes.Structure]] = {}
     # A folder's other headers are its own affair.
     headers = [folder / f"{folder.name}.h" for folder in sorted((sources_folder() / "kernels").iterdir())]

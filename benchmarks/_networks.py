@@ -12,13 +12,13 @@ from edgefsa.models.listing import count_params, macs_of
 
 
 def cost_of(network: nn.Module, size_hw: tuple[int, int]) -> dict[str, int]:
-    """Give `params` and `macs` of a network on one image of `size_hw`; auxiliary heads do not count."""
+    """Return `params` and `macs` of a network on one image of `size_hw`; auxiliary heads do not count."""
     bare, image = _without_storage(network, size_hw)
     return {"params": count_params(bare), "macs": macs_of(lambda: bare(image))}
 
 
 def layers_of(network: nn.Module, size_hw: tuple[int, int]) -> list[dict[str, Any]]:
-    """Give each part that inference runs, in order: `layer`, `output` [C, H, W], `params` and `macs`.
+    """Return each part that inference runs, in order: `layer`, `output` [C, H, W], `params` and `macs`.
 
     A part is a child of the network, or an item of a child that is a list; of a part that gives several maps the
     finest is told.
@@ -58,6 +58,6 @@ def _parts(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _without_storage(network: nn.Module, size_hw: tuple[int, int]) -> tuple[nn.Module, Tensor]:
-    """Give a copy of the network, and an image for it, that have shapes and no values."""
+    """Return a copy of the network, and an image for it, that have shapes and no values."""
     bare = copy.deepcopy(network).to("meta").eval()
     return bare.requires_grad_(False), torch.empty(1, 3, *size_hw, device="meta")

@@ -74,18 +74,18 @@ ENGINES = [(target, precision) for target in ("openvino", "onnxruntime") for pre
 
 
 def shares_of(variant: Variant) -> tuple[float, ...]:
-    """Give the shares of a batch that the data and, where they are used, the synthetic scenes have."""
+    """Return the shares of a batch that the data and, where they are used, the synthetic scenes have."""
     return SYNTHETIC_SHARES if variant.synthetic else (1.0,)
 
 
 def steps_per_epoch(variant: Variant, data: str) -> int:
-    """Give the steps of one pass over the data."""
+    """Return the steps of one pass over the data."""
     per_step = split_batch(SCHEDULE["batch_size"], shares_of(variant))[0]
     return math.ceil(len(open_dataset(data, "train")) / per_step)
 
 
 def settings_of(variant: Variant, data: str, folder: Path, seed: int) -> TrainSettings:
-    """Give the training run of a variant: as many whole epochs as come nearest to STEPS, evaluated at the end."""
+    """Return the training run of a variant: as many whole epochs as come nearest to STEPS, evaluated at the end."""
     epochs = max(1, round(STEPS / steps_per_epoch(variant, data)))
     return TrainSettings(
         model=variant.model,
@@ -102,12 +102,12 @@ def settings_of(variant: Variant, data: str, folder: Path, seed: int) -> TrainSe
 
 
 def run_folder(runs: Path, name: str, seed: int) -> Path:
-    """Give the folder of a variant's run."""
+    """Return the folder of a variant's run."""
     return runs / (name if seed == 0 else f"{name}_seed{seed}")
 
 
 def steps_done(folder: Path) -> int:
-    """Give the steps of a finished run, or 0: its weights are written last, its log tells its length."""
+    """Return the steps of a finished run, or 0: its weights are written last, its log tells its length."""
     log = folder / "log.csv"
     if not (folder / "weights.safetensors").is_file() or not log.is_file():
         return 0
@@ -116,7 +116,7 @@ def steps_done(folder: Path) -> int:
 
 
 def weights_of(variant: Variant, data: str, folder: Path, seed: int) -> Path:
-    """Give the weights of a variant's run, trained now where no finished run is there."""
+    """Return the weights of a variant's run, trained now where no finished run is there."""
     steps, settings = steps_done(folder), settings_of(variant, data, folder, seed)
     if not steps:
         say(f"training {folder.name}")
@@ -140,7 +140,7 @@ def settings_apart(folder: Path, settings: TrainSettings) -> list[str]:
 def evaluate_variant(
     name: str, variant: Variant, weights: list[Path], data: str, size_hw: tuple[int, int], scratch: Path
 ) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Build and evaluate a variant's engines for the weights of each seed; gives its row and the first's engines."""
+    """Build and evaluate a variant's engines for the weights of each seed; return its row and the first's engines."""
     dataset = open_dataset(data, "val")
     accuracy: dict[str, Rows] = {f"{target} {precision}": [] for target, precision in ENGINES}
     first: dict[str, Path] = {}

@@ -46,7 +46,7 @@ def model_rows(model: str, dataset: Dataset) -> Rows:
 
 
 def kept_rows(name: str, directory: Path, measured: Rows) -> Rows:
-    """Give the stored rows of other models than those just measured, each with the origin of its figures."""
+    """Return the stored rows of other models than those just measured, each with the origin of its figures."""
     record = load(name, directory)
     models = {row["model"] for row in measured}
     rows = record["rows"] if record else []

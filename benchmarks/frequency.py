@@ -29,7 +29,7 @@ MAX_RELATIVE_L2 = 1e-5
 
 
 def dense_attention(layer: FrequencySelfAttention) -> Callable[[Tensor], Tensor]:
-    """Give the same block with the basis as one matrix, made before the clock starts."""
+    """Return the same block with the basis as one matrix, made before the clock starts."""
     rows, columns = dct_bases(HEIGHT, WIDTH, layer.band, layer.basis)
     basis = torch.from_numpy(np.kron(rows, columns).T.copy()).float()
     inverse = basis.T.contiguous()
@@ -46,7 +46,7 @@ def dense_attention(layer: FrequencySelfAttention) -> Callable[[Tensor], Tensor]
 
 
 def fourier_masks() -> Tensor:
-    """Give the mask of each group, [3, H, W], with the DC coefficient first as fft2 gives it."""
+    """Return the mask of each group, [3, H, W], with the DC coefficient first as fft2 gives it."""
     row, column = torch.arange(HEIGHT)[:, None] - HEIGHT // 2, torch.arange(WIDTH)[None] - WIDTH // 2
     distance = (row**2 + column**2).sqrt()
     masks = [torch.where(distance < RADIUS, low, torch.where(distance > RADIUS, 1 - low, 1 / 3)) for low in LAMBDAS]
@@ -54,7 +54,7 @@ def fourier_masks() -> Tensor:
 
 
 def complex_filter(masks: Tensor) -> Callable[[Tensor], Tensor]:
-    """Give the filter with complex transforms, as the authors have it."""
+    """Return the filter with complex transforms, as the authors have it."""
 
     def forward(x: Tensor) -> Tensor:
         spectrum = torch.fft.fft2(x, norm="ortho")
@@ -66,7 +66,7 @@ def complex_filter(masks: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def real_filter(masks: Tensor) -> Callable[[Tensor], Tensor]:
-    """Give the filter with transforms of real input, half the work, which the authors do not use."""
+    """Return the filter with transforms of real input, half the work, which the authors do not use."""
 
     def forward(x: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x, norm="ortho")
@@ -98,7 +98,7 @@ class Contestant:
 
 
 def contestants() -> dict[str, Contestant]:
-    """Give both layers in our form and in the others."""
+    """Return both layers in our form and in the others."""
     torch.manual_seed(0)
     attention = FrequencySelfAttention(ATTENTION_CHANNELS, k=K, recurrence=RECURRENCE).eval()
     nn.init.ones_(attention.gain)

@@ -40,7 +40,7 @@ def print_traffic() -> None:
 
 
 def forms_that_run(contest: dict[str, Case]) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
-    """Run every PyTorch form once; gives those that work, by kernel and form, and why others do not."""
+    """Run every PyTorch form once; return those that work, by kernel and form, and why others do not."""
     calls: dict[str, Callable[[], Any]] = {}
     failures: dict[str, str] = {}
     for name, case in contest.items():
@@ -92,7 +92,7 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 
 def require_cuda() -> Any:
-    """Give PyTorch with a GPU; leaves with one line and status 2 where there is none."""
+    """Return PyTorch with a GPU; leaves with one line and status 2 where there is none."""
     try:
         import torch
     except ImportError:
@@ -104,7 +104,7 @@ def require_cuda() -> Any:
 
 
 def library_for(capability: str, given: Path | None) -> Path:
-    """Give the kernels' library; leaves with one line and status 2 where there is none."""
+    """Return the kernels' library; leaves with one line and status 2 where there is none."""
     from _kernels import build_kernels
 
     try:

@@ -22,7 +22,7 @@ from edgefsa.verify.latency import measure
 
 
 def measure_model(model: str, rounds: int, scratch: Path) -> list[dict[str, object]]:
-    """Build every engine of `model`, measure them together with PyTorch, give a row each."""
+    """Build every engine of `model`, measure them together with PyTorch, return a row each."""
     frame, _ = render_scene(1, (480, 640))
     with contextlib.ExitStack() as stack:
         reference = torch_segmenter(model)

@@ -36,7 +36,7 @@ LARGE_HW = (128, 256)
 
 
 def networks(weights: Path, ks: list[int]) -> dict[str, nn.Module]:
-    """Give the trained network, a copy for each k, and one whose attention's gain is 0: what the block is worth."""
+    """Return the trained network, a copy for each k, and one whose attention's gain is 0: what the block is worth."""
     variant = VARIANTS[VARIANT]
     request = ModelRequest(variant.model, checkpoint=weights, options=dict(variant.options))
     trained, _ = model_from_request(request)
@@ -53,7 +53,7 @@ def networks(weights: Path, ks: list[int]) -> dict[str, nn.Module]:
 def evaluate_network(
     name: str, network: nn.Module, dataset: Dataset, size_hw: tuple[int, int], folder: Path
 ) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Build and evaluate the engines of one network; gives its row and its engines."""
+    """Build and evaluate the engines of one network; return its row and its engines."""
     say(f"building and evaluating: {name}")
     folder.mkdir()
     engines = build_module(network, folder, engines=ENGINES, data=dataset.name, size_hw=size_hw)
@@ -78,7 +78,7 @@ def network_rows(arguments: argparse.Namespace, scratch: Path) -> Rows:
 
 
 def reordered(block: NonLocalAttention) -> Callable[[Tensor], Tensor]:
-    """Give the dot-product form with its products in the order that has no pairs of pixels: value (key^T query).
+    """Return the dot-product form with its products in the order that has no pairs of pixels: value (key^T query).
 
     Without a softmax between them the products associate, so this is the same function at a linear cost.
     """

@@ -40,7 +40,7 @@ class ResNet18Fcn(ResNetTrunk):
         self.classifier = nn.Conv2d(self.out_channels, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits at stride 8."""
+        """Return logits at stride 8."""
         self.config.check_input(x)
         _, fourth = self.stages(self.stem(x))
         logits: Tensor = self.classifier(fourth)
@@ -81,7 +81,7 @@ def measure_all(engines: dict[tuple[str, str], Path], size_hw: tuple[int, int], 
 
 
 def facts_of(models: list[str], size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Give parameters, MACs and layers of the reference and of `models`."""
+    """Return parameters, MACs and layers of the reference and of `models`."""
     networks: dict[str, nn.Module] = {REFERENCE: ResNet18Fcn()}
     networks |= {model: model_from_request(ModelRequest(model))[0] for model in models}
     return {

@@ -163,7 +163,7 @@ def _block(found: re.Match[str]) -> str:
 
 
 def filled(text: str) -> str:
-    """Give a page with every table made anew."""
+    """Return a page with every table made anew."""
     return BLOCK.sub(_block, text)
 
 

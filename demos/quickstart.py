@@ -23,7 +23,7 @@ MODEL = "fsanet-edge"
 
 
 def engine_for(precision: str, folder: Path) -> Path:
-    """Give an engine of the default model, built if it is not there or does not fit this machine and version."""
+    """Return an engine of the default model, built if it is not there or does not fit this machine and version."""
     for engine in sorted(folder.glob(f"{MODEL}-*-{precision}-*")):
         try:
             with open_engine(engine):

@@ -236,12 +236,12 @@ def _remedy(error: OSError) -> str:
 
 
 def sha256_of_bytes(data: bytes) -> str:
-    """Give the SHA-256 of `data` as 64 lower-case hex digits."""
+    """Return the SHA-256 of `data` as 64 lower-case hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: str | Path) -> str:
-    """Give the SHA-256 of a file's bytes as 64 lower-case hex digits."""
+    """Return the SHA-256 of a file's bytes as 64 lower-case hex digits."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -269,7 +269,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 @dataclass
 class Manifest:
-    """What an engine directory is, as its manifest.json tells it.
+    """What an engine directory is, as its manifest.json records it.
 
     `model` is the metadata of the ONNX file it came from: name, options, num_classes, classes (names),
     palette ([[r, g, b], ...]), ignore_index, size_hw, batch, outputs ("masks" or "logits"), weights

@@ -43,7 +43,7 @@ class ModelRequest:
     so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
     `fit` says how frames of another shape are fitted to the network's size: stretch, letterbox or crop.
     `weights_key` says which of several sets of weights in a checkpoint, for instance "ema.module".
-    Weights of `edgefsa train` tell their model, options and classes; what is given here goes before that.
+    Weights of `edgefsa train` record their model, options and classes; what is given here goes before that.
     """
 
     name: str | None = None
@@ -58,14 +58,14 @@ class ModelRequest:
     fit: str = DEFAULT_FIT
 
     def class_set(self) -> ClassSet | None:
-        """Give the classes that the file `classes` names, else those that the checkpoint tells, or None."""
+        """Return the classes that the file `classes` names, else those that the checkpoint records, or None."""
         if self.classes is not None:
             return class_set_from_file(self.classes)
-        told = self.told()
-        return class_set_from_names(f"classes of {told['model']}", tuple(told["classes"])) if told else None
+        recorded = self.recorded()
+        return class_set_from_names(f"classes of {recorded['model']}", tuple(recorded["classes"])) if recorded else None
 
-    def told(self) -> dict[str, Any]:
-        """Give "model", "options" and "classes" as the checkpoint tells them of this model; empty where it does not."""
+    def recorded(self) -> dict[str, Any]:
+        """Return what the checkpoint records of this model, {"model", "options", "classes"}, or nothing."""
         from edgefsa.models.checkpoint import weights_facts
 
         facts = {} if self.checkpoint is None else weights_facts(self.checkpoint)
@@ -101,12 +101,12 @@ def model_from_request(
     from edgefsa.artifacts import sha256_of_file
     from edgefsa.models import create_model, load_checkpoint, load_default_weights
 
-    told = request.told()
-    options = {**told.get("options", {}), **request.options}
+    recorded = request.recorded()
+    options = {**recorded.get("options", {}), **request.options}
     named = request.class_set()
     if request.num_classes is not None or named is not None:
         options["num_classes"] = request.num_classes or len(named.names if named else ())
-    model = create_model(request.name or told.get("model") or "fsanet-edge", **options)
+    model = create_model(request.name or recorded.get("model") or "fsanet-edge", **options)
     if request.checkpoint is None:
         if request.weights_key is not None:
             raise InputError(f"--weights-key {request.weights_key} is for a checkpoint; give its file too")
@@ -130,7 +130,7 @@ def export_model(
 ) -> dict[str, Any]:
     """Export the requested model to `output` (an .onnx file); returns what was written and how it was checked.
 
-    `say` is told which settings a checkpoint was read with: a wrong one changes the numbers, not the shapes.
+    `say` is called with the settings that a checkpoint was read with: a wrong one changes the numbers, not the shapes.
     """
     from edgefsa.export import onnx_from_model
 
@@ -219,7 +219,7 @@ def build_from_request(
 ) -> dict[str, Any]:
     """Build the engine that `request` asks for; `say` gets what a person should know on the way.
 
-    Returns {"engine", "target", "precision", "why", "seconds", "weights", "ranges"} and what the target tells.
+    Returns {"engine", "target", "precision", "why", "seconds", "weights", "ranges"} and what the build's report adds.
     """
     if request.precision != "int8" and request.skip:
         raise InputError(f"--skip is for --precision int8, not {request.precision}; leave it out")
@@ -236,7 +236,7 @@ def build_from_request(
 
 
 def _model_of(request: BuildRequest) -> ModelRequest:
-    """Tell a model's name from a checkpoint file in what the user typed first."""
+    """Return a model's name from a checkpoint file in what the user typed first."""
     source = Path(request.source)
     if source.suffix.lower() not in CHECKPOINT_SUFFIXES:
         if request.model.name and request.model.name != request.source:
@@ -245,7 +245,7 @@ def _model_of(request: BuildRequest) -> ModelRequest:
     if request.model.checkpoint is not None:
         raise InputError(f"{source} and --checkpoint {request.model.checkpoint} are two checkpoints; give one of them")
     model = replace(request.model, checkpoint=source)
-    if model.name is None and not model.told():
+    if model.name is None and not model.recorded():
         raise CheckpointError(f"{source} is a checkpoint: say whose it is with --model NAME (see `edgefsa models`)")
     return model
 

@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def is_model_name(value: object) -> bool:
-    """Tell whether `value` can name a model, and with it the engine's folder."""
+    """Return whether `value` can name a model, and with it the engine's folder."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 

@@ -50,7 +50,7 @@ def kernels_in(log: str) -> list[Kernel]:
 
 
 def plain_names(mangled: list[str]) -> dict[str, str]:
-    """Give the kernels' C++ names without their parameters, where c++filt is installed."""
+    """Return the kernels' C++ names without their parameters, where c++filt is installed."""
     if shutil.which("c++filt") is None:
         return {name: name for name in mangled}
     done = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True)

@@ -187,7 +187,7 @@ def train(
 def _train(
     settings: TrainSettings, qat: Path | None, skip: tuple[str, ...], progress: Progress
 ) -> tuple[TrainResult, dict[str, Any]]:
-    """Train, for INT8 where there is a recipe; gives the run, and all that came of it as plain values."""
+    """Train, for INT8 where there is a recipe; return the run, and all that came of it as plain values."""
     if qat is not None:
         from edgefsa.train.qat import train_quantised
 

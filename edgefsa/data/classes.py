@@ -128,7 +128,7 @@ def same_names(names: Iterable[str], others: Iterable[str]) -> bool:
 
 
 def class_set_for(num_classes: int) -> ClassSet:
-    """Give CamVid's classes for 11, Cityscapes' for 19, else generated names and colours (ignore 255).
+    """Return CamVid's classes for 11, Cityscapes' for 19, else generated names and colours (ignore 255).
 
     Raises InputError where `num_classes` is not 1 to 255: a mask is 8 bits a pixel.
     """
@@ -139,12 +139,12 @@ def class_set_for(num_classes: int) -> ClassSet:
 
 
 def generated_names(num_classes: int) -> tuple[str, ...]:
-    """Give "class 0", "class 1", ...: the names of classes that nobody has named."""
+    """Return "class 0", "class 1", ...: the names of classes that nobody has named."""
     return tuple(f"class {index}" for index in range(num_classes))
 
 
 def class_set_of(name: str, names: tuple[str, ...]) -> ClassSet:
-    """Give a class set with the names `names`, generated colours and ignore index 255.
+    """Return a class set with the names `names`, generated colours and ignore index 255.
 
     Raises InputError where there are none, more than 255, or two of one name (however they are spelt).
     """

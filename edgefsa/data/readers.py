@@ -201,7 +201,7 @@ class Dataset(Sequence[Sample]):
         return tuple(entry.name for entry in self._entries)
 
     def shared_with(self, other: Dataset) -> tuple[str, ...]:
-        """Give the names of the samples that both have: the same name, and the same contents of its files.
+        """Return the names of the samples that both have: the same name, and the same contents of its files.
 
         Raises DataError where a file cannot be read.
         """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def int8_graph(
     job: BuildJob, activations: str, *, rest: str = "f32", int8_operators: bool = False
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Quantise the job's graph with its ranges; gives the Q/DQ graph and the manifest's `quantization`.
+    """Quantise the job's graph with its ranges; return the Q/DQ graph and the manifest's `quantization`.
 
     `activations` is "int8" (symmetric), "uint8" or "mixed", see `int8_onnx`. `rest` is what the other nodes
     run in, "f32" or "f16". `int8_operators` quantises the maps of frequency operators too, for plugins that take

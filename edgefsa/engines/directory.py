@@ -15,7 +15,7 @@ _REBUILD = "rebuild it here with `edgefsa build`"
 
 
 def engine_name(model: dict[str, Any], target: str, precision: str) -> str:
-    """Give the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual."""
+    """Return the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual."""
     height, width = model["size_hw"]
     name = f"{model['model']}-{target}-{precision}-{height}x{width}"
     if model["batch"] != 1:

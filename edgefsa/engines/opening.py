@@ -16,7 +16,7 @@ from edgefsa.engines.weights import WeightBits
 
 
 def open_engine(path: str | Path, *, check: bool = True, threads: int | None = None) -> Session:
-    """Give the session of an engine directory, to be entered with `with`.
+    """Return the session of an engine directory, to be entered with `with`.
 
     Versions and CPU features are always compared with the manifest; with `check` the files' hashes are too, and
     entering repeats the golden output. `threads` limits the CPU threads of a run; None uses all cores.
@@ -33,7 +33,7 @@ def open_engine(path: str | Path, *, check: bool = True, threads: int | None = N
 
 
 def logits_session(path: str | Path, *, threads: int | None = None) -> Session:
-    """Give a session of the same engine whose run returns float32 logits [N, K, h, w] instead of masks.
+    """Return a session of the same engine whose run returns float32 logits [N, K, h, w] instead of masks.
 
     It is made for comparing stages, and may import onnx. Raises what `open_engine` raises, and TargetError where
     the target cannot give logits from an engine that was built for masks.
@@ -48,7 +48,7 @@ def logits_session(path: str | Path, *, threads: int | None = None) -> Session:
 
 
 def inspect_engine(path: str | Path) -> dict[str, Any]:
-    """Tell what an engine is without running it, also on a machine that cannot.
+    """Return what an engine is without running it, also on a machine that cannot.
 
     Returns {"summary": for people, "manifest", "layers": [{"name", "kind", "precision", "detail", "nodes"}]}.
     Raises EngineError where the directory is damaged.

@@ -23,7 +23,7 @@ Outputs = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class LayerPrecision:
-    """What one layer of an engine runs in, as its runtime tells it.
+    """What one layer of an engine runs in, as its runtime reports it.
 
     `precision` is "int8", "f32", "bf16", "f16", or the runtime's own word; `detail` names the kernel where the
     runtime does; `nodes` are the ONNX nodes that were fused into the layer; `multiplies` is true of convolutions and
@@ -95,7 +95,7 @@ class Session(ABC):
         return self._infer(np.ascontiguousarray(frames))
 
     def layer_precisions(self) -> list[LayerPrecision]:
-        """Tell what each layer runs in, as it was recorded when the engine was built."""
+        """Return what each layer runs in, as it was recorded when the engine was built."""
         return read_layers(self.directory)
 
     @abstractmethod
@@ -133,7 +133,7 @@ def read_layers(directory: Path) -> list[LayerPrecision]:
 
 
 def telling_line(error: BaseException) -> str:
-    """Give the most telling line of a runtime's message."""
+    """Return the line of a runtime's message that says most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return (told or lines or [type(error).__name__])[-1][:300]
+    meant = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (meant or lines or [type(error).__name__])[-1][:300]

@@ -90,18 +90,18 @@ class Target(ABC):
 
     @abstractmethod
     def unusable(self) -> str | None:
-        """Give why engines of this target cannot run on this machine, or None where they can."""
+        """Return why engines of this target cannot run on this machine, or None where they can."""
 
     def cpu(self) -> Cpu:
         """Return this machine's CPU with the features that the runtime uses of it."""
         return cpu()
 
     def unbuildable(self) -> str | None:
-        """Give why engines of this target cannot be built on this machine, or None where they can."""
+        """Return why engines of this target cannot be built on this machine, or None where they can."""
         return self.unusable()
 
     def unsuited(self, precision: str) -> str | None:
-        """Give why `auto` should not pick this target for `precision` on this machine, or None."""
+        """Return why `auto` should not pick this target for `precision` on this machine, or None."""
         return None
 
     @abstractmethod
@@ -110,11 +110,11 @@ class Target(ABC):
 
     @abstractmethod
     def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
-        """Give the session of an engine directory, not loaded yet."""
+        """Return the session of an engine directory, not loaded yet."""
 
     @abstractmethod
     def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
-        """Give a session of the same engine whose run returns float32 logits [N, K, h, w]; may import onnx."""
+        """Return a session of the same engine whose run returns float32 logits [N, K, h, w]; may import onnx."""
 
     def options_from(self, given: Mapping[str, Any]) -> TargetOptions:
         """Return this target's options from their names and values; InputError for one that it does not have."""
@@ -126,14 +126,14 @@ class Target(ABC):
         return self.options_type(**given)
 
     def version(self) -> str:
-        """Give the runtime's version, or "" where it is not installed."""
+        """Return the runtime's version, or "" where it is not installed."""
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             return ""
 
     def package_fault(self) -> str | None:
-        """Give why the runtime's package cannot be imported, with the remedy, or None where it can."""
+        """Return why the runtime's package cannot be imported, with the remedy, or None where it can."""
         if not self.version():
             return f"the package {self.package} is not installed; pip install 'edgefsa[{self.extra}]'"
         try:

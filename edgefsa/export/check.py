@@ -60,7 +60,7 @@ def check_export(
 ) -> dict[str, Agreement]:
     """Compare the graph, as it is and inlined, with the module's logits on `frames`.
 
-    `progress` is told (done, total) of the two forms. Raises ExportError where the logits differ by more than
+    `progress(done, total)` counts the two forms. Raises ExportError where the logits differ by more than
     rounding, or a mask pixel differs that is no tie.
     """
     height, width = frames.shape[1:3]
@@ -96,6 +96,6 @@ def _agreement(form: str, reference: Floats, large: Floats, logits: Floats, mask
 
 
 def relative_l2(value: Floats, reference: Floats) -> float:
-    """Give |value - reference| / |reference|, in float64."""
+    """Return |value - reference| / |reference|, in float64."""
     wide = reference.astype(np.float64)
     return float(np.linalg.norm(value - wide) / max(float(np.linalg.norm(wide)), 1e-30))

@@ -52,7 +52,7 @@ class ExportReport:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the report as JSON takes it."""
+        """Return the report as JSON takes it."""
         return {**asdict(self), "path": str(self.path), "size_hw": list(self.size_hw)}
 
 
@@ -76,7 +76,7 @@ def onnx_from_model(
     says what the weights are ({"kind", "source", "sha256"}), `classes` what the indices mean (by default CamVid for
     11, Cityscapes for 19, else generated names). `frame` (BGR, any size) checks the result against
     the module in ONNX Runtime, as it is and with functions inlined; a synthetic street scene where it is None.
-    `progress` is told (done, total) steps. The file appears only once it has passed. Raises InputError for a size,
+    `progress(done, total)` counts steps. The file appears only once it has passed. Raises InputError for a size,
     a batch or an output that the model cannot have, and ExportError where the model cannot be exported or the graph
     does not repeat it.
     """
@@ -130,7 +130,7 @@ def _report(
 
 
 def build_graph(model: nn.Module, size_hw: tuple[int, int], batch: int, outputs: str) -> onnx.ModelProto:
-    """Give the exported graph without metadata and unchecked."""
+    """Return the exported graph without metadata and unchecked."""
     config = _config(model)
     graph = trace_logits(model, size_hw, batch)
     fold_constants(graph)
@@ -212,6 +212,6 @@ def _metadata(
 
 
 def _check_frames(frame: Frame | None, size_hw: tuple[int, int], batch: int, fit: str) -> Frames:
-    """Give frames that differ from each other, so that a mix-up within the batch shows."""
+    """Return frames that differ from each other, so that a mix-up within the batch shows."""
     first = fit_frame(render_scene(0, size_hw)[0] if frame is None else frame, size_hw, fit)
     return np.stack([np.roll(first, index * 7, axis=1) for index in range(batch)])

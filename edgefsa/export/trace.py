@@ -61,7 +61,7 @@ class _Logits(nn.Module):
 
 
 def trace_logits(model: nn.Module, size_hw: tuple[int, int], batch: int) -> onnx.ModelProto:
-    """Give the graph from `image` (float [N, 3, H, W], normalised RGB) to `logits` (float [N, K, h, w]).
+    """Return the graph from `image` (float [N, 3, H, W], normalised RGB) to `logits` (float [N, K, h, w]).
 
     `model` stays as it is. Constants are folded; names and metadata are still the exporter's.
     """

@@ -25,28 +25,28 @@ class GraphEditor:
         return list(self.graph.node)
 
     def producer(self, tensor: str) -> onnx.NodeProto | None:
-        """Give the node that makes `tensor`; None for inputs and stored tensors."""
+        """Return the node that makes `tensor`; None for inputs and stored tensors."""
         return next((node for node in self.graph.node if tensor in node.output), None) if tensor else None
 
     def consumers(self, tensor: str) -> list[onnx.NodeProto]:
-        """Give the nodes that read `tensor`, each once."""
+        """Return the nodes that read `tensor`, each once."""
         return [node for node in self.graph.node if tensor in node.input]
 
     def is_output(self, tensor: str) -> bool:
-        """Tell whether `tensor` is an output of the graph."""
+        """Return whether `tensor` is an output of the graph."""
         return any(item.name == tensor for item in self.graph.output)
 
     def is_stored(self, tensor: str) -> bool:
-        """Tell whether `tensor` is an initialiser."""
+        """Return whether `tensor` is an initialiser."""
         return tensor in self._stored
 
     def array(self, tensor: str) -> Array:
-        """Give the value of a stored tensor."""
+        """Return the value of a stored tensor."""
         value: Array = numpy_helper.to_array(self._stored[tensor])
         return value
 
     def store(self, name: str, array: Array) -> str:
-        """Store `array` under `name`, or under a name like it that is free; gives the name used."""
+        """Store `array` under `name`, or under a name like it that is free; return the name used."""
         taken = {output for node in self.graph.node for output in node.output} | set(self._stored)
         unique = unique_name(name, taken)
         # Not ascontiguousarray, which makes a scalar a vector of one.
@@ -90,7 +90,7 @@ class GraphEditor:
 
 
 def unique_name(name: str, taken: set[str]) -> str:
-    """Give `name`, or `name_1`, `name_2`, ... where that is taken."""
+    """Return `name`, or `name_1`, `name_2`, ... where that is taken."""
     candidate, count = name, 0
     while candidate in taken:
         count += 1
@@ -99,17 +99,17 @@ def unique_name(name: str, taken: set[str]) -> str:
 
 
 def ints_attribute(node: onnx.NodeProto, name: str) -> list[int]:
-    """Give a list attribute; empty where the node lacks it."""
+    """Return a list attribute; empty where the node lacks it."""
     return next((list(item.ints) for item in node.attribute if item.name == name), [])
 
 
 def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    """Give an integer attribute."""
+    """Return an integer attribute."""
     return next((int(item.i) for item in node.attribute if item.name == name), default)
 
 
 def float_attribute(node: onnx.NodeProto, name: str, default: float) -> float:
-    """Give a float attribute."""
+    """Return a float attribute."""
     return next((float(item.f) for item in node.attribute if item.name == name), default)
 
 

@@ -146,7 +146,7 @@ def _with_subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]
 
 
 def read_metadata(model: onnx.ModelProto | str | Path, source: str | Path | None = None) -> dict[str, Any]:
-    """Give what the file says of its model: see METADATA_FIELDS.
+    """Return what the file says of its model: see METADATA_FIELDS.
 
     `size_hw` is the frames' [height, width] and `batch` their number; `palette` is [[r, g, b], ...], 0 to 255;
     `outputs` is "masks" or "logits". Raises GraphError where the file is not edgefsa's, or a field is not what it
@@ -178,7 +178,7 @@ def write_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
 
 
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give a copy with each function node replaced by its body: standard operators only, but for plugin nodes.
+    """Return a copy with each function node replaced by its body: standard operators only, but for plugin nodes.
 
     Names of tensors and nodes of the main graph stay as they are.
     """
@@ -191,12 +191,12 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Give the main graph's stored tensors by name."""
+    """Return the main graph's stored tensors by name."""
     return {item.name: item for item in model.graph.initializer}
 
 
 def weights_hash(model: onnx.ModelProto) -> str:
-    """Give a SHA-256 over the network: its operators, how they are joined, their settings, names and weights.
+    """Return a SHA-256 over the network: its operators, how they are joined, their settings, names and weights.
 
     The same network exported again, at another size or batch, or with the other output, hashes the same, so
     its calibration ranges fit all of these. Left out of a frequency operator are its bases, which depend on the
@@ -224,7 +224,7 @@ def _options_text(model: onnx.ModelProto) -> str:
 
 
 def _origins_of(names: Iterable[str], origins: dict[str, list[str]]) -> list[str]:
-    """Give the tensors that `names` hold the elements of, seen through the operators that only move them."""
+    """Return the tensors that `names` hold the elements of, seen through the operators that only move them."""
     return [origin for name in names for origin in origins.get(name, [name])]
 
 

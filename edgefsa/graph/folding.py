@@ -87,7 +87,7 @@ def fold_channel_affines(model: onnx.ModelProto) -> None:
 
 
 def _split_constant(editor: GraphEditor, node: onnx.NodeProto) -> tuple[str, Floats | None]:
-    """Give the changing input of a binary node, and the other one where it is stored and of shape [C, 1, 1]."""
+    """Return the changing input of a binary node, and the other one where it is stored and of shape [C, 1, 1]."""
     stored = [name for name in node.input if editor.is_stored(name)]
     if len(node.input) != 2 or len(stored) != 1:
         return "", None
@@ -138,14 +138,14 @@ def _gain_and_shift(editor: GraphEditor, norm: onnx.NodeProto) -> tuple[Floats, 
 
 
 def conv_tensors(editor: GraphEditor, conv: onnx.NodeProto) -> tuple[Floats, Floats]:
-    """Give a convolution's weight and its bias (zeros where it has none)."""
+    """Return a convolution's weight and its bias (zeros where it has none)."""
     weight = editor.array(conv.input[1]).astype(np.float64)
     has_bias = len(conv.input) > 2 and conv.input[2]
     return weight, editor.array(conv.input[2]).astype(np.float64) if has_bias else np.zeros(len(weight))
 
 
 def set_conv_tensors(editor: GraphEditor, conv: onnx.NodeProto, weight: Floats, bias: Floats) -> None:
-    """Give `conv` new weights, rounded to float32 and named after the old ones."""
+    """Return `conv` new weights, rounded to float32 and named after the old ones."""
     stem = conv.input[1].rpartition(".")[0] or conv.input[1]
     for name in conv.input[1:]:
         if name and len(editor.consumers(name)) == 1:

@@ -104,7 +104,7 @@ def sums_in_32_bits(here: Cpu) -> bool:
 
 
 def features_relied_on(types: Iterable[str], kernels: Iterable[str], here: Cpu) -> list[str]:
-    """Give the CPU features that an engine's proof of precision and speed rests on.
+    """Return the CPU features that an engine's proof of precision and speed rests on.
 
     `types` are the compute types of its layers ("int8", "bf16", "f16"; others rely on nothing) and `kernels`
     the runtime's names of what it ran, which tell whether AMX was used.
@@ -132,7 +132,7 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def driver_cuda() -> tuple[int, int] | None:
-    """Give the CUDA release that the driver belongs to, as (12, 6); None where there is no driver."""
+    """Return the CUDA release that the driver belongs to, as (12, 6); None where there is no driver."""
     driver, version = _cuda_driver(), ctypes.c_int()
     if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
         return None

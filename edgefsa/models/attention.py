@@ -63,13 +63,13 @@ class SelfAttention(nn.Module):
         return self.gamma if self.form == "ccnet" else self.conv_out.bn.weight
 
     def query_key_value(self) -> tuple[nn.Conv1d, nn.Conv1d, nn.Conv1d]:
-        """Give the three projections: 1x1 convolutions of tokens."""
+        """Return the three projections: 1x1 convolutions of tokens."""
         if self.form == "ccnet":
             return self.query_conv, self.key_conv, self.value_conv
         return self.theta.conv, self.phi.conv, self.g.conv
 
     def scale_of(self, height: int, width: int) -> float:
-        """Give the factor of the affinities on a map of height x width: 1 / (H W), over sqrt(Cq) with `use_scale`."""
+        """Return the factor of the affinities on a map of height x width: 1 / (H W), over sqrt(Cq) with `use_scale`."""
         scale = 1 / (height * width)
         if self.use_scale and self.mode == "dot_product":
             # The other mode divides each query by its own norm, which any scale of it leaves as it is.
@@ -77,7 +77,7 @@ class SelfAttention(nn.Module):
         return scale
 
     def wide_dtype(self) -> torch.dtype:
-        """Give the type of the parameters, float32 at least."""
+        """Return the type of the parameters, float32 at least."""
         return torch.promote_types(next(self.parameters()).dtype, torch.float32)
 
 
@@ -98,7 +98,7 @@ class ConvNorm(nn.Module):
 
 
 def without_autocast(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Give compute(x) with no operation of it narrowed to 16 bits."""
+    """Return compute(x) with no operation of it narrowed to 16 bits."""
     kind = x.device.type
     if is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):

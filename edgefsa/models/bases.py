@@ -18,7 +18,7 @@ Band = tuple[int, int, int, int]
 
 
 def band_from(k: int | tuple[int, ...] | list[int]) -> Band:
-    """Give (row from, row to, column from, column to) of the kept DCT frequencies.
+    """Return (row from, row to, column from, column to) of the kept DCT frequencies.
 
     `k` is one number (the lowest k x k) or those four; an end of -1 keeps all frequencies up to the last.
     Raises InputError where it is neither, or keeps no frequency.
@@ -35,14 +35,14 @@ def band_from(k: int | tuple[int, ...] | list[int]) -> Band:
 
 
 def shortest_k(k: int | tuple[int, ...] | list[int]) -> int | Band:
-    """Give the one spelling of `k` that models record: n where the lowest n x n are kept, else four numbers."""
+    """Return the one spelling of `k` that models record: n where the lowest n x n are kept, else four numbers."""
     band = band_from(k)
     return band[1] if band == (0, band[1], 0, band[1]) else band
 
 
 @lru_cache(maxsize=64)
 def dct_bases(height: int, width: int, band: Band, basis: Basis) -> tuple[Array, Array]:
-    """Give the rows of the DCT-II of both sides: float64 [kh, height] and [kw, width].
+    """Return the rows of the DCT-II of both sides: float64 [kh, height] and [kw, width].
 
     Row u of an orthonormal basis of n samples is a_u cos(pi u (2 i + 1) / (2 n)) with a_0 = sqrt(1 / n) and
     a_u = sqrt(2 / n). `basis="official"` repeats FsaNet's released code (getP in fsa_head1d.py), whose column
@@ -83,7 +83,7 @@ class DiscBases:
 
 @lru_cache(maxsize=64)
 def disc_bases(height: int, width: int, radius: int, base_size: int | None = None) -> DiscBases:
-    """Give the bases of SPANet's circular mask (_CircleFilter in spanet.py) for a feature of height x width.
+    """Return the bases of SPANet's circular mask (_CircleFilter in spanet.py) for a feature of height x width.
 
     The circle of `radius` lies around the DC coefficient of the centred spectrum. With `base_size` it is the
     mask of base_size x base_size, padded or cropped as in SPANet's detection code, whose centre is one off the

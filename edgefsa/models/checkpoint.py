@@ -19,7 +19,7 @@ from edgefsa.models.weight_sets import BARE, COUNTER, Placement, Stored, choose_
 
 # Heads that only training uses: a checkpoint may leave them out.
 AUXILIARY_PREFIXES = ("auxiliary_head.", "dsn.")
-# Under this key a safetensors file of `edgefsa train` tells {"model", "options", "classes"} as JSON.
+# Under this key a safetensors file of `edgefsa train` records {"model", "options", "classes"} as JSON.
 WEIGHTS_METADATA_KEY = "edgefsa"
 LISTED = 20
 
@@ -87,9 +87,9 @@ def _content(source: str | Path | Mapping[str, Any]) -> Iterator[Any]:
 
 
 def weights_facts(path: str | Path) -> dict[str, Any]:
-    """Give what a safetensors file of `edgefsa train` says of itself: "model", "options", "classes" (names).
+    """Return what a safetensors file of `edgefsa train` says of itself: "model", "options", "classes" (names).
 
-    Empty for any other file, and for one that cannot be read: loading it tells why.
+    Empty for any other file, and for one that cannot be read: loading it says why.
     """
     try:
         with safe_open(path, "pt") as file:

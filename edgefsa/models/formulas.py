@@ -33,7 +33,7 @@ def truncated_dct_attention(
     """Attend among the low DCT coefficients of x and add the result to x: the operator `TruncatedDctAttention`.
 
     Shapes: x [N, C, H, W]; basis_h (Bh) [kh, H]; basis_w (Bw) [kw, W]; query_weight, key_weight [Cq, C];
-    value_weight [Cv, C]; out_weight (Wo) [C, Cv]; biases [Cq], [Cq], [Cv]; shift [C]. All float; gives [N, C, H, W].
+    value_weight [Cv, C]; out_weight (Wo) [C, Cv]; biases [Cq], [Cq], [Cv]; shift [C]. All float; returns [N, C, H, W].
 
     Notation: dct(z) = Bh z Bw^T per channel, flattened row-major to T = kh kw tokens; idct(t) = Bh^T t Bw, t
     unflattened to [kh, kw]; g [T] = outer(row sums of Bh^2, row sums of Bw^2); d [T] = dct(1) =
@@ -70,7 +70,7 @@ def truncated_dct_attention(
 def attention_update(
     x: Tensor, basis_h: Tensor, basis_w: Tensor, weights: Projections, *, mode: Mode, scale: float
 ) -> Tensor:
-    """Give what one pass of `truncated_dct_attention` adds to x."""
+    """Return what one pass of `truncated_dct_attention` adds to x."""
     if mode == "linsoftmax":
         return _linsoftmax_update(x, basis_h, basis_w, weights, 1, scale)
     change = _dot_product_change(x, basis_h, basis_w, weights, 1, scale)
@@ -83,7 +83,7 @@ def spectral_mask(
     """Weight low and high Fourier frequencies of x: the operator `SpectralMask`.
 
     Shapes: x [N, C, H, W]; gain [C]; basis_h (Bh) [H, mh]; basis_w (Bw) [W, mw]; coupling_gain (Cg) and
-    coupling_base (Cb) [T, T], T = mh mw. All float; gives [N, C, H, W]. Per channel c, tokens row-major:
+    coupling_base (Cb) [T, T], T = mh mw. All float; returns [N, C, H, W]. Per channel c, tokens row-major:
 
         t = flatten(Bh^T x_c Bw)                       [T]
         u = gain_c (t Cg) - t Cb                       [T]
@@ -117,7 +117,7 @@ class Projections:
     shift: Tensor
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give queries, keys and values [N, ., T] of tokens [N, C, T]."""
+        """Return queries, keys and values [N, ., T] of tokens [N, C, T]."""
         query = self.query_weight @ tokens + self.query_bias[:, None]
         key = self.key_weight @ tokens + self.key_bias[:, None]
         value = self.value_weight @ tokens + self.value_bias[:, None]
@@ -189,7 +189,7 @@ def _pixel_norm(x: Tensor) -> Tensor:
 
 
 def _weighted_gram(weight: Tensor, basis_h: Tensor, basis_w: Tensor) -> Tensor:
-    """Give P^T diag(weight) P [N, T, T] for the dense basis P = kron(Bh, Bw)^T and weight [N, 1, H, W]."""
+    """Return P^T diag(weight) P [N, T, T] for the dense basis P = kron(Bh, Bw)^T and weight [N, 1, H, W]."""
     kh, kw = basis_h.shape[0], basis_w.shape[0]
     pairs_h = (basis_h[:, None] * basis_h[None]).flatten(0, 1)
     pairs_w = (basis_w[:, None] * basis_w[None]).flatten(0, 1)

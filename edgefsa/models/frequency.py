@@ -72,7 +72,7 @@ class FrequencySelfAttention(SelfAttention):
         self.band, self.basis = band_from(k), basis
 
     def operator(self, height: int, width: int) -> FrequencyOperator:
-        """Give the operator `TruncatedDctAttention` for a feature map of height x width, batch norm folded."""
+        """Return the operator `TruncatedDctAttention` for a feature map of height x width, batch norm folded."""
         tensors = self._bases(height, width, self.wide_dtype()) | self._folded()
         tensors = {name: tensor.detach() for name, tensor in tensors.items()}
         scale = self.scale_of(height, width)
@@ -80,7 +80,7 @@ class FrequencySelfAttention(SelfAttention):
         return FrequencyOperator("TruncatedDctAttention", tensors, attributes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give x with its low-frequency self-attention added; [N, C, H, W] to the same."""
+        """Return x with its low-frequency self-attention added; [N, C, H, W] to the same."""
         # The DC coefficient of a large map and the cubic attention leave the range that 16 bits hold well.
         return without_autocast(self._attend, x)
 
@@ -167,7 +167,7 @@ class SpectralMask(nn.Module):
         self.lambdas = tuple(lambdas)
 
     def operator(self, height: int, width: int) -> FrequencyOperator:
-        """Give the operator `SpectralMask` for a feature map of height x width."""
+        """Return the operator `SpectralMask` for a feature map of height x width."""
         tensors = self._tensors(height, width, torch.device("cpu"), torch.float32)
         return FrequencyOperator("SpectralMask", tensors, {})
 

@@ -104,7 +104,7 @@ class CcnetFsaNet(CcnetTrunk):
         self.head = CcnetHead(self.out_channels, config.num_classes, attention)
 
     def forward(self, x: Tensor) -> Logits:
-        """Give logits at stride 8; while training, with the auxiliary logits."""
+        """Return logits at stride 8; while training, with the auxiliary logits."""
         self.config.check_input(x)
         third, fourth = self.features(x)
         logits = self.head(fourth)
@@ -126,7 +126,7 @@ class MmsegFsaNet(nn.Module):
         self.auxiliary_head = MmsegAuxiliaryHead(self.backbone.auxiliary_channels, config.num_classes)
 
     def forward(self, x: Tensor) -> Logits:
-        """Give logits at stride 8; while training, with the auxiliary logits."""
+        """Return logits at stride 8; while training, with the auxiliary logits."""
         self.config.check_input(x)
         third, fourth = self.backbone(x)
         logits = self.decode_head(fourth)
@@ -159,7 +159,7 @@ class EdgeFsaNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Logits:
-        """Give logits at stride 4; while training, with the auxiliary logits at stride 16."""
+        """Return logits at stride 4; while training, with the auxiliary logits at stride 16."""
         self.config.check_input(x)
         fine = self.layer1(self.stem(x))
         skip = self.layer2(fine)

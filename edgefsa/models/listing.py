@@ -37,7 +37,7 @@ class ModelInfo:
     weights: Path | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give name, family, params, macs, size_hw, num_classes and trained (False: random weights) for JSON."""
+        """Return name, family, params, macs, size_hw, num_classes and trained (False: random weights) for JSON."""
         return {
             "name": self.name,
             "family": self.family,
@@ -50,7 +50,7 @@ class ModelInfo:
 
 
 def list_models(*, progress: Callable[[int, int], None] | None = None) -> list[ModelInfo]:
-    """Give every model, the default first; counting a large one's MACs takes part of a second."""
+    """Return every model, the default first; counting a large one's MACs takes part of a second."""
     infos = []
     for name in MODELS:
         infos.append(_info(name))

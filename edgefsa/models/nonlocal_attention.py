@@ -51,7 +51,7 @@ class NonLocalAttention(SelfAttention):
         super().__init__(channels, mode, recurrence, form, use_scale, qkv_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give x with its self-attention added; [N, C, H, W] to the same."""
+        """Return x with its self-attention added; [N, C, H, W] to the same."""
         # Sums over all pixels leave the range that 16 bits hold well.
         return without_autocast(self._attend, x)
 
@@ -124,7 +124,7 @@ def replace_nonlocal(model: nn.Module, k: int | tuple[int, ...] | list[int]) -> 
 
 
 def frequency_form(block: NonLocalAttention, k: int | tuple[int, ...] | list[int]) -> FrequencySelfAttention:
-    """Give the frequency form of one block; it holds the block's own parameters and buffers."""
+    """Return the frequency form of one block; it holds the block's own parameters and buffers."""
     with torch.device("meta"):
         layer = FrequencySelfAttention(
             block.channels,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
-    """Give a convolution without bias that keeps the size (over its stride), batch norm and ReLU."""
+    """Return a convolution without bias that keeps the size (over its stride), batch norm and ReLU."""
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
     return [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
@@ -96,7 +96,7 @@ def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
 def residual_stage(
     block: Block, in_channels: int, width: int, blocks: int, stride: int, dilation: int, first_dilation: int
 ) -> nn.Sequential:
-    """Give `blocks` residual blocks; the first has the stride and a dilation of its own."""
+    """Return `blocks` residual blocks; the first has the stride and a dilation of its own."""
     parts: list[nn.Module] = [block(in_channels, width, stride, first_dilation)]
     parts += [block(width * block.expansion, width, 1, dilation) for _ in range(1, blocks)]
     return nn.Sequential(*parts)

@@ -50,7 +50,7 @@ class SpectralMixer(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def merged_projection(self) -> tuple[Tensor, Tensor]:
-        """Give the sum of the three 1x1 convolutions of channel groups as one: weight [C, C, 1, 1], bias [C]."""
+        """Return the sum of the three 1x1 convolutions of channel groups as one: weight [C, C, 1, 1], bias [C]."""
         weight = torch.cat([part.weight for part in self.pws], 1)  # type: ignore[arg-type, misc]
         bias: Tensor = sum(part.bias for part in self.pws)  # type: ignore[assignment, misc]
         return weight, bias
@@ -167,7 +167,7 @@ class SpaNetClassifier(SpaNetTrunk):
         nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [N, K]."""
+        """Return logits [N, K]."""
         self.config.check_input(x)
         logits: Tensor = self.head(self.norm(self.stages(x)[-1]).mean((2, 3)))
         return logits
@@ -182,7 +182,7 @@ class SpaNetFeatures(SpaNetTrunk):
         self.norm0, self.norm2, self.norm4, self.norm6 = (nn.GroupNorm(1, channels) for channels in self.channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give the features of the four stages, [N, C_i, H / stride_i, W / stride_i], rounded up."""
+        """Return the features of the four stages, [N, C_i, H / stride_i, W / stride_i], rounded up."""
         self.config.check_input(x)
         first, second, third, fourth = self.stages(x)
         return self.norm0(first), self.norm2(second), self.norm4(third), self.norm6(fourth)
@@ -202,7 +202,7 @@ class SpaNetFpn(nn.Module):
         self.decode_head = SemanticFpnHead(256, 128, config.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits at stride 4."""
+        """Return logits at stride 4."""
         logits: Tensor = self.decode_head(self.neck(self.backbone(x)))
         return logits
 
@@ -219,7 +219,7 @@ def spanet(
 ) -> nn.Module:
     """Build `spanet-s`, `-m`, `-mx`, `-b` or `-bx`.
 
-    `head="fpn"` is the segmentation network (11 classes unless told otherwise), "classifier" the ImageNet
+    `head="fpn"` is the segmentation network (11 classes by default), "classifier" the ImageNet
     classifier (1000 classes); with `features_only` there is no head but the dense backbone with its four features.
     `mask_origin="feature"` makes each spectral mask at its feature's own size; "official" pads or crops the mask
     of an input of `base_image_size` as the authors' code does.

@@ -69,7 +69,7 @@ class EdgeSpaNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Give logits at stride 4; while training, with the auxiliary logits at stride 16."""
+        """Return logits at stride 4; while training, with the auxiliary logits at stride 16."""
         self.config.check_input(x)
         features = [self.layer1(self.stem(x))]
         for stage in self.stages:

@@ -27,7 +27,7 @@ class WeightsInfo(TypedDict):
 
 
 def shipped_weights(config: ModelConfig) -> Path | None:
-    """Give the shipped file (fp16 safetensors) for a model with these options, or None where there is none."""
+    """Return the shipped file (fp16 safetensors) for a model with these options, or None where there is none."""
     path = WEIGHTS_DIRECTORY / f"{config.name}.safetensors"
     if not path.is_file():
         return None

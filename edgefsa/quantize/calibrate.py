@@ -66,7 +66,7 @@ def ranges_from_calibration(
 
 
 def calibrated_tensors(model: onnx.ModelProto) -> list[str]:
-    """Give the tensors that any form of the quantised graph rounds, in graph order."""
+    """Return the tensors that any form of the quantised graph rounds, in graph order."""
     forms = [
         place(model),
         *(place(model, integer_outputs=True), place(model, integer_sums=True), place(model, int8_operators=True)),

@@ -26,7 +26,7 @@ _SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
 
 
 def fp16_onnx(model: onnx.ModelProto, ranges: Ranges | None = None) -> onnx.ModelProto:
-    """Give `model` with float16 weights and activations where that is safe; `model` stays as it is.
+    """Return `model` with float16 weights and activations where that is safe; `model` stays as it is.
 
     A node with a stored value beyond 65504 stays in float32, and with `ranges` (of the same network) one that reads
     or makes a tensor above 8192 as well. Raises RangesError where the ranges are of another network.
@@ -62,7 +62,7 @@ def half_scale(scale: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 
 def fits_half(scale: float) -> bool:
-    """Tell whether float16 has the INT8 values of a scale: none above 8192, and a step that is not subnormal."""
+    """Return whether float16 has the INT8 values of a scale: none above 8192, and a step that is not subnormal."""
     return _SMALLEST_NORMAL <= scale <= LARGEST_AMAX / 127
 
 
@@ -72,7 +72,7 @@ def wide_tensors(ranges: Ranges) -> list[str]:
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:
-    """Give the element type of every tensor of the main graph."""
+    """Return the element type of every tensor of the main graph."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     types = {item.name: item.data_type for item in inferred.initializer}
     tensors = [*inferred.input, *inferred.output, *inferred.value_info]
@@ -150,7 +150,7 @@ def _split_dequantised(editor: GraphEditor, chosen: set[str]) -> None:
 
 
 def _float_inputs(node: onnx.NodeProto, types: dict[str, int]) -> list[int]:
-    """Give the inputs that have the type of the first float; the scales of a Resize, for one, stay float32."""
+    """Return the inputs that have the type of the first float; the scales of a Resize, for one, stay float32."""
     formal = onnx.defs.get_schema(node.op_type, OPSET, node.domain).inputs
     kinds = [formal[min(index, len(formal) - 1)].type_str for index in range(len(node.input))]
     floats = (kind for kind, name in zip(kinds, node.input, strict=True) if types.get(name) == TensorProto.FLOAT)

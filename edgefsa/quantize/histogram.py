@@ -52,12 +52,12 @@ class Histogram:
 
 
 def minmax(histogram: Histogram) -> float:
-    """Give the largest magnitude seen."""
+    """Return the largest magnitude seen."""
     return histogram.largest
 
 
 def percentile(histogram: Histogram, percent: float = PERCENTILE) -> float:
-    """Give the magnitude that `percent` of the values stay below, interpolated within its bin."""
+    """Return the magnitude that `percent` of the values stay below, interpolated within its bin."""
     reached = np.cumsum(histogram.counts)
     wanted = reached[-1] * percent / 100
     index = int(np.searchsorted(reached, wanted))
@@ -67,7 +67,7 @@ def percentile(histogram: Histogram, percent: float = PERCENTILE) -> float:
 
 
 def entropy(histogram: Histogram) -> float:
-    """Give the range whose quantised distribution is nearest to the clipped one by Kullback-Leibler divergence.
+    """Return the range whose quantised distribution is nearest to the clipped one by Kullback-Leibler divergence.
 
     The method of S. Migacz, "8-bit Inference with TensorRT" (GTC 2017). The first bin counts as much as its
     neighbour: the zeros behind a ReLU are exact in INT8 at any range and would drown all else.
@@ -82,7 +82,7 @@ def entropy(histogram: Histogram) -> float:
 
 
 def _divergence(counts: Floats, stop: int) -> float:
-    """Give KL(p || q): p the first `stop` bins with the rest clipped into the last, q the same in LEVELS steps."""
+    """Return KL(p || q): p the first `stop` bins with the rest clipped into the last, q the same in LEVELS steps."""
     clipped = counts[:stop].copy()
     clipped[-1] += counts[stop:].sum()
     group = np.arange(stop) * LEVELS // stop
@@ -95,7 +95,7 @@ def _divergence(counts: Floats, stop: int) -> float:
 
 
 def mse(histogram: Histogram) -> float:
-    """Give the range with the least squared error of rounding and clipping to symmetric INT8."""
+    """Return the range with the least squared error of rounding and clipping to symmetric INT8."""
     centres = histogram.edges - histogram.limit / BINS / 2
     candidates = histogram.largest * np.linspace(0.02, 1, 197)
     errors = []
@@ -115,7 +115,7 @@ METHODS: dict[str, Callable[[Histogram], float]] = {
 
 
 def amax_of(histogram: Histogram, method: str) -> float:
-    """Give the range that `method` reads from a histogram; 1 for a tensor that was zero throughout.
+    """Return the range that `method` reads from a histogram; 1 for a tensor that was zero throughout.
 
     Such a tensor needs a scale all the same, and its zeros are exact at any.
     """

@@ -96,7 +96,7 @@ def _skipped(node: onnx.NodeProto, skip: Collection[str]) -> bool:
 
 
 def _reason_for_float(editor: GraphEditor, node: onnx.NodeProto, skip: Collection[str]) -> str | None:
-    """Give "" for a node to quantise, the reason for one that stays in float, None for one that has no weight."""
+    """Return "" for a node to quantise, the reason for one that stays in float, None for one that has no weight."""
     if (reason := reason_for_precision(node)) is not None:
         return reason
     if node.op_type not in (*MULTIPLYING, "ConvTranspose"):
@@ -151,7 +151,7 @@ def reason_for_precision(node: onnx.NodeProto) -> str | None:
 
 
 def _add_skips(editor: GraphEditor, plan: Placement, skip: Collection[str]) -> list[onnx.NodeProto]:
-    """Quantise the skip of each residual addition whose sum a quantised node reads; gives these additions.
+    """Quantise the skip of each residual addition whose sum a quantised node reads; return these additions.
 
     Elsewhere, as in the residual stream between norms, the sum is needed in float and a pair would only cost
     accuracy. So it is behind a matrix product: its kernels give floats, to which any runtime adds the skip as it is.
@@ -207,7 +207,7 @@ def with_bias(editor: GraphEditor, product: onnx.NodeProto) -> onnx.NodeProto:
 
 
 def result_of(editor: GraphEditor, node: onnx.NodeProto) -> str:
-    """Give the tensor in which a node's result is rounded: behind its ReLU where nothing else reads it."""
+    """Return the tensor in which a node's result is rounded: behind its ReLU where nothing else reads it."""
     readers = editor.consumers(node.output[0])
     return str((readers[0] if [item.op_type for item in readers] == ["Relu"] else node).output[0])
 
@@ -236,7 +236,7 @@ def _add_operators(editor: GraphEditor, plan: Placement, skip: Collection[str]) 
 
 
 def _reads(editor: GraphEditor, tensor: str) -> list[tuple[str, int]]:
-    """Give (node name, input index) of all that read a tensor; who reads an output of the graph has no name."""
+    """Return (node name, input index) of all that read a tensor; who reads an output of the graph has no name."""
     found = [
         (node.name, index)
         for node in editor.consumers(tensor)
@@ -267,7 +267,7 @@ def _add_movers(editor: GraphEditor, plan: Placement, skip: Collection[str], kin
 
 
 def never_negative(editor: GraphEditor) -> set[str]:
-    """Give the tensors that hold no negative value whatever the input."""
+    """Return the tensors that hold no negative value whatever the input."""
     found: set[str] = set()
     for node in editor.nodes:
         # A concatenation takes elements from all its inputs, the others from the first; the rest are shapes.
@@ -292,7 +292,7 @@ def _join(groups: list[set[str]], tensors: set[str]) -> None:
 
 
 def _depths(editor: GraphEditor) -> dict[str, int]:
-    """Give for each tensor the number of nodes on the longest way to it."""
+    """Return for each tensor the number of nodes on the longest way to it."""
     depth: dict[str, int] = {}
     for node in editor.nodes:
         level = 1 + max((depth.get(name, 0) for name in node.input), default=0)

@@ -48,7 +48,7 @@ def int8_onnx(
     int8_operators: bool = False,
     weight_bits: int = 8,
 ) -> tuple[onnx.ModelProto, QuantizationSummary]:
-    """Give `model` with Q/DQ pairs, and what was quantised; `model` stays as it is.
+    """Return `model` with Q/DQ pairs, and what was quantised; `model` stays as it is.
 
     Activations are symmetric with one scale per tensor, amax / 127, and zero point 0. Weights are stored as INT8
     with one scale per output channel: -127 to 127, or -64 to 64 with `weight_bits` 7, for CPUs whose kernels saturate
@@ -188,7 +188,7 @@ def _quantise_weights(editor: GraphEditor, plan: Placement, half: Collection[str
 
 
 def output_axis(editor: GraphEditor, node: onnx.NodeProto) -> int:
-    """Give the axis of a node's weight that counts output channels."""
+    """Return the axis of a node's weight that counts output channels."""
     if node.op_type == "Conv" or (node.op_type == "Gemm" and int_attribute(node, "transB", 0)):
         return 0
     return editor.array(node.input[1]).ndim - 1

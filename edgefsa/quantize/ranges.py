@@ -86,7 +86,7 @@ class Ranges:
         )
 
     def amax(self, tensor: str) -> float:
-        """Give one tensor's range; RangesError where it was not measured."""
+        """Return one tensor's range; RangesError where it was not measured."""
         if tensor not in self.tensors:
             raise RangesError(f"the ranges of {self.model} lack the tensor {tensor}; run `edgefsa calibrate` again")
         return float(self.tensors[tensor]["amax"])

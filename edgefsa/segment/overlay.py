@@ -65,7 +65,7 @@ def draw_overlay(
 
 
 def class_shares(mask: Mask, num_classes: int) -> npt.NDArray[np.float64]:
-    """Give each class's share of all pixels, float64 [num_classes], 0 to 1."""
+    """Return each class's share of all pixels, float64 [num_classes], 0 to 1."""
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).reshape(-1)[:num_classes]
     return np.asarray(counts, np.float64) / max(mask.size, 1)
 

@@ -210,7 +210,7 @@ class _Capture:
 
 @contextlib.contextmanager
 def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C sets; the second one raises KeyboardInterrupt."""
+    """Yield an event that the first Ctrl-C sets; the second one raises KeyboardInterrupt."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

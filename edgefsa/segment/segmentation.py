@@ -46,7 +46,7 @@ class Segmentation:
         return {name: float(share) for name, share in zip(self.names, shares, strict=True) if share > 0}
 
     def overlay(self, frame: Frame, style: OverlayStyle | None = None) -> Frame:
-        """Draw the mask over `frame` (uint8 [H, W, 3] BGR, the frame that was segmented); gives a new frame."""
+        """Draw the mask over `frame` (uint8 [H, W, 3] BGR, the frame that was segmented); return a new frame."""
         style = style or OverlayStyle()
         return draw_overlay(
             frame,

@@ -39,7 +39,7 @@ def augment(
     settings: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[Frame, Mask]:
-    """Give a random view of `crop_hw` pixels.
+    """Return a random view of `crop_hw` pixels.
 
     frame: uint8 [H, W, 3] BGR; label: uint8 [H, W]. Where the view reaches over the frame's edge the
     pixels are grey (128) and the label is `ignore_index`. Equal generators give equal views.

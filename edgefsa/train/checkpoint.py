@@ -44,7 +44,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_matching(module: nn.Module, path: Path) -> tuple[int, int]:
-    """Copy the tensors of a safetensors file that fit the module by name and shape; gives how many, of how many.
+    """Copy the tensors of a safetensors file that fit the module by name and shape; return how many, of how many.
 
     Batch counters (`num_batches_tracked`) are left alone and not counted.
     Raises CheckpointError where the file cannot be read or none fits.

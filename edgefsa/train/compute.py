@@ -24,11 +24,11 @@ class Compute:
 
     @property
     def precision(self) -> str:
-        """Give "fp32", "bf16" or "fp16"."""
+        """Return "fp32", "bf16" or "fp16"."""
         return next(name for name, dtype in _TYPES.items() if dtype == self.dtype)
 
     def autocast(self) -> torch.autocast:
-        """Give the context that the forward pass runs in."""
+        """Return the context that the forward pass runs in."""
         return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ class TrainingData:
     class_set: ClassSet
 
     def fingerprints(self) -> dict[str, str]:
-        """Give a SHA-256 over the contents of each data set."""
+        """Return a SHA-256 over the contents of each data set."""
         train = {f"train {name}": item.fingerprint() for name, item in _named(self.train).items()}
         return train | {f"val {name}": item.fingerprint() for name, item in self.val.items()}
 

@@ -38,7 +38,7 @@ def evaluate_model(
 
 
 def predict_mask(model: nn.Module, frame: Frame, *, bf16: bool = False) -> Mask:
-    """Give the class indices uint8 [H, W] for one frame uint8 [H, W, 3] BGR; `model` is in eval mode."""
+    """Return the class indices uint8 [H, W] for one frame uint8 [H, W, 3] BGR; `model` is in eval mode."""
     config: Any = model.config
     height, width = (_side_taken(side, config.size_multiple, config.size_min) for side in frame.shape[:2])
     device = next(model.parameters()).device
@@ -54,6 +54,6 @@ def _side_taken(side: int, multiple: int, smallest: int) -> int:
 
 
 def normalised(frames: Tensor, mean_rgb: tuple[float, ...], std_rgb: tuple[float, ...]) -> Tensor:
-    """Give uint8 [N, H, W, 3] BGR as float32 [N, 3, H, W] RGB, (x - mean) / std, channels last in memory."""
+    """Return uint8 [N, H, W, 3] BGR as float32 [N, 3, H, W] RGB, (x - mean) / std, channels last in memory."""
     mean, std = (torch.tensor(values, dtype=torch.float32, device=frames.device) for values in (mean_rgb, std_rgb))
     return ((frames.float().flip(-1) - mean) / std).permute(0, 3, 1, 2)

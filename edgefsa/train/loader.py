@@ -69,7 +69,7 @@ class TrainingBatches(TorchDataset[Batch]):
         return torch.from_numpy(frames), torch.from_numpy(labels)
 
     def _view(self, number: int, position: int) -> tuple[Frame, Mask]:
-        """Give the view of a data set that stands at `position` of the run's endless order."""
+        """Return the view of a data set that stands at `position` of the run's endless order."""
         dataset = self._datasets[number]
         rng = np.random.default_rng((self._seed, number, position))
         sample = dataset[self._shuffled(number, position, len(dataset))]
@@ -117,7 +117,7 @@ class _ErrorsAsItems(TorchDataset["Batch | DataError"]):
 
 
 def split_batch(batch_size: int, shares: Sequence[float]) -> list[int]:
-    """Give how many samples of a batch each data set contributes (largest remainders round up).
+    """Return how many samples of a batch each data set contributes (largest remainders round up).
 
     Raises InputError where a share is not positive or the batch is too small for each to give one.
     """
@@ -134,7 +134,7 @@ def split_batch(batch_size: int, shares: Sequence[float]) -> list[int]:
 def median_frequency_weights(
     datasets: Sequence[Dataset], shares: Sequence[float], num_classes: int, *, power: float = 0.5, limit: int = 400
 ) -> npt.NDArray[np.float32]:
-    """Give one loss weight per class: (median frequency / its frequency) ** power, at most 10; float32 [K].
+    """Return one loss weight per class: (median frequency / its frequency) ** power, at most 10; float32 [K].
 
     A class's frequency is its share of the pixels of those frames that hold it (Eigen and Fergus,
     "Predicting Depth, Surface Normals and Semantic Labels", 2015, section 4.3.2). At most `limit`

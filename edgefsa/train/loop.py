@@ -145,7 +145,7 @@ class TrainingRun:
         )
 
     def evaluate(self) -> Row:
-        """Evaluate the averaged weights on the val sets; gives what the log shows of it."""
+        """Evaluate the averaged weights on the val sets; return what the log shows of it."""
         bf16 = self.compute.dtype == torch.bfloat16
         row: Row = {}
         for name, dataset in self.data.val.items():

@@ -41,7 +41,7 @@ def lovasz_softmax(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
 
 
 def _worst_first(errors: Tensor) -> Tensor:
-    """Give the indices that sort errors (0 to 1), the largest first; on a CPU by their upper 16 bits."""
+    """Return the indices that sort errors (0 to 1), the largest first; on a CPU by their upper 16 bits."""
     if errors.device.type != "cpu":
         return errors.argsort(descending=True)
     # NumPy sorts 16-bit keys by radix, ten times as fast; an order within 2e-5 of another changes nothing.
@@ -108,7 +108,7 @@ class SegmentationLoss:
     stride: int = 1
 
     def __call__(self, outputs: Tensor | tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-        """Give the loss of logits float [N, K, h, w], or of (logits, auxiliary logits), for int64 [N, H, W]."""
+        """Return the loss of logits float [N, K, h, w], or of (logits, auxiliary logits), for int64 [N, H, W]."""
         main, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
         loss = self._of(main, labels, self.region if self.region_weight else "none")
         if auxiliary is not None and self.auxiliary:

@@ -30,7 +30,7 @@ class Processes:
         return self.rank == 0
 
     def mean(self, value: Tensor) -> float:
-        """Give the mean of a number over all processes, the same in each."""
+        """Return the mean of a number over all processes, the same in each."""
         if self.count > 1:
             distributed.all_reduce(value)
             value = value / self.count
@@ -42,7 +42,7 @@ class Processes:
             distributed.barrier()
 
     def shared(self, model: nn.Module, device: torch.device, *, all_used: bool) -> nn.Module:
-        """Give the module whose backward pass averages the gradients of all processes.
+        """Return the module whose backward pass averages the gradients of all processes.
 
         On GPUs batch norms take their statistics over the whole batch. `all_used` is False where some
         parameters get no gradient.

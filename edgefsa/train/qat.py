@@ -114,7 +114,7 @@ class _Quantiser:
         self.amax: dict[str, float] = {}
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Give the network with the roundings of the model's INT8 engine."""
+        """Return the network with the roundings of the model's INT8 engine."""
         self.model = model.eval()
         self.say(f"calibrating {self.settings.model} on {self.settings.data[0]}")
         with tempfile.TemporaryDirectory(prefix="edgefsa-") as scratch:
@@ -122,14 +122,14 @@ class _Quantiser:
             return QuantisedNetwork(model, load_graph(path), ranges, skip=self.skip)
 
     def finish(self, trained: nn.Module) -> nn.Module:
-        """Give the model with what was learnt in its own places."""
+        """Return the model with what was learnt in its own places."""
         assert isinstance(trained, QuantisedNetwork)
         self.amax = trained.amax()
         self.model.load_state_dict(trained.model_state())
         return self.model
 
     def ranges_of(self, weights: Path) -> Ranges:
-        """Give the learnt ranges for the network with these weights.
+        """Return the learnt ranges for the network with these weights.
 
         Tensors that only other forms of the INT8 graph round, and no training saw, are calibrated.
         """

@@ -89,7 +89,7 @@ class Calls(TorchFunctionMode, ABC):
 class _Recorder(Calls):
     """Notes each call; None where it is of no feature maps, or not recorded.
 
-    Feature maps are told by their gradient: nothing but the image has one. A matrix product counts where its right
+    Feature maps are known by their gradient: nothing but the image has one. A matrix product counts where its right
     factor is none: a product of two maps reads nothing quantised, nor does one whose left factor is stored.
     """
 
@@ -118,7 +118,7 @@ class _Recorder(Calls):
 def sites_of(
     network: nn.Module, graph: onnx.ModelProto, plan: Placement, size_hw: tuple[int, ...]
 ) -> list[Site | None]:
-    """Give for each numbered call of `network` (in eval mode) what the graph's Q/DQ pairs round there.
+    """Return for each numbered call of `network` (in eval mode) what the graph's Q/DQ pairs round there.
 
     None stands for a call that reads nothing quantised. Raises InputError where calls and nodes do not agree.
     """

@@ -77,7 +77,7 @@ class QuantisedNetwork(nn.Module):
         self.range_logs = nn.Parameter(torch.tensor(amax).log() / RANGE_PACE)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give the logits [N, K, h, w] of the INT8 engine."""
+        """Return the logits [N, K, h, w] of the INT8 engine."""
         with torch.autocast(image.device.type, enabled=False), _Rounding(self._sites, self._round) as calls:
             logits: Tensor = self.network(image.float())
         assert calls.count == len(self._sites), "the network is called otherwise than when it was recorded"
@@ -90,12 +90,12 @@ class QuantisedNetwork(nn.Module):
         return self
 
     def amax(self) -> dict[str, float]:
-        """Give the range of each quantised tensor as it is now, by its name in the graph."""
+        """Return the range of each quantised tensor as it is now, by its name in the graph."""
         values = (RANGE_PACE * self.range_logs.detach().double()).exp().tolist()
         return {name: values[index] for name, index in self._range_of.items()}
 
     def model_state(self) -> dict[str, Tensor]:
-        """Give a state dict for the model, whose export has these weights and their INT8 values.
+        """Return a state dict for the model, whose export has these weights and their INT8 values.
 
         Quantised weights are whole multiples of their steps, so that float16 keeps the INT8 values as they are.
         """
@@ -199,7 +199,7 @@ def _take_bias(network: nn.Module, path: str, bias: Tensor, behind: dict[str, st
 
 
 def _norms(network: nn.Module, size_hw: tuple[int, ...]) -> dict[str, str]:
-    """Give the batch norms that a forward pass uses outside frequency layers, each with the convolution before it."""
+    """Return the batch norms that a forward pass uses outside frequency layers, each with the convolution before it."""
     inside = [name + "." for name, layer in network.named_modules() if isinstance(layer, FrequencySelfAttention)]
     made: list[tuple[Tensor, str]] = []
     found: dict[str, str] = {}

@@ -60,7 +60,7 @@ def train(
     """Train a model as `settings` say; checkpoint, log, curve and fp16 weights (the average) land in `out_dir`.
 
     Under `torchrun` each process trains on its part of a batch, and the first one writes (and alone knows the
-    accuracy). `progress(done, total)` counts steps, `say` is told the news of each epoch. Raises InputError,
+    accuracy). `progress(done, total)` counts steps, `say` is called with the news of each epoch. Raises InputError,
     DataError, CheckpointError, OutputError or TrainingError.
     """
     settings, hooks = checked(settings), hooks or Hooks()
@@ -105,7 +105,7 @@ def _check_folder(settings: TrainSettings, say: Say) -> None:
 def _curve(
     settings: TrainSettings, data: TrainingData, compute: Compute, processes: Processes, hooks: Hooks
 ) -> dict[str, Any]:
-    """Give everything that shapes the curve, for checkpoints and the record."""
+    """Return everything that shapes the curve, for checkpoints and the record."""
     initial = settings.initial_weights
     try:
         initial_sha256 = None if initial is None else sha256_of_file(initial)

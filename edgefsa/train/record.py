@@ -28,9 +28,9 @@ NOTICES = {
 
 
 def write_result(run: TrainingRun, model: nn.Module, curve: Mapping[str, Any], extra: Mapping[str, Any]) -> Path:
-    """Write `model`'s tensors as weights.safetensors, with weights.json beside it; gives the former.
+    """Write `model`'s tensors as weights.safetensors, with weights.json beside it; return the former.
 
-    The file's own metadata says the model, its options and its classes, so that `edgefsa build` needs not be told.
+    The file's own metadata says the model, its options and its classes, so that `edgefsa build` finds them there.
     """
     config: Any = model.config
     classes = run.data.class_set
@@ -58,7 +58,7 @@ def write_result(run: TrainingRun, model: nn.Module, curve: Mapping[str, Any], e
 
 
 def notice(data: TrainingData, initial_weights: Path | None) -> str:
-    """Give the notices that the training data's licences ask for, and those that the initial weights carry.
+    """Return the notices that the training data's licences ask for, and those that the initial weights carry.
 
     The latter stand in the record beside that file, where there is one. Empty where there are no notices.
     """

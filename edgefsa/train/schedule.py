@@ -11,7 +11,7 @@ from edgefsa.train.settings import TrainSettings
 
 
 def learning_rate(settings: TrainSettings, progress: float) -> float:
-    """Give the rate at `progress` (0 to 1): linear warm-up from 1 %, then (1 - progress) ** poly_power."""
+    """Return the rate at `progress` (0 to 1): linear warm-up from 1 %, then (1 - progress) ** poly_power."""
     poly: float = max(0.0, 1 - progress) ** settings.poly_power
     warm = 1.0 if settings.warmup <= 0 else min(1.0, 0.01 + 0.99 * progress / settings.warmup)
     return (settings.learning_rate or 0.0) * poly * warm

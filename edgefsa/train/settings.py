@@ -1,4 +1,4 @@
-"""What a training run is told, the checks of it, and what of it must stay the same when a run goes on."""
+"""The settings of a training run, their checks, and which of them must stay the same when a run is resumed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TrainSettings:
 
 
 def checked(settings: TrainSettings) -> TrainSettings:
-    """Give the settings with the optimiser's own rate and decay filled in; InputError names what cannot be used."""
+    """Return the settings with the optimiser's own rate and decay filled in; InputError names what cannot be used."""
     _check_choices(settings)
     _check_numbers(settings)
     if not settings.data:
@@ -134,7 +134,7 @@ def _check(settings: TrainSettings, name: str, fits: Callable[[float], bool], wa
 
 
 def curve_settings(settings: TrainSettings, **facts: Any) -> dict[str, Any]:
-    """Give all that shapes the curve as plain values, `facts` of the run (data, device type, ...) among them."""
+    """Return all that shapes the curve as plain values, `facts` of the run (data, device type, ...) among them."""
     values = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT}
     values |= {f"augmentation {name}": value for name, value in values.pop("augmentation").items()}
     plain: dict[str, Any] = json.loads(json.dumps({**values, **facts}, default=str))

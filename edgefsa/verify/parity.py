@@ -57,7 +57,7 @@ class ParityReport:
     frames: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the report for JSON: the engine's figures at the top, then every stage."""
+        """Return the report for JSON: the engine's figures at the top, then every stage."""
         engine = self.stages[-1]
         return {
             "argmax_agreement": engine.argmax_agreement,

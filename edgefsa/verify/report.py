@@ -183,15 +183,15 @@ def report_on_engines(
     `progress` is called with what is being done ("latency", or the engine's name), done and total.
     """
 
-    def told(step: str) -> Callable[[int, int], None] | None:
+    def counted(step: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(step, done, total)
 
-    rows = bench_engines(paths, rounds=rounds, threads=threads, progress=told("latency"))
+    rows = bench_engines(paths, rounds=rounds, threads=threads, progress=counted("latency"))
     engines = []
     for row in rows:
         with Segmenter(row["engine"], threads=threads) as segmenter:
             name = Path(row["engine"]).name
-            accuracy = None if dataset is None else evaluate(segmenter, dataset, told(name))
+            accuracy = None if dataset is None else evaluate(segmenter, dataset, counted(name))
             engines.append(_facts(name, segmenter, row, accuracy))
     data = "" if dataset is None else f"{dataset.name.partition(':')[0]} ({dataset.split})"
     return Report(title, datetime.date.today().isoformat(), data, machine_description(), tuple(engines))

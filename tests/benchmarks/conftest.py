@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def program(monkeypatch) -> Callable[[str], ModuleType]:
-    """Give a module of benchmarks/ by its name."""
+    """Return a module of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module
 

@@ -32,7 +32,7 @@ def assert_rounded(torch: Any, y: Any, wanted: Any, y_scale: float) -> None:
 
 
 def laid_out(torch: Any, x: Any, layout: int) -> Any:
-    """Give the map in memory: as it is, or [N, H, W, C padded to 8]."""
+    """Return the map in memory: as it is, or [N, H, W, C padded to 8]."""
     if layout == LINEAR:
         return x.contiguous()
     padded = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % 8))
@@ -65,7 +65,7 @@ FORMS = [("ccnet", "dot_product", 1, 8), ("mmseg", "dot_product", 2, (0, 5, 0, 3
 def attended(
     torch: Any, kernels: Any, x: Any, layout: int, form: tuple[str, str, int, Any], **scales: float
 ) -> tuple[Any, Any]:
-    """Run the attention on x, int8 if `scales` are given; gives y as it is stored, and the formula's in float64."""
+    """Run the attention on x, int8 if `scales` are given; return y as stored, and the formula's in float64."""
     from edgefsa.models import FrequencySelfAttention
     from edgefsa.models.formulas import truncated_dct_attention
 
@@ -109,7 +109,7 @@ def test_attention_in_int8(cuda: Any, kernels: Any, shape: tuple[int, ...], form
 
 
 def masked(torch: Any, kernels: Any, x: Any, layout: int, radius: int, **scales: float) -> tuple[Any, Any]:
-    """Run the spectral mask on x, int8 if `scales` are given; gives y as it is stored, and the formula's in float64."""
+    """Run the spectral mask on x, int8 if `scales` are given; return y as stored, and the formula's in float64."""
     from edgefsa.models import SpectralMask
     from edgefsa.models.formulas import spectral_mask
 

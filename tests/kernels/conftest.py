@@ -26,7 +26,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulate(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Emulate:
-    """Give an operator compiled for the host; it is compiled at its first use."""
+    """Return an operator compiled for the host; it is compiled at its first use."""
     built: dict[str, EmulatedOperator] = {}
 
     def of(operator: Operator) -> EmulatedOperator:
@@ -52,7 +52,7 @@ class Mistake:
     occurrence: int | None = None
 
     def planted(self, source: str, number: int) -> str:
-        """Give the source with this mistake in it, which is made where emulationPlanted is `number`."""
+        """Return the source with this mistake in it, which is made where emulationPlanted is `number`."""
         places = [match.start() for match in re.finditer(re.escape(self.text), source)]
         assert len(places) == 1 or self.occurrence is not None, (
             f"`{self.text}` stands {len(places)} times in {self.file}"
@@ -67,7 +67,7 @@ Plant = Callable[[Operator, Mapping[str, Mistake], str | None], EmulatedOperator
 
 @pytest.fixture(scope="module")
 def plant(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Plant:
-    """Give an operator compiled from a copy of its sources with mistakes in it, of which one is made, by its name.
+    """Return an operator compiled from a copy of its sources with mistakes in it, of which one is made, by its name.
 
     All mistakes go into one build, for compiling takes longest.
     """

@@ -22,7 +22,7 @@ _OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<opcode>[A-Z][A-
 
 
 def nvcc() -> str:
-    """Give the compiler; the test is skipped where there is none."""
+    """Return the compiler; the test is skipped where there is none."""
     found = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     if found is None:
         pytest.skip("needs nvcc, of the CUDA toolkit; it is neither on the PATH nor in /usr/local/cuda/bin")
@@ -30,7 +30,7 @@ def nvcc() -> str:
 
 
 def nvdisasm() -> str:
-    """Give the disassembler, of the CUDA toolkit or the package nvidia-cuda-nvdisasm; the test is skipped without."""
+    """Return the disassembler, of the CUDA toolkit or the package nvidia-cuda-nvdisasm; the test is skipped without."""
     packages = Path(sysconfig.get_path("purelib")) / "nvidia"
     folders = [*os.environ["PATH"].split(os.pathsep), "/usr/local/cuda/bin", *packages.glob("*/bin")]
     found = shutil.which("nvdisasm", path=os.pathsep.join(map(str, folders)))
@@ -40,7 +40,7 @@ def nvdisasm() -> str:
 
 
 def architecture_of_the_day(compiler: str) -> int:
-    """Give EDGEFSA_TEST_ARCHITECTURE, or another one each day of those that the compiler knows."""
+    """Return EDGEFSA_TEST_ARCHITECTURE, or another one each day of those that the compiler knows."""
     chosen = os.environ.get("EDGEFSA_TEST_ARCHITECTURE")
     if chosen:
         return int(chosen)
@@ -57,11 +57,11 @@ class DeviceCode:
         self._architecture = architecture
 
     def log_of(self, source: Path, plugins: Path = PLUGINS) -> str:
-        """Give what ptxas tells of a source below `plugins`."""
+        """Return what ptxas tells of a source below `plugins`."""
         return self._compiled(source, plugins).with_suffix(".log").read_text()
 
     def opcodes_of(self, source: Path, plugins: Path = PLUGINS) -> dict[str, list[str]]:
-        """Give the machine instructions of each kernel of a source, by its mangled name."""
+        """Return the machine instructions of each kernel of a source, by its mangled name."""
         command = [nvdisasm(), "-c", str(self._compiled(source, plugins))]
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found: dict[str, list[str]] = {}

@@ -24,7 +24,7 @@ def to_format(x: Array, form: int) -> Array:
 
 
 def from_format(stored: Array, form: int, channels: int) -> Array:
-    """Give [N, C, H, W] of a tensor in a format, after a check that its padding is zero."""
+    """Return [N, C, H, W] of a tensor in a format, after a check that its padding is zero."""
     if form == LINEAR:
         return stored
     np.testing.assert_array_equal(stored[..., channels:], 0)

@@ -75,7 +75,7 @@ LOCAL, DOUBLE = re.compile(r"(LDL|STL)(\.|$)"), re.compile(r"D(ADD|MUL|FMA|SETP|
 
 
 def wrongs_of(opcodes: Mapping[str, list[str]], variants: Mapping[str, set[str]]) -> list[str]:
-    """Tell what is slow in kernels, given by their plain names; each variant must be among them."""
+    """Return what is slow in kernels, given by their plain names; each variant must be among them."""
     wrongs = [f"{name}: {op}" for name, listed in opcodes.items() for op in listed if DOUBLE.match(op)]
     for pattern, accesses in variants.items():
         matching = [name for name in opcodes if re.search(pattern, name)]

@@ -125,7 +125,7 @@ CALLS = calls()
 
 
 def changes(call: Call) -> list[dict[str, Any]]:
-    """Give every change of one field that the launcher must refuse, with what it takes for the change to count."""
+    """Return every change of one field that the launcher must refuse, with what it takes for the change to count."""
     listed = [{name: value} for name, values in call.refused.items() for value in values]
     for change in listed:
         if next(iter(change)).endswith("_scale"):

@@ -120,7 +120,7 @@ BARRIER = "__syncthreads();"
 
 
 def barriers_in(file: Path) -> dict[str, Mistake]:
-    """Give a mistake for each barrier of a file below plugins/kernels."""
+    """Return a mistake for each barrier of a file below plugins/kernels."""
     name = str(file.relative_to(KERNELS))
     return {
         f"{name}: barrier {index + 1}": Mistake(name, BARRIER, f"if (!PLANTED) {{ {BARRIER} }}", index)
@@ -145,7 +145,7 @@ class Bounds:
     places: tuple[str, ...]
 
     def mistakes(self) -> dict[str, Mistake]:
-        """Give them by a name."""
+        """Return them by a name."""
         return {
             f"{self.file}: {place}": Mistake(self.file, place.replace("@", ""), place.replace("@", " + PLANTED"))
             for place in self.places

@@ -91,7 +91,7 @@ def run(
     device: Device | None = None,
     scales: tuple[float, float] = (1, 1),
 ) -> Array:
-    """Run on x, stored as type `kind` in format `form`, and give y as [N, C, H, W]."""
+    """Run on x, stored as type `kind` in format `form`, and return y as [N, C, H, W]."""
     stored = to_format(tensors["x"].astype(DTYPES[kind]), form)
     inputs = {**tensors, "x": stored}
     outputs = operator.run(

@@ -94,7 +94,7 @@ def token_stride(kh: int, kw: int) -> int:
 
 
 def basis_of(length: int, rows: int) -> Array:
-    """Give the first rows of the orthonormal DCT-II [rows, length], float32; from `length` on they are zero."""
+    """Return the first rows of the orthonormal DCT-II [rows, length], float32; from `length` on they are zero."""
     index = np.arange(rows)[:, None]
     basis = np.cos(np.pi * index * (np.arange(length) + 0.5) / length) * np.sqrt(np.where(index == 0, 1, 2) / length)
     return np.where(index < length, basis, 0).astype(np.float32)
@@ -126,7 +126,7 @@ def tensors_of(case: Case, kind: int = FLOAT, seed: int = 0) -> dict[str, Array]
 
 
 def formula(tensors: dict[str, Array], mode: int, recurrence: int, scale: float) -> Array:
-    """Give y in float64, by way of space."""
+    """Return y in float64, by way of space."""
     wide = {name: value.astype(np.float64) for name, value in tensors.items()}
     y = wide["x"]
     dense = np.einsum("ih,jw->ijhw", wide["basis_h"], wide["basis_w"])
@@ -156,7 +156,7 @@ def _linear_softmax(query: Array, key: Array, value: Array, scale: float) -> Arr
 
 
 def settings_of(tensors: dict[str, Array], kind: int, form: int) -> dict[str, Any]:
-    """Give the fields that every step has."""
+    """Return the fields that every step has."""
     sizes = dict(zip(SIZES, (*tensors["x"].shape, len(tensors["basis_h"]), len(tensors["basis_w"])), strict=True))
     return {"type": kind, "format": form, "x_scale": 1.0, **sizes}
 
@@ -168,7 +168,7 @@ def run_attention(
     form: int = LINEAR,
     **values: float,
 ) -> Array:
-    """Run the operator on x, stored as type `kind` in format `form`; gives y [N, C, H, W]."""
+    """Run the operator on x, stored as type `kind` in format `form`; return y [N, C, H, W]."""
     stored = to_format(tensors["x"].astype(DTYPES[kind]), form)
     settings = settings_of(tensors, kind, form) | attributes_of(tensors) | values
     outputs = operator.run({**tensors, "x": stored}, {"y": (stored.shape, stored.dtype)}, settings)
@@ -184,7 +184,7 @@ def attributes_of(tensors: dict[str, Array]) -> dict[str, Any]:
 
 
 def attend_coefficients(operator: EmulatedOperator, tensors: dict[str, Array], recurrence: int) -> tuple[Array, Array]:
-    """Run step 2 alone, for dot products; gives its change of the coefficients and, in float64, the formula's."""
+    """Run step 2 alone, for dot products; return its change of the coefficients and, in float64, the formula's."""
     basis_h, basis_w = (tensors[name].astype(np.float64) for name in ("basis_h", "basis_w"))
     kh, kw = len(basis_h), len(basis_w)
     count = kh * kw

@@ -33,7 +33,7 @@ class AttentionWeights:
 
 
 def dense_basis(height: int, width: int, band: tuple[int, int, int, int], official: bool) -> Floats:
-    """Give the dense cosine basis [height width, kh kw], pixels and frequencies row-major."""
+    """Return the dense cosine basis [height width, kh kw], pixels and frequencies row-major."""
 
     def cosines(size: int, start: int, stop: int, amplitude_size: int) -> Floats:
         columns = []
@@ -50,7 +50,7 @@ def dense_basis(height: int, width: int, band: tuple[int, int, int, int], offici
 def attention_update(
     x: Floats, basis: Floats, weights: AttentionWeights, mode: str, query_scale: float = 1.0
 ) -> Floats:
-    """Give what one pass adds to x [N, C, H, W], without the shift."""
+    """Return what one pass adds to x [N, C, H, W], without the shift."""
     tokens = x.reshape(*x.shape[:2], -1) @ basis
     query, key, value = (
         matrix @ tokens + bias[:, None] for matrix, bias in (weights.query, weights.key, weights.value)
@@ -72,7 +72,7 @@ def attention_update(
 def dense_attention(
     x: Floats, basis: Floats, weights: AttentionWeights, mode: str, recurrence: int, query_scale: float = 1.0
 ) -> Floats:
-    """Give x [N, C, H, W] after `recurrence` passes, each of which transforms anew."""
+    """Return x [N, C, H, W] after `recurrence` passes, each of which transforms anew."""
     for _ in range(recurrence):
         x = x + attention_update(x, basis, weights, mode, query_scale) + weights.shift[:, None, None]
     return x
@@ -87,7 +87,7 @@ def fourier_mask(x: Floats, radius: int, lambdas: Floats, base_size: int | None)
 
 
 def circular_mask(height: int, width: int, radius: int, low: float, base_size: int | None) -> Floats:
-    """Give the centred mask [height, width], made at base_size x base_size and padded or cropped where that is set."""
+    """Return the centred mask [height, width], made at base_size x base_size and padded or cropped if set."""
     base_h, base_w = (height, width) if base_size is None else (base_size, base_size)
     row, column = np.ogrid[:base_h, :base_w]
     distance = np.sqrt((row - base_h // 2) ** 2 + (column - base_w // 2) ** 2)

@@ -45,12 +45,12 @@ def image(settings: dict[str, Any]) -> Tensor:
 
 
 def outputs(golden: Path, case: str) -> list[Floats]:
-    """Give the authors' outputs of a case; of some, only every eighth channel is stored."""
+    """Return the authors' outputs of a case; of some, only every eighth channel is stored."""
     with np.load(golden / f"{case}.npz") as file:
         return [file[name] for name in sorted(file.files)]
 
 
 def relative_l2(actual: Tensor | Floats, expected: Tensor | Floats) -> float:
-    """Give |actual - expected| / |expected|."""
+    """Return |actual - expected| / |expected|."""
     actual, expected = (np.asarray(value, np.float64) for value in (actual, expected))
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))

@@ -37,7 +37,7 @@ EXTRA = {
 
 
 def imports_of(path: Path) -> set[str]:
-    """Give the edgefsa modules that a file imports, as dotted names without the package."""
+    """Return the edgefsa modules that a file imports, as dotted names without the package."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("edgefsa."):

@@ -27,7 +27,7 @@ class Bend:
     terms: tuple[tuple[float, float, float], ...]
 
     def heading(self, s: Points) -> Points:
-        """Give the heading at `s` (positive turns right)."""
+        """Return the heading at `s` (positive turns right)."""
         total = np.zeros_like(np.asarray(s, np.float64))
         for amplitude, length, phase in self.terms:
             total = total + amplitude * np.sin(s / length + phase)
@@ -79,7 +79,7 @@ class View:
         self.east, self.north = _place(bend, s)
 
     def points(self, x: Points | float, y: Points | float, s: Points | float) -> Points:
-        """Give camera coordinates [..., 3] of road coordinates (arrays or numbers that broadcast)."""
+        """Return camera coordinates [..., 3] of road coordinates (arrays or numbers that broadcast)."""
         at = np.asarray(s, np.float64) - self._first
         index = np.clip(at.astype(np.int64), 0, len(self._turn) - 2)
         share = at - index
@@ -93,14 +93,14 @@ class View:
         return points
 
     def pose(self, x: float, y: float, s: float, heading: float = 0.0) -> Pose:
-        """Give the frame of an object that stands at (x, y, s) and looks along the road, turned by `heading`."""
+        """Return the frame of an object that stands at (x, y, s) and looks along the road, turned by `heading`."""
         turn = float(np.interp(s - self._first, np.arange(len(self._turn)), self._turn)) + heading
         sine, cosine = math.sin(turn), math.cos(turn)
         axes = np.array([[cosine, 0.0, -sine], [0.0, 1.0, 0.0], [sine, 0.0, cosine]])
         return Pose(self.points(x, y, s), axes)
 
     def project(self, points: Points) -> Points:
-        """Give pixels [..., 2] of camera coordinates [..., 3] with forward > 0."""
+        """Return pixels [..., 2] of camera coordinates [..., 3] with forward > 0."""
         pixels = points[..., :2] * (self.lens.focal / points[..., 2:])
         pixels[..., 1] *= -1
         pixels += (self.lens.centre_u, self.lens.horizon_v)
@@ -118,7 +118,7 @@ class View:
         return self.project(points if ahead.all() else _clipped(points, ahead))
 
     def plane(self, origin: Points, normal: Points) -> Plane:
-        """Give (a, b, c) with 1 / depth = a + b u + c v on the plane through `origin`."""
+        """Return (a, b, c) with 1 / depth = a + b u + c v on the plane through `origin`."""
         distance = float(origin @ normal)
         if abs(distance) < 1e-6:
             return (0.0, 0.0, 0.0)
@@ -127,7 +127,7 @@ class View:
         return (float(normal[2]) / distance - per_u * self.lens.centre_u - per_v * self.lens.horizon_v, per_u, per_v)
 
     def homography(self, origin: Points, along: Points, up: Points) -> Points:
-        """Give the 3 x 3 matrix from plane coordinates (metres along, metres up) to pixels."""
+        """Return the 3 x 3 matrix from plane coordinates (metres along, metres up) to pixels."""
         lens = self.lens
         intrinsic = np.array([[lens.focal, 0, lens.centre_u], [0, -lens.focal, lens.horizon_v], [0, 0, 1.0]])
         return intrinsic @ np.stack([along, up, origin], axis=1)

@@ -52,7 +52,7 @@ class Canvas:
         self._at_depth: dict[tuple[Label, int], int] = {}
 
     def surface(self, label: Label, plane: Plane, material: Material = Material.PLAIN) -> int:
-        """Give a new surface of a class on a plane (see View.plane)."""
+        """Return a new surface of a class on a plane (see View.plane)."""
         if len(self.classes) == _MAX_SURFACES:
             return self._similar(label, plane)
         self.classes.append(label)
@@ -61,7 +61,7 @@ class Canvas:
         return len(self.classes) - 1
 
     def surface_at(self, label: Label, depth: float) -> int:
-        """Give the surface of a class that faces the camera at a depth in metres (kept to about 15 %)."""
+        """Return the surface of a class that faces the camera at a depth in metres (kept to about 15 %)."""
         step = round(_DEPTH_STEPS * math.log(max(depth, 1.0)))
         key = (label, step)
         if key not in self._at_depth:
@@ -132,7 +132,7 @@ class Canvas:
         cv2.copyTo(painted, mask[cut], self.pixels[v0:v1, u0:u1])
 
     def resolve(self) -> tuple[Floats, Pixels, Floats, Pixels]:
-        """Give the picture float32 [H, W, 3], label uint8 [H, W], 1 / depth float32 [H, W] and material [H, W]."""
+        """Return the picture float32 [H, W, 3], label uint8 [H, W], 1 / depth float32 [H, W] and material [H, W]."""
         height, width = self.size_hw
         picture = cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)[..., :3].astype(np.float32)
         numbers = self._numbers()
@@ -189,7 +189,7 @@ def lit_texture(texture: Pixels, light: Colour) -> Pixels:
 
 
 def fixed_point(pixels: Points) -> npt.NDArray[np.int32]:
-    """Give pixels as OpenCV's drawing takes them: integers in sixteenths."""
+    """Return pixels as OpenCV's drawing takes them: integers in sixteenths."""
     return np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
 
 

@@ -125,7 +125,7 @@ def add_rain(picture: Floats, amount: float, rng: np.random.Generator) -> None:
 
 
 def photograph(picture: Floats, look: CameraLook, rng: np.random.Generator) -> Pixels:
-    """Give the camera's picture, uint8 [H, W, 3]."""
+    """Return the camera's picture, uint8 [H, W, 3]."""
     height, width = picture.shape[:2]
     if look.blur > 0.25:
         picture = cv2.GaussianBlur(picture, (0, 0), look.blur)

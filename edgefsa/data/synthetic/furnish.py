@@ -27,7 +27,7 @@ def draw_car(rng: np.random.Generator) -> str:
 
 
 def furnish(plan: Plan, block: Block) -> Iterator[Thing]:
-    """Give all that stands still on a block."""
+    """Yield all that stands still on a block."""
     for side in (0, 1):
         rng = stream(plan.seed, "side", block.index, side)
         style = plan.styles[side]

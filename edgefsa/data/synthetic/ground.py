@@ -232,5 +232,5 @@ class Ground:
 
 
 def visible_blocks(start: float) -> range:
-    """Give the indices of the blocks that a camera at `start` may see."""
+    """Return the indices of the blocks that a camera at `start` may see."""
     return range(int((start - 14) // LENGTH_M), int((start + REACH_M - 30) // LENGTH_M) + 1)

@@ -14,14 +14,14 @@ TILE = 512
 
 
 def stream(seed: int, *keys: str | int) -> np.random.Generator:
-    """Give the random stream that belongs to `seed` and a name, whatever was drawn elsewhere."""
+    """Return the random stream that belongs to `seed` and a name, whatever was drawn elsewhere."""
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key % (1 << 32) for key in keys]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed % (1 << 63), *words])))
 
 
 @lru_cache(maxsize=8)
 def fractal_tile(coarsest: int = 4, octaves: int = 6, persistence: float = 0.55, seed: int = 0) -> Tile:
-    """Give smooth noise, float32 [512, 512] in -1 to 1: octaves of random grids from `coarsest` cells up."""
+    """Return smooth noise, float32 [512, 512] in -1 to 1: octaves of random grids from `coarsest` cells up."""
     rng = stream(seed, "fractal")
     total = np.zeros((TILE, TILE), np.float32)
     for octave in range(octaves):
@@ -38,7 +38,7 @@ def fractal_tile(coarsest: int = 4, octaves: int = 6, persistence: float = 0.55,
 
 @lru_cache(maxsize=2)
 def grain_tile(seed: int = 0) -> Tile:
-    """Give fine grain, float32 [512, 512], mean 0 and standard deviation about 0.4."""
+    """Return fine grain, float32 [512, 512], mean 0 and standard deviation about 0.4."""
     rng = stream(seed, "grain")
     fine = rng.standard_normal((TILE, TILE)).astype(np.float32)
     coarse = _enlarged(rng.standard_normal((TILE // 2, TILE // 2)).astype(np.float32))
@@ -49,7 +49,7 @@ def grain_tile(seed: int = 0) -> Tile:
 
 @lru_cache(maxsize=4)
 def joint_tile(cells_across: int, cells_up: int, joint: float, stagger: bool, seed: int = 0) -> Tile:
-    """Give a wall or paving, float32 [512, 512]: cells of slightly different tone (about 0) between dark joints.
+    """Return a wall or paving, float32 [512, 512]: cells of slightly different tone (about 0) between dark joints.
 
     `joint` is the tone of the joints (negative is darker); `stagger` shifts every second row by half a cell.
     """
@@ -75,7 +75,7 @@ def crop(tile: Tile, rng: np.random.Generator, height: int, width: int) -> Tile:
 
 @lru_cache(maxsize=8)
 def wall_tile(material: str) -> npt.NDArray[np.uint8]:
-    """Give the pattern of a wall, uint8 [1024, 1024, 3] (a tile twice each way): 128 is the wall's own colour."""
+    """Return the pattern of a wall, uint8 [1024, 1024, 3] (a tile twice each way): 128 is the wall's own colour."""
     tone = 0.10 * fractal_tile(coarsest=8, octaves=5, seed=3) + 0.05 * grain_tile()
     if material == "brick":
         tone = tone + 0.16 * joint_tile(64, 128, 0.55, True)

@@ -115,7 +115,7 @@ def _trunk(stage: Stage, base: Points, top: Points, width: float, colour: Colour
 
 @lru_cache(maxsize=256)
 def _sprite(shape: str, variant: int, sunny: bool, mirrored: bool, side: int) -> tuple[Pixels, Pixels]:
-    """Give a crown's shading uint8 [side, side, 3] and mask uint8 [side, side]; lit from the left, or mirrored."""
+    """Return a crown's shading uint8 [side, side, 3] and mask uint8 [side, side]; lit from the left, or mirrored."""
     if side < _SPRITE:
         shading, mask = _sprite(shape, variant, sunny, mirrored, 2 * side)
         return cv2.resize(shading, (side, side)), cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
@@ -152,7 +152,7 @@ def _leafy_crown(shape: str, variant: int, sunny: bool) -> tuple[Pixels, Pixels]
 
 
 def _clusters(shape: str, rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Give the leaf clusters of a crown as (x, y, radius) in shares of the sprite."""
+    """Return the leaf clusters of a crown as (x, y, radius) in shares of the sprite."""
     clusters = []
     for _ in range(70):
         if shape == "conifer":

@@ -107,7 +107,7 @@ def render_clip(
 
 
 def check_size(size_hw: tuple[int, int]) -> tuple[int, int]:
-    """Give the size back, or raise InputError."""
+    """Return the size back, or raise InputError."""
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size_hw):
         raise InputError(f"a scene of {size_hw[0]}x{size_hw[1]} cannot be drawn; sides are {MIN_SIDE} to {MAX_SIDE}")
     return size_hw
@@ -130,7 +130,7 @@ def render(scene: Scene, size_hw: tuple[int, int], time_s: float, with_effects: 
 
 
 def paint(scene: Scene, size_hw: tuple[int, int], time_s: float) -> tuple[Stage, list[Thing]]:
-    """Paint a moment of a scene on a new canvas; gives the stage and the things that stand in view."""
+    """Paint a moment of a scene on a new canvas; return the stage and the things that stand in view."""
     view = _view(scene, size_hw, time_s)
     stage = Stage(Canvas(size_hw), view, scene.weather)
     blocks = [block(scene.plan, index) for index in visible_blocks(view.s)]

@@ -54,7 +54,7 @@ def _contact(stage: Stage, thing: Item, mask: Pixels) -> None:
 
 
 def _outlines(stage: Stage, thing: Thing) -> list[Points]:
-    """Give the outlines on the ground of a thing's shadow, in camera coordinates."""
+    """Return the outlines on the ground of a thing's shadow, in camera coordinates."""
     view, sun = stage.view, stage.sun
     slant = -sun / max(float(sun[1]), 0.08)
     slant = slant * [1.0, 0.0, 1.0]

@@ -29,7 +29,7 @@ class Stage:
         return self.weather.sun_direction(self.view.heading)
 
     def light(self, normal: Points) -> Colour:
-        """Give the light (B, G, R factors) on a surface with that unit normal."""
+        """Return the light (B, G, R factors) on a surface with that unit normal."""
         direct = max(0.0, float(normal @ self.sun))
         sky = 0.8 + 0.2 * float(normal[1])
         sun, ambient = self.weather.sun, self.weather.ambient
@@ -40,12 +40,12 @@ class Stage:
         )
 
     def lit(self, colour: Colour, normal: Points) -> Colour:
-        """Give a surface's colour in this light."""
+        """Return a surface's colour in this light."""
         light = self.light(normal)
         return (min(255.0, colour[0] * light[0]), min(255.0, colour[1] * light[1]), min(255.0, colour[2] * light[2]))
 
     def lit_round(self, colour: Colour) -> Colour:
-        """Give the mean colour of something round (a pole, a person) in this light."""
+        """Return the mean colour of something round (a pole, a person) in this light."""
         towards = np.array([self.sun[0] * 0.5, 0.35, -0.75])
         return self.lit(colour, towards / np.linalg.norm(towards))
 
@@ -54,7 +54,7 @@ class Stage:
         self._glows.append((pixel, radius, colour, surface))
 
     def visible_glows(self) -> list[tuple[Points, float, Colour]]:
-        """Give the lamps that nothing was painted over: pixel, radius, colour."""
+        """Return the lamps that nothing was painted over: pixel, radius, colour."""
         rows, columns = self.canvas.pixels.shape[:2]
         shown = []
         for pixel, radius, colour, surface in self._glows:
@@ -92,12 +92,12 @@ class Stage:
 
 
 def unit(vector: Points) -> Points:
-    """Give the unit vector of that direction."""
+    """Return the unit vector of that direction."""
     return np.asarray(vector / np.linalg.norm(vector))
 
 
 def cross(first: Points, second: Points) -> Points:
-    """Give the cross product of two vectors [3] (NumPy's own is slow on so few numbers)."""
+    """Return the cross product of two vectors [3] (NumPy's own is slow on so few numbers)."""
     a, b, c = first.tolist()
     d, e, f = second.tolist()
     return np.array([b * f - c * e, c * d - a * f, a * e - b * d])

@@ -55,7 +55,7 @@ class Plan:
         return self.kerb(side) + (-1, 1)[side] * (self.verge[side] + self.pavement[side])
 
     def zone(self, x: float) -> int:
-        """Tell what lies at x: 0 road, 1 the kerb's edge, 2 sidewalk, 3 its outer edge, 4 beyond."""
+        """Return what lies at x: 0 road, 1 the kerb's edge, 2 sidewalk, 3 its outer edge, 4 beyond."""
         side = int(x > 0)
         past_kerb, past_front = abs(x) - abs(self.kerb(side)), abs(x) - abs(self.front(side))
         if past_front > 0:

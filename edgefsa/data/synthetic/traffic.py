@@ -19,7 +19,7 @@ _RIDE_SPEED = 4.6
 
 
 def moving_things(plan: Plan, camera_s: float, travelled: float, time_s: float) -> Iterator[Item]:
-    """Give what moves, at `time_s`, near a camera at `camera_s` that has come `travelled` metres."""
+    """Yield what moves, at `time_s`, near a camera at `camera_s` that has come `travelled` metres."""
     yield from _same_lane(plan, camera_s, travelled, time_s)
     yield from _oncoming(plan, camera_s, time_s)
     yield from _riders(plan, camera_s, time_s)
@@ -107,6 +107,6 @@ def _walkers(plan: Plan, side: int, camera_s: float, time_s: float) -> Iterator[
 
 @lru_cache(maxsize=4096)
 def _slot(seed: int, lane: str, index: int) -> tuple[float, str, int, float]:
-    """Give what may fill place `index` of a lane: a chance, a car's model, a seed, and a place within (0 to 1)."""
+    """Return what may fill place `index` of a lane: a chance, a car's model, a seed, and a place within (0 to 1)."""
     rng = stream(seed, lane, index)
     return float(rng.random()), draw_car(rng), int(rng.integers(1 << 30)), float(rng.random())

@@ -149,7 +149,7 @@ class _Builder:
         self.add((1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * d + u * c), material, detail)
 
     def mesh(self) -> Mesh:
-        """Give what was collected."""
+        """Return what was collected."""
         lengths = [len(face[0]) for face in self._faces]
         return Mesh(
             np.concatenate([face[0] for face in self._faces]),
@@ -161,7 +161,7 @@ class _Builder:
 
 
 def _across(model: VehicleModel, index: int) -> Points:
-    """Give the left and right vertex at a point of the profile."""
+    """Return the left and right vertex at a point of the profile."""
     z, y = model.profile[index]
     half = model.width / 2
     if _COWL < index < _TAIL:

@@ -34,7 +34,7 @@ class Weather:
     cloud_offset: tuple[int, int] = (0, 0)
 
     def sun_direction(self, heading: float) -> Points:
-        """Give the unit vector to the sun in the coordinates of a camera with that heading."""
+        """Return the unit vector to the sun in the coordinates of a camera with that heading."""
         turn = self.sun_azimuth - heading
         flat = np.cos(self.sun_elevation)
         return np.array([np.sin(turn) * flat, np.sin(self.sun_elevation), np.cos(turn) * flat])
@@ -149,7 +149,7 @@ def draw_weather(rng: np.random.Generator) -> Weather:
 
 
 def mixed(first: Colour, second: Colour, share: float) -> Colour:
-    """Give `first` with a `share` (0 to 1) of `second`."""
+    """Return `first` with a `share` (0 to 1) of `second`."""
     return (
         first[0] + (second[0] - first[0]) * share,
         first[1] + (second[1] - first[1]) * share,

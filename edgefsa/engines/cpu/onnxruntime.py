@@ -38,7 +38,7 @@ class OnnxRuntimeTarget(Target):
     int8_on_cpu = True
 
     def version(self) -> str:
-        """Give the version of onnxruntime, or of onnxruntime-gpu, which takes its place."""
+        """Return the version of onnxruntime, or of onnxruntime-gpu, which takes its place."""
         for distribution in ("onnxruntime", "onnxruntime-gpu"):
             try:
                 return importlib.metadata.version(distribution)
@@ -47,11 +47,11 @@ class OnnxRuntimeTarget(Target):
         return ""
 
     def unusable(self) -> str | None:
-        """Give why engines of this target cannot run on this machine, or None where they can."""
+        """Return why engines of this target cannot run on this machine, or None where they can."""
         return self.package_fault()
 
     def unsuited(self, precision: str) -> str | None:
-        """Give why `auto` should not pick it for `precision`, or None."""
+        """Return why `auto` should not pick it for `precision`, or None."""
         if precision == "fp16" and _provider_for(precision) == CPU_PROVIDER and "asimdhp" not in cpu().features:
             return "its CPU provider computes FP16 convolutions in f32 on this CPU"
         return None
@@ -80,11 +80,11 @@ class OnnxRuntimeTarget(Target):
         )
 
     def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRuntimeSession:
-        """Give the session, not loaded yet."""
+        """Return the session, not loaded yet."""
         return OnnxRuntimeSession(directory, manifest, threads=threads)
 
     def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRuntimeSession:
-        """Give a session that returns the tensor `logits` of the same graph."""
+        """Return a session that returns the tensor `logits` of the same graph."""
         return OnnxRuntimeSession(
             directory, manifest, threads=threads, graph=_with_only_logits(directory / ENGINE_NAME)
         )

@@ -49,7 +49,7 @@ def optimised_layers(path: Path, provider: str) -> list[LayerPrecision]:
 
 
 def _tensor_types(graph: onnx.GraphProto) -> dict[str, int]:
-    """Give each tensor's element type; the optimised file stores those of inputs and initializers only."""
+    """Return each tensor's element type; the optimised file stores those of inputs and initializers only."""
     types = {item.name: item.data_type for item in graph.initializer}
     types.update({item.name: item.type.tensor_type.elem_type for item in graph.input})
     for node in graph.node:

@@ -49,7 +49,7 @@ class OpenVinoTarget(Target):
     int8_on_cpu = True
 
     def unusable(self) -> str | None:
-        """Give why engines of this target cannot run on this machine, or None where they can."""
+        """Return why engines of this target cannot run on this machine, or None where they can."""
         return self.package_fault()
 
     def cpu(self) -> Cpu:
@@ -57,7 +57,7 @@ class OpenVinoTarget(Target):
         return cpu_of_onednn(super().cpu())
 
     def unsuited(self, precision: str) -> str | None:
-        """Give why `auto` should not pick it for `precision`, or None."""
+        """Return why `auto` should not pick it for `precision`, or None."""
         if precision == "fp16" and half_type() is None:
             return "this CPU has no 16-bit type that is fast (no AVX512-BF16, AMX, or ARM FP16)"
         return None
@@ -98,11 +98,11 @@ class OpenVinoTarget(Target):
         )
 
     def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OpenVinoSession:
-        """Give the session, not loaded yet."""
+        """Return the session, not loaded yet."""
         return OpenVinoSession(directory, manifest, threads=threads)
 
     def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OpenVinoSession:
-        """Give a session that returns the tensor `logits` of the same graph."""
+        """Return a session that returns the tensor `logits` of the same graph."""
         return OpenVinoSession(directory, manifest, threads=threads, output=LOGITS)
 
 
@@ -157,14 +157,14 @@ class OpenVinoSession(Session):
         return np.array(results[0], copy=True)
 
     def layer_precisions(self) -> list[LayerPrecision]:
-        """Tell what each layer runs in: the executed graph where the session is open, else the record of the build."""
+        """Return what each layer runs in: the executed graph of an open session, else the record of the build."""
         if self._compiled is None:
             return super().layer_precisions()
         return _executed_layers(self._compiled)
 
 
 def half_type() -> str | None:
-    """Give the 16-bit type that OpenVINO computes fast in on this CPU, "f16" or "bf16", or None."""
+    """Return the 16-bit type that OpenVINO computes fast in on this CPU, "f16" or "bf16", or None."""
     import openvino
 
     capabilities = openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")

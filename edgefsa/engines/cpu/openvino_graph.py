@@ -62,7 +62,7 @@ def join_codes(model: onnx.ModelProto) -> int:
 
 
 def _is_one_scale(pairs: list[onnx.NodeProto | None], stored: dict[str, np.ndarray]) -> bool:
-    """Tell whether these are DequantizeLinear nodes and then QuantizeLinear nodes, all of one scale and zero point."""
+    """Return whether these are DequantizeLinear and then QuantizeLinear nodes, all of one scale and zero point."""
     kinds = [pair.op_type if pair is not None else "" for pair in pairs]
     if set(kinds) != {"DequantizeLinear", "QuantizeLinear"}:
         return False

@@ -41,8 +41,8 @@ class PlanBuild:
         for error in [parser.get_error(index) for index in range(parser.num_errors)]:
             reason = " ".join(str(error.desc()).split("\n[checkMacros")[0].split())
             reasons.append(f"node {error.node_name() or '?'} ({error.node_operator() or '?'}): {reason}")
-        told = "; ".join(reasons) or self.logger.last_error() or "it gave no reason"
-        raise BuildError(f"{self.title} cannot take this graph: {told}")
+        reason = "; ".join(reasons) or self.logger.last_error() or "it gave no reason"
+        raise BuildError(f"{self.title} cannot take this graph: {reason}")
 
     def serialize(self) -> bytes:
         """Compile the network; BuildError where it cannot be."""
@@ -67,9 +67,9 @@ def quiet_logger(tensorrt: Any) -> Any:
                 self.errors.append(text)
 
         def last_error(self) -> str:
-            """Give the last error in one line, or ""; what only says that there is no driver is none."""
-            told = [text for text in self.errors if "Cuda Runtime" not in text and "CUDA GPU" not in text]
-            return " ".join(told[-1].split()) if told else ""
+            """Return the last error in one line, or ""; what only says that there is no driver is none."""
+            kept = [text for text in self.errors if "Cuda Runtime" not in text and "CUDA GPU" not in text]
+            return " ".join(kept[-1].split()) if kept else ""
 
     return Logger()
 

@@ -47,7 +47,7 @@ def layers_from_inspector(text: str) -> list[LayerPrecision]:
     """Read the answer of `EngineInspector.get_engine_information` in JSON.
 
     A multiplying layer's precision is its weights' type; where the answer has no weights, what its kernel's name says;
-    else the one type of its two factors, and "unknown" where these differ or are not told. An ONNX node that several
+    else the one type of its two factors, and "unknown" where these differ or are missing. An ONNX node that several
     layers name is given to the one that multiplies, of several such to the one in the widest type. Raises
     PrecisionError where the answer has another form, lacks the layers' types, or names no ONNX nodes.
     """
@@ -92,7 +92,7 @@ def _is_pool(row: dict[str, Any]) -> bool:
 
 
 def _weights(row: dict[str, Any]) -> str:
-    """Give the type of a layer's weights as it is written, or ""."""
+    """Return the type of a layer's weights as it is written, or ""."""
     for field in ("Weights", "ConvWeights"):
         value = row.get(field)
         if isinstance(value, dict) and value.get("Count", 1):
@@ -103,7 +103,7 @@ def _weights(row: dict[str, Any]) -> str:
 def _factor_type(row: dict[str, Any]) -> str:
     if _weights(row):
         return _type_of([_weights(row)])
-    if row["LayerType"].lower() == "myelin":  # a whole part of the graph, of which only the ends are told
+    if row["LayerType"].lower() == "myelin":  # a whole part of the graph, of which only the ends are listed
         return UNKNOWN
     tactic = str(row.get("TacticName", ""))
     named = next((word for pattern, word in _COMPUTES if pattern.search(tactic)), None)

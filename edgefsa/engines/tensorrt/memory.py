@@ -29,7 +29,7 @@ class CudaMemory(ABC):
 
     @abstractmethod
     def new_buffer(self, size: int) -> int:
-        """Give the address of `size` bytes on the GPU."""
+        """Return the address of `size` bytes on the GPU."""
 
     @abstractmethod
     def to_gpu(self, address: int, array: Array) -> None:
@@ -59,7 +59,7 @@ class CudaBindingsMemory(CudaMemory):
         self._stream, self.stream = stream, int(stream)
 
     def new_buffer(self, size: int) -> int:
-        """Give the address of `size` bytes on the GPU."""
+        """Return the address of `size` bytes on the GPU."""
         (address,) = self._ok(self._cuda.cudaMalloc(size))
         self._given.callback(self._cuda.cudaFree, address)
         return int(address)
@@ -84,7 +84,7 @@ class CudaBindingsMemory(CudaMemory):
 
     @staticmethod
     def _ok(result: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Give what a call returned after its error code; EngineError where that is no success."""
+        """Return what a call returned after its error code; EngineError where that is no success."""
         error, *values = result
         if int(error) != 0:
             raise _failure(getattr(error, "name", error))
@@ -104,7 +104,7 @@ class PyCudaMemory(CudaMemory):
         self.stream = int(self._stream.handle)
 
     def new_buffer(self, size: int) -> int:
-        """Give the address of `size` bytes on the GPU."""
+        """Return the address of `size` bytes on the GPU."""
         with self._current():
             buffer = self._driver.mem_alloc(size)
         self._buffers[int(buffer)] = buffer
@@ -158,7 +158,7 @@ _KINDS: dict[str, type[CudaMemory]] = {"cuda.bindings": CudaBindingsMemory, "pyc
 
 
 def open_memory() -> CudaMemory:
-    """Give memory by the first package that is installed; EngineError names both where none is."""
+    """Return memory by the first package that is installed; EngineError names both where none is."""
     kind = _installed()
     if kind is None:
         raise EngineError(str(memory_fault()))
@@ -166,7 +166,7 @@ def open_memory() -> CudaMemory:
 
 
 def memory_fault() -> str | None:
-    """Give why memory on a GPU cannot be had, with the remedy, or None where it can."""
+    """Return why memory on a GPU cannot be had, with the remedy, or None where it can."""
     if _installed() is not None:
         return None
     return (

@@ -49,11 +49,11 @@ class TensorRtRtxTarget(Target):
     options_type = RtxOptions
 
     def unbuildable(self) -> str | None:
-        """Give why it cannot build here; it needs its package, and no GPU."""
+        """Return why it cannot build here; it needs its package, and no GPU."""
         return self.package_fault()
 
     def unusable(self) -> str | None:
-        """Give why engines of this target cannot run on this machine, or None where they can."""
+        """Return why engines of this target cannot run on this machine, or None where they can."""
         fault = self.package_fault()
         if fault is not None:
             return fault
@@ -98,7 +98,7 @@ class TensorRtRtxTarget(Target):
         )
 
     def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
-        """Give the session, not loaded yet."""
+        """Return the session, not loaded yet."""
         return PlanSession(directory, manifest, module=self.package, threads=threads)
 
     def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
@@ -155,7 +155,7 @@ def _network_layers(network: Any) -> list[LayerPrecision]:
 
 
 def _is_dequantised(tensor: Any, makers: dict[str, Any]) -> bool:
-    """Say whether a factor comes from a dequantisation, seen through layers that only move its elements.
+    """Return whether a factor comes from a dequantisation, seen through layers that only move its elements.
 
     The parser itself puts a shuffle behind the weight of a matrix product whose activations have more dimensions.
     """

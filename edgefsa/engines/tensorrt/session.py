@@ -67,7 +67,7 @@ class PlanSession(Session):
         self._context, self._memory = context, memory
 
     def _bind(self, tensorrt: Any, engine: Any, context: Any, memory: CudaMemory, name: str) -> None:
-        """Give a tensor of the engine its buffer."""
+        """Return a tensor of the engine its buffer."""
         shape, kind = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name).name
         if kind not in _NUMPY_TYPES:
             raise EngineError(f"{self.directory.name} has the tensor {name} of type {kind}; rebuild it")
@@ -97,7 +97,7 @@ class PlanSession(Session):
 
 
 def logits_refused(directory: Path) -> TargetError:
-    """Give the error for asking an engine of masks for its logits."""
+    """Return the error for asking an engine of masks for its logits."""
     return TargetError(
         f"{directory.name} gives masks only, as a plan has no other outputs; build it with --outputs logits"
     )

@@ -67,11 +67,11 @@ class TensorRtTarget(Target):
     options_type = TensorRtOptions
 
     def version(self) -> str:
-        """Give TensorRT's version, or "" where it is not installed."""
+        """Return TensorRT's version, or "" where it is not installed."""
         return tensorrt_version()
 
     def package_fault(self) -> str | None:
-        """Give why TensorRT's package cannot be used, or None where it can."""
+        """Return why TensorRT's package cannot be used, or None where it can."""
         fault = super().package_fault()
         if fault is not None:
             return fault if self.version() else f"{fault} ({_JETSON})"
@@ -80,7 +80,7 @@ class TensorRtTarget(Target):
         return None
 
     def unusable(self) -> str | None:
-        """Give why engines of this target can neither be built nor run here, or None where they can."""
+        """Return why engines of this target can neither be built nor run here, or None where they can."""
         fault = self.package_fault()
         if fault is None and not gpus():
             return "the driver shows no NVIDIA GPU, and TensorRT builds an engine on the GPU that is to run it"
@@ -119,7 +119,7 @@ class TensorRtTarget(Target):
         )
 
     def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
-        """Give the session, not loaded yet; it loads the plugin library that the engine was built with."""
+        """Return the session, not loaded yet; it loads the plugin library that the engine was built with."""
 
         def prepare(tensorrt: Any) -> None:
             load_plugins(tensorrt, manifest, gpus()[0].compute_capability)
@@ -211,7 +211,7 @@ def _build_plan(build: PlanBuild, directory: Path, gpu: Gpu) -> list[LayerPrecis
 
 
 def _check_plugins_are_in(nodes: list[str], layers: list[LayerPrecision]) -> None:
-    found = {node for told in layers if told.kind == PLUGIN_KIND for node in told.nodes}
+    found = {node for layer in layers if layer.kind == PLUGIN_KIND for node in layer.nodes}
     missing = [node for node in nodes if node not in found]
     if missing:
         raise BuildError(

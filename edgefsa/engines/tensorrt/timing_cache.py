@@ -14,7 +14,7 @@ from edgefsa.errors import OutputError
 
 
 def timing_cache_path(version: str, gpu: str, capability: str) -> Path:
-    """Give the file for a version of TensorRT ("10.13.3.9"), a GPU's name and its compute capability ("8.7")."""
+    """Return the file for a version of TensorRT ("10.13.3.9"), a GPU's name and its compute capability ("8.7")."""
     device = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
     return cache_folder("timing") / f"tensorrt-{version}-{device}-sm_{capability.replace('.', '')}.cache"
 

@@ -25,7 +25,7 @@ _HELPERS = ("CAST", "CONSTANT", "IDENTITY", "SHAPE", "SHUFFLE", "PLUGIN_V3")
 
 
 def types_by_node(model: onnx.ModelProto) -> dict[str, str]:
-    """Give node name -> "FLOAT" or "HALF" for the computing nodes whose type must not change; bodies are inlined.
+    """Return node name -> "FLOAT" or "HALF" for the computing nodes whose type must not change; bodies are inlined.
 
     Nodes that run in int8 are left out: there TensorRT fuses by the Q/DQ pairs.
     """

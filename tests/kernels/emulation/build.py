@@ -59,12 +59,12 @@ class Operator:
 
 
 def compiler() -> str | None:
-    """Give the host compiler, if there is one."""
+    """Return the host compiler, if there is one."""
     return shutil.which("g++")
 
 
 def objects_folder(factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of what is compiled in this run of the tests, one for all its processes."""
+    """Return the folder of what is compiled in this run of the tests, one for all its processes."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "objects"
     folder.mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ def objects_folder(factory: pytest.TempPathFactory) -> Path:
 
 
 def compile_once(source: Path, flags: Sequence[str | Path], objects: Path, root: Path = PLUGINS) -> Path:
-    """Give the object file of a source, compiling it if no source below any `root` has the same text and flags."""
+    """Return the object file of a source, compiling it if no source below any `root` has the same text and flags."""
     command = [*flags, "-x", "c++", source]
     text = _run([*command, "-E"]) + " ".join(map(str, flags))
     key = hashlib.sha256(text.replace(str(root), "").encode()).hexdigest()[:32]

@@ -14,7 +14,7 @@ from edgefsa.media.camera import Camera
 
 
 class HangingCapture:
-    """Gives two frames, then hangs in its driver until the test lets go; fails the test if released meanwhile."""
+    """Return two frames, then hangs in its driver until the test lets go; fails the test if released meanwhile."""
 
     def __init__(self, _: int) -> None:
         self.count, self.inside, self.hangs, self.go = 0, False, threading.Event(), threading.Event()

@@ -47,7 +47,7 @@ class SmallNet(nn.Module):
 
 
 def seasoned(model: nn.Module) -> nn.Module:
-    """Give the model norms that do something, and a gain to its attention; in eval mode."""
+    """Return the model norms that do something, and a gain to its attention; in eval mode."""
     generator = torch.Generator().manual_seed(3)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

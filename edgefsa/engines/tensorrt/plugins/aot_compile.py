@@ -56,7 +56,7 @@ _HOST_HEADERS = {
 
 
 def ptx_version_for(cuda: tuple[int, int]) -> tuple[int, int]:
-    """Give the PTX version of a CUDA release; of one that came later than this list, the newest that is known."""
+    """Return the PTX version of a CUDA release; of one that came later than this list, the newest that is known."""
     known = [release for release in _PTX_OF_CUDA if release <= cuda]
     if not known:
         raise PluginError(f"CUDA {cuda[0]}.{cuda[1]} is too old for edgefsa's kernels; use 12.0 or newer")
@@ -64,7 +64,7 @@ def ptx_version_for(cuda: tuple[int, int]) -> tuple[int, int]:
 
 
 def ptx_for_cuda(ptx: str, capability: str, cuda: tuple[int, int]) -> str:
-    """Give `ptx` in a version that the driver of `cuda` reads; PluginError where that CUDA does not know the GPU."""
+    """Return `ptx` in a version that the driver of `cuda` reads; PluginError where that CUDA does not know the GPU."""
     found = _VERSION.search(ptx)
     if found is None:
         raise PluginError("the compiler gave something that is not PTX; install another CUDA toolkit")
@@ -89,7 +89,7 @@ def ptx_from_source(
     include_dirs: Sequence[str | Path] = (),
     defines: Mapping[str, str] | None = None,
 ) -> str:
-    """Compile `source` (called `name` in messages) for GPUs of `capability` ("8.7"); gives PTX.
+    """Compile `source` (called `name` in messages) for GPUs of `capability` ("8.7"); return PTX.
 
     `cuda` is the release of the target's driver (`device.driver_cuda`), the compiler's own where it is None. Raises
     PluginError where NVRTC is not here or too old for the GPU, BuildError with the compiler's first error.

@@ -40,7 +40,7 @@ class Target:
 
 
 def spectral_mask_kernel(shape: Sequence[int], modes: tuple[int, int], dtype: str, target: Target) -> AotKernel:
-    """Give the kernel of SpectralMask for x [_, C, H, W] of `dtype` ("float16" or "float32") and (mh, mw) modes.
+    """Return the kernel of SpectralMask for x [_, C, H, W] of `dtype` ("float16" or "float32") and (mh, mw) modes.
 
     A plane that does not fit into 48 KB of shared memory is read twice, the second time mostly out of the L2 cache.
     """
@@ -66,7 +66,7 @@ def spectral_mask_kernel(shape: Sequence[int], modes: tuple[int, int], dtype: st
 
 
 def upsample_argmax_kernel(shape: Sequence[int], size_hw: tuple[int, int], dtype: str, target: Target) -> AotKernel:
-    """Give the kernel of UpsampleArgmax for logits [_, K, h, w] of `dtype` and a mask of `size_hw`."""
+    """Return the kernel of UpsampleArgmax for logits [_, K, h, w] of `dtype` and a mask of `size_hw`."""
     _, classes, low_height, low_width = shape
     shapes = {"CLASSES": classes, "LOW_HEIGHT": low_height, "LOW_WIDTH": low_width}
     shapes |= {"HEIGHT": size_hw[0], "WIDTH": size_hw[1]}

@@ -36,7 +36,7 @@ KEPT_BUILDS = 8
 
 
 def build_library(tensorrt: str, capability: str, *, include_dir: str | Path | None = None) -> PluginLibrary:
-    """Give the library for TensorRT `tensorrt` ("10.13.3") and GPUs of `capability` ("8.7"), building it if need be.
+    """Return the library for TensorRT `tensorrt` ("10.13.3") and GPUs of `capability` ("8.7"), building it if need be.
 
     `include_dir` is the folder of TensorRT's headers; CMake looks in the usual places where it is None. Takes CMake
     3.22, nvcc and a C++ compiler, and some minutes; JOBS says how many compilers run at once where it is not to be as
@@ -82,7 +82,7 @@ def _build_command(folder: str) -> list[str]:
 
 
 def _headers_version(build: Path) -> str:
-    """Give the version of the headers that CMake found, before minutes go into compiling with them."""
+    """Return the version of the headers that CMake found, before minutes go into compiling with them."""
     cache = (build / "CMakeCache.txt").read_text(encoding="utf-8")
     folder = re.search(r"^TENSORRT_INCLUDE_DIR:\w+=(.+)$", cache, re.MULTILINE)
     try:
@@ -143,7 +143,7 @@ def _run(command: Sequence[str], log: Path) -> None:
 
 
 def _reason(log: Path) -> str:
-    """Give the first error of a build log in one line."""
+    """Return the first error of a build log in one line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     for index, line in enumerate(lines):
         if line.startswith("CMake Error"):

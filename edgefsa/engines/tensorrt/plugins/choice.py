@@ -100,9 +100,9 @@ def load_plugins(tensorrt: Any, manifest: Manifest, capability: str) -> None:
         here = found.get(entry["name"], {})
         differing = [key for key in _COMPARED if here.get(key) != entry[key]]
         if differing:
-            told = ", ".join(f"{key} {_short(entry[key])} there and {_short(here.get(key))} here" for key in differing)
+            facts = ", ".join(f"{key} {_short(entry[key])} there and {_short(here.get(key))} here" for key in differing)
             raise EngineError(
-                f"the engine was built with another plugin library than {library.path} ({entry['name']}: {told}); set "
+                f"the engine was built with another plugin library than {library.path} ({entry['name']}: {facts}); set "
                 f"{LIBRARY_VARIABLE} to the file it was built with, or rebuild it here with `edgefsa build`"
             )
     load_library(tensorrt, library)

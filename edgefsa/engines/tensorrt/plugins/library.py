@@ -47,7 +47,7 @@ class PluginLibrary:
     source_sha256: str
 
     def fault(self, tensorrt: str, capability: str | None = None) -> str | None:
-        """Give why it does not serve this TensorRT ("10.13.3.9") on a GPU ("8.9", None for any); None where it does."""
+        """Return why it does not serve a TensorRT ("10.13.3.9") on a GPU ("8.9", None for any); None where it does."""
         if not serves(self.tensorrt, tensorrt):
             return f"{self.path} was built for TensorRT {self.tensorrt}, and this is {tensorrt}; {MEND}"
         if self.source_sha256 != source_sha256():
@@ -58,7 +58,7 @@ class PluginLibrary:
         return None
 
     def as_manifest(self) -> list[dict[str, Any]]:
-        """Give one entry per plugin for an engine's manifest."""
+        """Return one entry per plugin for an engine's manifest."""
         digest = sha256_of_file(self.path)
         return [
             {"name": name, "version": version, "namespace": NAMESPACE, "tensorrt": self.tensorrt, "sha256": digest}
@@ -79,7 +79,7 @@ _loaded: _Loaded | None = None
 
 
 def serves(built: str, running: str) -> bool:
-    """Tell whether plugins for one version of TensorRT can be loaded by another.
+    """Return whether plugins for one version of TensorRT can be loaded by another.
 
     TensorRT keeps the plugin interface within a major version, so an older minor one will do.
     """
@@ -87,14 +87,14 @@ def serves(built: str, running: str) -> bool:
 
 
 def architecture_number(capability: str) -> int:
-    """Give the compute capability "8.7" as CMake and nvcc count it, 87; PluginError for another text."""
+    """Return the compute capability "8.7" as CMake and nvcc count it, 87; PluginError for another text."""
     if re.fullmatch(r"\d+\.\d", capability) is None:
         raise PluginError(f"the compute capability is {capability!r}; give one as 8.7")
     return int(capability.replace(".", ""))
 
 
 def _runs_on(architecture: str, capability: str) -> bool:
-    """Tell whether code for one architecture runs on a GPU: PTX on every newer one, machine code within its major."""
+    """Return whether code for one architecture runs on a GPU: PTX on every newer one, machine code within its major."""
     built, running = _number_of(architecture), architecture_number(capability)
     return built <= running and (not architecture.endswith("-real") or built // 10 == running // 10)
 
@@ -126,7 +126,7 @@ def read_library(path: str | Path) -> PluginLibrary:
 
 
 def find_library(tensorrt: str, capability: str | None = None) -> PluginLibrary:
-    """Give the first library that serves this TensorRT and GPU.
+    """Return the first library that serves this TensorRT and GPU.
 
     Raises PluginError: the library is not built, or the first one found is damaged, or was built for another
     TensorRT, another GPU or from other sources.
@@ -239,7 +239,7 @@ def library_facts(capability: str | None = None) -> dict[str, Any]:
 
 
 def tensorrt_version() -> str:
-    """Give the version of the installed Python package tensorrt, or ""; pip also has it by its CUDA's version."""
+    """Return the version of the installed Python package tensorrt, or ""; pip also has it by its CUDA's version."""
     for name in ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"):
         try:
             return importlib.metadata.version(name)
@@ -249,6 +249,6 @@ def tensorrt_version() -> str:
 
 
 def major_minor(version: str) -> tuple[int, int]:
-    """Give the first two numbers of a version, "10.13.3.9" as (10, 13)."""
+    """Return the first two numbers of a version, "10.13.3.9" as (10, 13)."""
     major, minor = version.split(".")[:2]
     return int(major), int(minor)

@@ -27,7 +27,7 @@ def plugin_operators(model: onnx.ModelProto) -> list[str]:
 def plugin_graph(
     model: onnx.ModelProto, operators: Collection[str] | None = None, *, namespace: str = ""
 ) -> onnx.ModelProto:
-    """Give a copy of `model` in which `operators` (all that it has, by default) are plugin nodes.
+    """Return a copy of `model` in which `operators` (all that it has, by default) are plugin nodes.
 
     They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. In
     the plugin library a DequantizeLinear before and a QuantizeLinear behind an operator on maps go into its node too,
@@ -76,7 +76,7 @@ def _address(node: onnx.NodeProto, namespace: str, scales: dict[str, float]) -> 
 
 
 def _fold_quantisation(editor: GraphEditor, node: onnx.NodeProto) -> dict[str, float]:
-    """Let an operator between DequantizeLinear and QuantizeLinear read and write INT8; gives its scales, if it does."""
+    """Let an operator between DequantizeLinear and QuantizeLinear read and write INT8; return its scales, if so."""
     before, readers = editor.producer(node.input[0]), editor.consumers(node.output[0])
     keeps_type = OPERATORS[node.op_type].keeps_type
     if not keeps_type or before is None or len(readers) != 1 or editor.is_output(node.output[0]):
@@ -94,7 +94,7 @@ def _fold_quantisation(editor: GraphEditor, node: onnx.NodeProto) -> dict[str, f
 
 
 def _int8_scale(editor: GraphEditor, node: onnx.NodeProto, kind: str) -> float | None:
-    """Give the scale of a `kind` node where it is INT8 with one scale and zero point 0, else None."""
+    """Return the scale of a `kind` node where it is INT8 with one scale and zero point 0, else None."""
     if node.op_type != kind or len(node.input) < 3 or not all(editor.is_stored(name) for name in node.input[1:]):
         return None
     scale, zero = (editor.array(name) for name in node.input[1:])

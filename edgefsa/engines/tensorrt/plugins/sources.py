@@ -29,7 +29,7 @@ def checkout_build_folder() -> Path | None:
 
 @functools.cache
 def source_sha256() -> str:
-    """Give one hash over every file that the library is made of; plugins/cmake/sources.cmake computes the same."""
+    """Return one hash over every file that the library is made of; plugins/cmake/sources.cmake computes the same."""
     folder = sources_folder()
     paths = [path for name in _HASHED_FOLDERS for path in (folder / name).rglob("*") if _is_hashed(path)]
     names = [path.relative_to(folder).as_posix() for path in [*paths, folder / "CMakeLists.txt"]]

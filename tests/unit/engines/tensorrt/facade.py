@@ -236,7 +236,7 @@ class Builder(Guarded):
 
 
 def report_rows(network: Network, *, free: bool, held: dict[str, str]) -> list[dict[str, Any]]:
-    """Tell of a network's layers as an inspector does; its Q/DQ pairs are taken into the layers that read them.
+    """Return of a network's layers as an inspector does; its Q/DQ pairs are taken into the layers that read them.
 
     A layer whose type is `free` runs in float16, unless it is `held` to another.
     """

@@ -139,7 +139,7 @@ KINDS = {"cuda.bindings": FakeCuda, "pycuda": FakePyCuda}
 
 
 def play_gpu(monkeypatch: pytest.MonkeyPatch, kind: str) -> Any:
-    """Install one of KINDS as the only package for GPU memory; gives its account."""
+    """Install one of KINDS as the only package for GPU memory; return its account."""
     from edgefsa.engines.tensorrt import memory as cuda_memory
 
     driver = KINDS[kind]()

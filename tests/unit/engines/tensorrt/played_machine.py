@@ -25,7 +25,7 @@ GPU = device.Gpu("NVIDIA Jetson Orin NX", "8.7", 15_000)
 
 
 def names_of(version: str, shared_dir: Path) -> dict[str, list[str]]:
-    """Give class or function -> its attributes, of the Python module of a version."""
+    """Return class or function -> its attributes, of the Python module of a version."""
     return dict(json.loads((shared_dir / "tensorrt-api" / f"tensorrt-{version}.json").read_text()))
 
 

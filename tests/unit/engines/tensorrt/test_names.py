@@ -58,7 +58,7 @@ def attribute_chains(module: ModuleType) -> set[tuple[str, ...]]:
 
 
 def used_names(module: ModuleType) -> set[tuple[str, str]]:
-    """Give (class or "", name) of the API for each use in a module's code."""
+    """Return (class or "", name) of the API for each use in a module's code."""
     found = set()
     for chain in attribute_chains(module):
         for part, name, after in zip(chain, chain[1:], [*chain[2:], ""], strict=False):

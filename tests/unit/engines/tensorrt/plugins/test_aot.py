@@ -72,7 +72,7 @@ def test_the_compilers_first_error_is_told() -> None:
 
 
 def parameters_of(ptx: str, name: str) -> list[str]:
-    """Give the types of a kernel's parameters, in order."""
+    """Return the types of a kernel's parameters, in order."""
     head = re.search(rf"\.entry {name}\((.*?)\)", ptx, re.DOTALL)
     assert head, f"no kernel {name}"
     return re.findall(r"\.param (\.\w+)(?: \.ptr(?: \.\w+)* ?\d*)? \w+_param_\d+", head[1])

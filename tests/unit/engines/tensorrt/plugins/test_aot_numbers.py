@@ -55,7 +55,7 @@ class HostCompiler:
 
 
 def launcher_of(kernel: str, tensors: tuple[str, ...]) -> str:
-    """Give a launch as an engine makes it: addresses of the inputs, the batch, the address of the output."""
+    """Return a launch as an engine makes it: addresses of the inputs, the batch, the address of the output."""
     addresses = ", ".join(f"void* {name}" for name in tensors)
     numbers = ", ".join(f"int {name}" for name in LAUNCH)
     given = ", ".join(f"Address{{{name}}}" for name in tensors[:-1])

@@ -53,7 +53,7 @@ def play_cmake(monkeypatch: pytest.MonkeyPatch, headers: Path, status: int = 0) 
 
 
 def cmake_in(folder: Path, headers: Path, building: str) -> dict[str, str]:
-    """Write a program cmake that runs `building` where it is to build; gives an environment in which it is found."""
+    """Write a program cmake that runs `building` where it is to build; return an environment in which it is found."""
     folder.mkdir(exist_ok=True)
     cache = f'echo "TENSORRT_INCLUDE_DIR:PATH={headers}" > "$4/CMakeCache.txt"'
     (folder / "cmake").write_text(f'#!/bin/sh\nif [ "$1" = --build ]; then {building}; else {cache}; fi\n')

@@ -15,7 +15,7 @@ CUDA_13_0 = [75, 80, 86, 87, 88, 89, 90, 100, 110, 103, 120, 121]
 
 
 def chosen(tmp_path: Path, listed: list[int], *settings: str) -> str:
-    """Give what architectures.cmake says to the end."""
+    """Return what architectures.cmake says to the end."""
     if shutil.which("cmake") is None:
         pytest.skip("needs cmake; there is none on the PATH")
     nvcc = tmp_path / "nvcc"

@@ -66,7 +66,7 @@ CASES = [
 
 
 def offered(plugin: Plugin, case: Case | None, name: str) -> set[tuple[int, int]]:
-    """Give the (type, format) of the first input with which TensorRT may run the plugin."""
+    """Return the (type, format) of the first input with which TensorRT may run the plugin."""
     found = set()
     for kind, layout in itertools.product(TYPES, FORMATS):
         x = Tensor(case.dims if case else (N, C, H, W), kind, layout)

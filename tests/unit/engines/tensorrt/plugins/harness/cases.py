@@ -23,7 +23,7 @@ N, C, H, W, KH, KW, CQ, CV = 2, 10, 6, 7, 3, 4, 2, 5
 
 
 def tensors_of(name: str, x: Tensor | None = None, batch: int = N) -> list[Tensor]:
-    """Give the inputs of the ONNX node and the output."""
+    """Return the inputs of the ONNX node and the output."""
     if name == "UpsampleArgmax":
         return [x or Tensor((batch, C, H, W)), Tensor((batch, 9, 14), INT32)]
     x = x or Tensor((batch, C, H, W))
@@ -51,7 +51,7 @@ class Case:
     formula: Callable[[torch.Tensor], torch.Tensor]
 
     def tensors(self, x: Tensor) -> list[Tensor]:
-        """Give the inputs of the node and its output, where the first is `x`."""
+        """Return the inputs of the node and its output, where the first is `x`."""
         if self.name == "UpsampleArgmax":
             output = Tensor((x.dims[0], self.attributes["height"], self.attributes["width"]), INT32)
         else:

@@ -117,7 +117,7 @@ class Harness:
         self.c.emulationSetDevice(shared_bytes, 4, 90)
 
     def log(self) -> str:
-        """Give the errors that were logged since the last call."""
+        """Return the errors that were logged since the last call."""
         return str(self.c.harnessLog().decode())
 
     def creators(self) -> list[CreatorFacts]:
@@ -185,7 +185,7 @@ class Plugin:
         return Plugin(self.harness, ctypes.c_void_p(self.c.harnessAttach(self.address)))
 
     def round_trip(self) -> Plugin:
-        """Give the plugin that an engine would hold after it was saved and loaded."""
+        """Return the plugin that an engine would hold after it was saved and loaded."""
         return Plugin(self.harness, ctypes.c_void_p(self.c.harnessRoundTrip(self.address)))
 
     def destroy(self) -> None:

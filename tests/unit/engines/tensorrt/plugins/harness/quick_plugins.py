@@ -116,7 +116,7 @@ def stand_in() -> ModuleType:
 
 @contextmanager
 def loaded(package: Path) -> Iterator[Any]:
-    """Give `tensorrt` with the `tensorrt.plugin` of that folder; afterwards there is neither."""
+    """Yield `tensorrt` with the `tensorrt.plugin` of that folder; afterwards there is neither."""
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "tensorrt"}
     module = stand_in()
     module.__path__ = [str(package.parent)]
@@ -148,12 +148,12 @@ class QuickPlugin:
         (self.output,) = self.plugin.get_output_shapes(given, [], self.builder)
 
     def combination(self) -> list[tuple[str, str]]:
-        """Give the one (type, format) of each tensor that TensorRT may choose."""
+        """Return the one (type, format) of each tensor that TensorRT may choose."""
         found = self.plugin.get_supported_format_combinations(self._described(), len(self.shapes))
         return [(item.type.name, item.format.name) for item in found]
 
     def kernel(self) -> tuple[str, bytes, SimpleNamespace, list[Any]]:
-        """Give the kernel's name and PTX, its launch parameters and its numbers, both as shape expressions."""
+        """Return the kernel's name and PTX, its launch parameters and its numbers, both as shape expressions."""
         launch, numbers = SimpleNamespace(), _Numbers()
         described, count = self._described(), len(self.shapes)
         self.plugin.configure_plugin(described[:count], described[count:])
