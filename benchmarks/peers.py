@@ -45,6 +45,7 @@ from edgefsa.graph.files import FRAMES, inline_functions, load_graph, read_metad
 from edgefsa.media.frames import resize_frame
 from edgefsa.quantize import Ranges
 from edgefsa.quantize.budget import CalibrationFrames
+from edgefsa.quantize.calibrate import batches as fitted_batches
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import evaluate
 from edgefsa.verify.latency import measure
@@ -66,11 +67,11 @@ class Contestant:
     layers: list[LayerPrecision]
 
 
-def calibration_batches(data: str, size_hw: tuple[int, int]) -> list[Frames]:
-    """Return the frames that `edgefsa calibrate` picks, each as a batch uint8 [1, H, W, 3]."""
+def calibration_batches(data: str, metadata: dict[str, Any]) -> list[Frames]:
+    """Return the frames that `edgefsa calibrate` picks, each as a batch uint8 [1, H, W, 3] of the network's size."""
     dataset = open_dataset(data, split="train")
     chosen = CalibrationFrames(dataset.frame, len(dataset), CALIBRATION_FRAMES)
-    return [resize_frame(frame, size_hw)[None] for frame in chosen]
+    return [batch for batch, _ in fitted_batches(chosen, metadata)]
 
 
 def ranges_for(onnx_path: Path, data: str) -> Ranges:
@@ -80,7 +81,8 @@ def ranges_for(onnx_path: Path, data: str) -> Ranges:
     fingerprint = open_dataset(data, split="train").fingerprint()
     if shipped and (shipped.model_sha256, shipped.data["fingerprint"]) == (weights_hash(graph), fingerprint):
         return shipped
-    return calibrate_onnx(onnx_path, data)
+    # By number, or the time that they take would decide how many are used.
+    return calibrate_onnx(onnx_path, data, frames=CALIBRATION_FRAMES)
 
 
 def quantise_with_nncf(plain: onnx.ModelProto, batches: list[Frames], directory: Path) -> None:
@@ -124,7 +126,7 @@ def contestants(onnx_path: Path, data: str, scratch: Path) -> Iterator[list[Cont
     """Build all four INT8 networks and hold their sessions open."""
     ranges, graph = ranges_for(onnx_path, data), load_graph(onnx_path)
     metadata = read_metadata(graph)
-    batches = calibration_batches(data, tuple(metadata["size_hw"]))
+    batches = calibration_batches(data, metadata)
     plain = inline_functions(graph)
     engines = {
         target: build_engine(
