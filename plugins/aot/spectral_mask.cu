@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SpectralMask as one kernel on plain pointers, for an engine that carries its PTX. NVRTC compiles it for one shape and
-// type, which edgefsa/engines/tensorrt/plugins/aot_kernels.py defines as AOT_TYPE, AOT_CHANNELS, AOT_HEIGHT, AOT_WIDTH, AOT_MH and
-// AOT_MW (modes), with the choices that the launcher makes elsewhere: AOT_VEC, AOT_MODES_H and AOT_STAGED.
+// type, which edgefsa/engines/tensorrt/plugins/aot_kernels.py defines as AOT_TYPE, AOT_CHANNELS, AOT_HEIGHT, AOT_WIDTH,
+// AOT_MH and AOT_MW (modes), with the choices that the launcher makes elsewhere: AOT_VEC, AOT_MODES_H and AOT_STAGED.
 #include "kernels/spectral_mask/spectral_mask.cuh"
 
 namespace edgefsa {

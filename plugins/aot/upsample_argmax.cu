@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // UpsampleArgmax as one kernel on plain pointers, for an engine that carries its PTX. NVRTC compiles it for one shape
-// and type, which edgefsa/engines/tensorrt/plugins/aot_kernels.py defines as AOT_TYPE, AOT_CLASSES, AOT_LOW_HEIGHT, AOT_LOW_WIDTH,
-// AOT_HEIGHT and AOT_WIDTH.
+// and type, which edgefsa/engines/tensorrt/plugins/aot_kernels.py defines as AOT_TYPE, AOT_CLASSES, AOT_LOW_HEIGHT,
+// AOT_LOW_WIDTH, AOT_HEIGHT and AOT_WIDTH.
 #include "kernels/upsample_argmax/upsample_argmax.cuh"
 
 namespace edgefsa {

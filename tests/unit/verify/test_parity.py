@@ -9,6 +9,7 @@ import torch
 
 from edgefsa.data.readers import Dataset, open_dataset
 from edgefsa.engines import build_engine
+from edgefsa.engines.cpu.onnxruntime import OnnxRuntimeTarget
 from edgefsa.errors import CheckpointError
 from edgefsa.export import load_graph, onnx_from_model
 from edgefsa.models import create_model, load_default_weights
@@ -55,6 +56,19 @@ def test_stages_follow_each_other_and_quantising_is_what_moves_the_logits(
     values = report.as_dict()
     assert values["argmax_agreement"] == stages["engine"].argmax_agreement
     assert values["relative_l2"] == stages["engine"].relative_l2 and len(values["stages"]) == len(stages)
+
+
+def test_an_engine_that_has_no_logits_to_give_is_compared_by_its_masks(
+    exported: Path, ranges: Ranges, scenes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As plans of TensorRT that were built for masks are."""
+    engine = build(exported, tmp_path, precision="int8", ranges=ranges)
+    whole = parity(engine, dataset=scenes).stages[-1]
+    monkeypatch.setattr(OnnxRuntimeTarget, "gives_logits", False)
+    monkeypatch.setattr(OnnxRuntimeTarget, "open_logits", lambda *_, **__: pytest.fail("there are none"))
+    masks = parity(engine, dataset=scenes).stages[-1]
+    assert masks.argmax_agreement == whole.argmax_agreement
+    assert masks.relative_l2 is None and masks.relative_l2_to_previous is None
 
 
 def test_a_float_engine_is_the_model(exported: Path, scenes: Dataset, tmp_path: Path):
