@@ -64,12 +64,7 @@ class OpenVinoTarget(Target):
 
     def build(self, job: BuildJob) -> TargetBuild:
         """Write engine.xml and engine.bin."""
-        from edgefsa.engines.cpu.openvino_graph import (
-            join_codes,
-            keep_reduced_axes,
-            transpose_weights,
-            unsigned_codes,
-        )
+        from edgefsa.engines.cpu.openvino_graph import join_codes, keep_reduced_axes, transpose_weights
         from edgefsa.graph.files import inline_functions
 
         compute, quantization, graph, converted = "f32", None, job.source, None
@@ -83,8 +78,6 @@ class OpenVinoTarget(Target):
                 check_half(job)
         graph = inline_functions(graph)
         if job.precision == "int8":
-            if job.weights.bits < 8:
-                unsigned_codes(graph)
             join_codes(graph)
             keep_reduced_axes(graph)
             transpose_weights(graph)

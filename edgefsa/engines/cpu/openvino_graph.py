@@ -9,24 +9,6 @@ from onnx import helper, numpy_helper
 from edgefsa.graph.editing import GraphEditor, int_attribute
 
 
-def unsigned_codes(model: onnx.ModelProto) -> int:
-    """Store activations as uint8 around zero point 128 in place of int8 around 0; the numbers stay the same.
-
-    For CPUs without VNNI, whose kernels multiply unsigned with signed. OpenVINO 2026.4 does this to most tensors
-    itself, but codes that a Concat has joined stay signed, and for a convolution of these oneDNN halves the weights and
-    rounds them again (a relative L2 of 0.02 behind it with weights of 7 bits). Changes `model` and returns the number
-    of tensors changed.
-    """
-    graph = model.graph
-    stored = {item.name: item for item in graph.initializer}
-    pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    zeros = {node.input[2] for node in pairs if node.input[0] not in stored}
-    for name in zeros:
-        if numpy_helper.to_array(stored[name]).dtype == np.int8:
-            stored[name].CopyFrom(numpy_helper.from_array(np.asarray(np.uint8(128)), name))
-    return len(zeros)
-
-
 def join_codes(model: onnx.ModelProto) -> int:
     """Let each Concat of one scale join INT8 codes: Q -> Concat -> DQ in place of Q -> DQ -> Concat -> Q -> DQ.
 

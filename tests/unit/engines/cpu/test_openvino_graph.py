@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefsa.engines.cpu.openvino_graph import join_codes, keep_reduced_axes, transpose_weights, unsigned_codes
+from edgefsa.engines.cpu.openvino_graph import join_codes, keep_reduced_axes, transpose_weights
 
 SHAPE = (1, 3, 4, 5)
 
@@ -106,16 +106,3 @@ def test_the_integers_of_a_gemm_are_stored_transposed_and_the_numbers_stay() -> 
     tensors = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     np.testing.assert_array_equal(tensors[source.input[0]], stored["codes"].T)
     np.testing.assert_allclose(run(model), expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("joined", [False, True])
-def test_unsigned_codes_hold_the_same_numbers(joined: bool) -> None:
-    model = concat_graph()
-    expected = run(model)
-    if joined:
-        join_codes(model)
-    assert unsigned_codes(model) == 1, "all pairs share one zero point here"
-    onnx.checker.check_model(model, full_check=True)
-    (zero,) = (numpy_helper.to_array(item) for item in model.graph.initializer if item.name == "zero")
-    assert zero.dtype == np.uint8 and zero == 128
-    np.testing.assert_array_equal(run(model), expected)

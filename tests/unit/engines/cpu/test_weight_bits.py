@@ -137,19 +137,6 @@ def test_weights_of_8_bits_are_out_of_bound_on_avx2_and_refused(folder: Path, mo
         open_engine(engine)
 
 
-@needs_avx2
-@needs_dot_products
-def test_signed_codes_behind_a_concatenation_are_inexact_on_avx2(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `unsigned_codes` is for: 7 bits alone are not enough."""
-    from edgefsa.engines.cpu import openvino_graph
-
-    engine = build(folder, weight_bits=7)
-    mended = distance(engine, on_avx2(folder, engine)[1])
-    monkeypatch.setattr(openvino_graph, "unsigned_codes", lambda model: 0)
-    engine = build(folder, weight_bits=7)
-    assert mended < 0.5 * distance(engine, on_avx2(folder, engine)[1])
-
-
 @pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
 def test_an_engine_for_an_older_cpu_relies_on_no_feature(folder: Path, target: str) -> None:
     manifest = Manifest.read(build(folder, target=target, weight_bits=7))
