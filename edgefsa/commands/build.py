@@ -222,7 +222,7 @@ def build(
     with console.progress("building") as progress:
         result = build_from_request(request, say=console.message, progress=progress)
     console.warn_if_random(result["weights"])
-    shown = dict(result)
+    shown = {name: value for name, value in result.items() if name != "warnings"}  # they were said on the way
     if not verbose:
         shown["why"] = f"auto picked {result['target']}; --verbose says why" if target == "auto" else None
     console.emit(result, as_json=json, text=console.facts(shown))
