@@ -14,7 +14,7 @@ import pytest
 from edgefsa.artifacts import MANIFEST_NAME, Manifest, sha256_of_bytes
 from edgefsa.errors import EngineError
 from edgefsa.manifest_fields import is_file_name, manifest_fault
-from tests.unit.test_artifacts import MODEL, PROOF, golden
+from tests.unit.test_manifest import MODEL, PROOF, golden
 
 HASH = sha256_of_bytes(b"abc")
 PLUGIN = {
