@@ -54,8 +54,12 @@ def gpu_description() -> dict[str, Any]:
     """Describe the GPU, its clocks and power limits now where they can be read, and the software."""
     index = torch.cuda.current_device()
     properties = torch.cuda.get_device_properties(index)
+    # The driver's own list may be cut short for this process in another way than PyTorch's.
+    described = gpu_descriptions()
     return {
-        **gpu_descriptions()[index],
+        **(described[index] if index < len(described) else {}),
+        "name": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
         "memory_bytes": properties.total_memory,
         "l2_bytes": properties.L2_cache_size,

@@ -41,8 +41,9 @@ ROUNDING_BOUNDS = {
     "bf16": Bound(0.08, 0.97),
     "int8": Bound(0.04, 0.98),
 }
-# Where INT8 itself is coarse for a network, so is the choice between two codes: half of what the precision costs.
-_ROUNDING_PER_COST = 0.5
+# Where INT8 itself is coarse for a network, so is the choice between two codes: two roundings of one graph that have
+# nothing to do with each other differ by the square root of 2 times what each costs.
+_ROUNDING_PER_COST = 1.5
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from safetensors.torch import load_file
 
 from edgefsa.artifacts import Manifest
@@ -93,7 +95,13 @@ def test_from_training_to_an_engine_with_the_trained_steps(settings, recipe, tmp
     scales = manifest.quantization["tensors"]
     # ONNX Runtime's form rounds the stem ahead of its ReLU too, with the ReLU's own steps.
     assert scales.pop("stem.0/Conv") == scales["stem.2/Relu"]
-    assert scales == {name: pytest.approx(item["amax"] / 127) for name, item in ranges.tensors.items()}
+    # A tensor with zero point 0, as none of its values is negative, has 255 steps in that form, others have 127.
+    graph = onnx.load(engine / "engine.onnx").graph
+    zeros = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    rounded = {node.input[0]: zeros[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+    steps = {name: 255 if rounded[name] == 0 else 127 for name in ranges.tensors}
+    assert set(steps.values()) == {127, 255}
+    assert scales == {name: pytest.approx(item["amax"] / steps[name]) for name, item in ranges.tensors.items()}
 
     network = SmallNet()
     load_checkpoint(network, result.run.weights)
