@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.golden import write_golden
-from edgefsa.engines.numbers import Frames, Numbers, converted_numbers, default_frames, engine_distance
+from edgefsa.engines.numbers import Frames, Numbers, converted_numbers, default_frames, with_engine
 from edgefsa.engines.precision import (
     EVIDENCE,
     LEAST_INT8_SHARE,
@@ -120,7 +120,7 @@ def _run(
         if target.gives_logits and job.metadata["outputs"] == "masks":
             logits = stack.enter_context(target.open_logits(job.directory, manifest))
         layers = layers or session.layer_precisions()
-        return layers, replace(numbers, engine=engine_distance(numbers, session, logits))
+        return layers, with_engine(numbers, session, logits)
 
 
 def store_golden(job: BuildJob, numbers: Numbers) -> dict[str, Any]:

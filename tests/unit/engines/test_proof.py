@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from edgefsa.engines import LayerPrecision, logits_session, open_engine
 from edgefsa.engines.cpu import onnxruntime as onnxruntime_target
 from edgefsa.engines.cpu import openvino as openvino_target
 from edgefsa.engines.golden import Bound, Distance, Outputs
-from edgefsa.engines.numbers import distance, engine_bound
+from edgefsa.engines.numbers import Numbers, distance, engine_bound
 from edgefsa.engines.precision import macs_shares
 from edgefsa.engines.proof import ProofFrames
 from edgefsa.errors import EngineError, PrecisionError
@@ -173,3 +174,12 @@ def test_rounding_may_be_as_coarse_as_int8_is_for_the_network() -> None:
     assert engine_bound("int8", Distance(0.01, 0.999)) == Bound(0.04, 0.98)
     assert engine_bound("int8", Distance(0.2, 0.92)) == Bound(pytest.approx(0.3), pytest.approx(0.88))
     assert engine_bound("f32", Distance(0.2, 0.92)) == Bound(1e-3, 0.999)
+
+
+def test_an_engine_that_differs_more_on_one_batch_can_still_be_opened() -> None:
+    frames = np.zeros((2, 1, 8, 8, 3), np.uint8)
+    cost = Distance(0.0, 1.0)
+    numbers = Numbers(frames, [], "noise", cost, Bound(0.3, 0.9), Distance(0.01, 0.985), Bound(0.04, 0.98))
+    assert numbers.golden_agreement() == 0.98
+    assert replace(numbers, first=Distance(0.01, 0.999)).golden_agreement() == 0.98
+    assert replace(numbers, first=Distance(0.01, 0.97)).golden_agreement() == pytest.approx(0.96)
