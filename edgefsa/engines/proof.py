@@ -128,7 +128,7 @@ def store_golden(job: BuildJob, numbers: Numbers) -> dict[str, Any]:
     count = len(numbers.frames) if numbers.engine is None else 1
     kind = 0 if job.metadata["outputs"] == "logits" else 1
     outputs = [result[kind] for result in numbers.outputs[:count]]
-    agreement = numbers.engine_bound.agreement
+    agreement = numbers.golden_agreement()
     return write_golden(
         job.directory, numbers.frames[:count], [item for item in outputs if item is not None], agreement
     )
