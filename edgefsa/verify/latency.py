@@ -7,6 +7,7 @@ machine that slows down or a neighbour that wakes up costs all of them alike. Ti
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -52,14 +53,17 @@ def measure(
     warmup: int = 10,
     progress: Progress | None = None,
 ) -> dict[str, LatencyStats]:
-    """Time each callable once a round, in turns, after `warmup` rounds that do not count."""
+    """Time each callable once a round, after `warmup` rounds that do not count.
+
+    Each round has another order, the same at every call: who ran before (and left its data in the caches) varies.
+    """
     if rounds < 1 or warmup < 0:
         raise InputError(f"{rounds} rounds after {warmup} for warm-up cannot be measured; give at least 1 and 0")
     names = list(callables)
     times_ms: dict[str, list[float]] = {name: [] for name in names}
+    order = random.Random(0)
     for index in range(warmup + rounds):
-        turn = index % max(len(names), 1)
-        for name in names[turn:] + names[:turn]:
+        for name in order.sample(names, len(names)):
             run = callables[name]
             start_ns = time.perf_counter_ns()
             run()

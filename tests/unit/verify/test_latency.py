@@ -46,7 +46,7 @@ def test_contestants_take_turns_and_warm_up_is_left_out(clock: list[int]) -> Non
     }
     rounds = [order[first : first + 3] for first in range(0, 24, 3)]
     assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
-    assert [names[0] for names in rounds[:4]] == ["a", "b", "c", "a"]
+    assert len({tuple(names) for names in rounds}) > 3, "who ran before varies"
     assert told[-1] == (8, 8)
 
 
