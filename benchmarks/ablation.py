@@ -36,7 +36,7 @@ from edgefsa.errors import InputError
 from edgefsa.train import TrainSettings, train
 from edgefsa.train.augment import Augmentation
 from edgefsa.train.loader import split_batch
-from edgefsa.train.settings import checked, curve_settings
+from edgefsa.train.settings import checked, fixed_settings
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def settings_apart(folder: Path, settings: TrainSettings) -> list[str]:
     record = folder / "weights.json"
     if not record.is_file():
         return []
-    made, meant = json.loads(record.read_text())["recipe"], curve_settings(checked(settings))
+    made, meant = json.loads(record.read_text())["recipe"], fixed_settings(checked(settings))
     return [name for name in meant if made.get(name) != meant[name]]
 
 

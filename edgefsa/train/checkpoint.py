@@ -17,7 +17,7 @@ from edgefsa.errors import CheckpointError
 FORMAT = 3
 _REMEDY = "start anew in another folder"
 _COUNTER = "num_batches_tracked"
-_RUN_KEYS = {"format", "step", "seconds", "history", "accuracy", "curve"}
+_RUN_KEYS = {"format", "step", "seconds", "history", "accuracy", "fixed"}
 _KEYS = _RUN_KEYS | {"model", "average", "optimizer", "scaler"}
 
 

@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 
 class TrainingRun:
-    """A run between its steps; `curve` is what `curve_settings` gives for it."""
+    """A run between its steps; `fixed` is what `fixed_settings` returns for it."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class TrainingRun:
         """How many epochs lie behind."""
         return self.step // self.steps_per_epoch
 
-    def advance(self, curve: dict[str, Any], progress: Callable[[int, int], None] | None) -> None:
-        """Train to the end of the schedule; `curve` goes into each checkpoint."""
+    def advance(self, fixed: dict[str, Any], progress: Callable[[int, int], None] | None) -> None:
+        """Train to the end of the schedule; `fixed` goes into each checkpoint."""
         pinned = self.compute.device.type == "cuda"
         before = time.monotonic()
         for frames, labels in batch_loader(self.batches, self.step, self.steps, self.settings.workers, pinned=pinned):
@@ -92,7 +92,7 @@ class TrainingRun:
             if progress is not None:
                 progress(self.step, self.steps)
             if self.step % self.steps_per_epoch == 0:
-                self.end_epoch(curve)
+                self.end_epoch(fixed)
                 before = time.monotonic()
 
     def train_step(self, frames: Tensor, labels: Tensor) -> None:
@@ -117,7 +117,7 @@ class TrainingRun:
         self.average.update(self.model, self.step)
         self.loss_sum += loss.detach()
 
-    def end_epoch(self, curve: dict[str, Any]) -> None:
+    def end_epoch(self, fixed: dict[str, Any]) -> None:
         """Evaluate the averaged weights where it is time, then write the checkpoint, the log and the curve."""
         loss = self.processes.mean(self.loss_sum / self.steps_per_epoch)
         self.loss_sum.zero_()
@@ -128,7 +128,7 @@ class TrainingRun:
             if self.epoch % self.settings.evaluate_every == 0 or self.step == self.steps:
                 row |= self.evaluate()
             self.history.append(row)
-            write_checkpoint(self.checkpoint, {**self.state(), "curve": curve})
+            write_checkpoint(self.checkpoint, {**self.state(), "fixed": fixed})
             self.write_curve()
             self.say(_epoch_line(row, self.settings.epochs))
         self.processes.wait()
@@ -176,10 +176,10 @@ class TrainingRun:
             "scaler": self.scaler.state_dict(),
         }
 
-    def restore(self, curve: dict[str, Any]) -> None:
+    def restore(self, fixed: dict[str, Any]) -> None:
         """Go back to the state of the checkpoint; CheckpointError where it is of a run with other settings."""
         state = read_checkpoint(self.checkpoint)
-        check_unchanged(state["curve"], curve, self.checkpoint)
+        check_unchanged(state["fixed"], fixed, self.checkpoint)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

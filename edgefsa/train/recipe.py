@@ -17,7 +17,7 @@ from edgefsa.train.hooks import Hooks
 from edgefsa.train.loop import CHECKPOINT_NAME, CURVE_NAME, LOG_NAME, Say, TrainingRun
 from edgefsa.train.processes import Processes, joined, this_process
 from edgefsa.train.record import RECORD_NAME, WEIGHTS_NAME, notice, write_result
-from edgefsa.train.settings import TrainSettings, checked, curve_settings
+from edgefsa.train.settings import TrainSettings, checked, fixed_settings
 from edgefsa.verify.accuracy import AccuracyReport
 
 _DRAWING = "pip install 'edgefsa[report]'"
@@ -76,17 +76,17 @@ def train(
     with joined(processes, compute.device):
         run = TrainingRun(settings, data, compute, processes, hooks, say)
         data.check_apart()
-        curve = _curve(settings, data, compute, processes, hooks)
+        fixed = _fixed(settings, data, compute, processes, hooks)
         if run.checkpoint.exists():
-            run.restore(curve)
+            run.restore(fixed)
         if processes.first:
             check_writable(run.checkpoint)
         say(f"training {settings.model} in {compute}" + (f", {processes.count} processes" * (processes.count > 1)))
         if not run.draws:
             say(f"note: matplotlib draws the curve and is not installed, {LOG_NAME} has its figures; {_DRAWING}")
-        run.advance(curve, progress)
+        run.advance(fixed, progress)
         if processes.first:
-            write_result(run, hooks.finish(run.average.module), curve, hooks.record)
+            write_result(run, hooks.finish(run.average.module), fixed, hooks.record)
         processes.wait()
     return _result(run)
 
@@ -102,17 +102,17 @@ def _check_folder(settings: TrainSettings, say: Say) -> None:
         raise OutputError(f"{out_dir} holds {held[0]} of an earlier run; {remedy}train into another folder")
 
 
-def _curve(
+def _fixed(
     settings: TrainSettings, data: TrainingData, compute: Compute, processes: Processes, hooks: Hooks
 ) -> dict[str, Any]:
-    """Return everything that shapes the curve, for checkpoints and the record."""
+    """Return what must stay the same when the run is resumed, for checkpoints and the record."""
     initial = settings.initial_weights
     try:
         initial_sha256 = None if initial is None else sha256_of_file(initial)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CheckpointError(f"cannot read {initial}: {reason}; check the path") from error
-    return curve_settings(
+    return fixed_settings(
         settings,
         initial_weights=initial_sha256,
         device_type=compute.device.type,

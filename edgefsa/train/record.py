@@ -27,7 +27,7 @@ NOTICES = {
 }
 
 
-def write_result(run: TrainingRun, model: nn.Module, curve: Mapping[str, Any], extra: Mapping[str, Any]) -> Path:
+def write_result(run: TrainingRun, model: nn.Module, fixed: Mapping[str, Any], extra: Mapping[str, Any]) -> Path:
     """Write `model`'s tensors as weights.safetensors, with weights.json beside it; return the former.
 
     The file's own metadata says the model, its options and its classes, so that `edgefsa build` finds them there.
@@ -43,8 +43,8 @@ def write_result(run: TrainingRun, model: nn.Module, curve: Mapping[str, Any], e
         "classes": list(classes.names),
         "sha256": sha256_of_file(path),
         "notice": notice(run.data, run.settings.initial_weights),
-        "data": _data_facts(run.data, curve),
-        "recipe": dict(curve),
+        "data": _data_facts(run.data, fixed),
+        "recipe": dict(fixed),
         **extra,
         "device": str(run.compute),
         "versions": _versions(),
@@ -76,9 +76,9 @@ def _notice_beside(weights: Path) -> str:
     return str(record.get("notice", "")) if isinstance(record, dict) else ""
 
 
-def _data_facts(data: TrainingData, curve: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _data_facts(data: TrainingData, fixed: Mapping[str, Any]) -> list[dict[str, Any]]:
     total = sum(data.shares)
-    fingerprints = [value for name, value in curve.items() if name.startswith("contents of ")]
+    fingerprints = [value for name, value in fixed.items() if name.startswith("contents of ")]
     shares = [share / total for share in data.shares] + [None] * len(data.val)
     return [
         {

@@ -330,7 +330,7 @@ def test_a_kill_while_writing_leaves_the_old_checkpoint(tmp_path):
         "from pathlib import Path\n"
         "from edgefsa.train.checkpoint import write_checkpoint\n"
         "for step in range(10**6):\n"
-        "    state = dict.fromkeys(('seconds', 'history', 'accuracy', 'curve', 'optimizer', 'scaler', 'average'))\n"
+        "    state = dict.fromkeys(('seconds', 'history', 'accuracy', 'fixed', 'optimizer', 'scaler', 'average'))\n"
         "    state['step'] = step\n"
         "    write_checkpoint(Path(sys.argv[1]), {**state, 'model': {'w': torch.full((500_000,), float(step))}})\n"
     )

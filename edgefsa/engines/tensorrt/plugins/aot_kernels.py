@@ -32,14 +32,14 @@ class AotKernel:
 
 
 @dataclass(frozen=True)
-class Target:
+class KernelTarget:
     """What PTX is for: a compute capability as "8.7", and the CUDA release of the driver (None: the compiler's own)."""
 
     capability: str
     cuda: tuple[int, int] | None = None
 
 
-def spectral_mask_kernel(shape: Sequence[int], modes: tuple[int, int], dtype: str, target: Target) -> AotKernel:
+def spectral_mask_kernel(shape: Sequence[int], modes: tuple[int, int], dtype: str, target: KernelTarget) -> AotKernel:
     """Return the kernel of SpectralMask for x [_, C, H, W] of `dtype` ("float16" or "float32") and (mh, mw) modes.
 
     A plane that does not fit into 48 KB of shared memory is read twice, the second time mostly out of the L2 cache.
@@ -65,7 +65,9 @@ def spectral_mask_kernel(shape: Sequence[int], modes: tuple[int, int], dtype: st
     )
 
 
-def upsample_argmax_kernel(shape: Sequence[int], size_hw: tuple[int, int], dtype: str, target: Target) -> AotKernel:
+def upsample_argmax_kernel(
+    shape: Sequence[int], size_hw: tuple[int, int], dtype: str, target: KernelTarget
+) -> AotKernel:
     """Return the kernel of UpsampleArgmax for logits [_, K, h, w] of `dtype` and a mask of `size_hw`."""
     _, classes, low_height, low_width = shape
     shapes = {"CLASSES": classes, "LOW_HEIGHT": low_height, "LOW_WIDTH": low_width}
@@ -73,7 +75,7 @@ def upsample_argmax_kernel(shape: Sequence[int], size_hw: tuple[int, int], dtype
     return _compile("upsample_argmax", "edgefsaUpsampleArgmax", dtype, shapes, target)
 
 
-def _compile(source: str, name: str, dtype: str, numbers: dict[str, int], target: Target) -> AotKernel:
+def _compile(source: str, name: str, dtype: str, numbers: dict[str, int], target: KernelTarget) -> AotKernel:
     folder = sources_folder()
     defines = {f"AOT_{key}": str(value) for key, value in numbers.items()} | {"AOT_TYPE": _TYPES[dtype][0]}
     text = (folder / "aot" / f"{source}.cu").read_text(encoding="utf-8")

@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefsa.engines.tensorrt.plugins.aot_kernels import AotKernel, Target, spectral_mask_kernel, upsample_argmax_kernel
+from edgefsa.engines.tensorrt.plugins.aot_kernels import (
+    AotKernel,
+    KernelTarget,
+    spectral_mask_kernel,
+    upsample_argmax_kernel,
+)
 from edgefsa.errors import PluginError
 from edgefsa.graph import operators
 
@@ -24,7 +29,7 @@ NAMESPACE = "edgefsa"
 OPERATORS = tuple(name for name, item in operators.OPERATORS.items() if item.one_kernel)
 # TensorRT takes a plugin once a process: what the next engine is for is looked up when it asks for a kernel. By the
 # module tensorrt.plugin.
-_TARGETS: MutableMapping[Any, Target] = weakref.WeakKeyDictionary()
+_TARGETS: MutableMapping[Any, KernelTarget] = weakref.WeakKeyDictionary()
 
 
 def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] | None = None) -> None:
@@ -42,7 +47,7 @@ def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] |
     if plugin not in _TARGETS:
         _register(plugin, operators.SPECTRAL_MASK, *_spectral_mask(plugin, tensorrt))
         _register(plugin, operators.UPSAMPLE_ARGMAX, *_upsample_argmax(plugin, tensorrt))
-    _TARGETS[plugin] = Target(capability, cuda)
+    _TARGETS[plugin] = KernelTarget(capability, cuda)
 
 
 def _register(

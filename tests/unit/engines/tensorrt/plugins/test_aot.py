@@ -22,7 +22,7 @@ from edgefsa.engines.tensorrt.plugins.aot_compile import ptx_for_cuda, ptx_from_
 from edgefsa.engines.tensorrt.plugins.aot_kernels import (
     MAX_SHARED_BYTES,
     AotKernel,
-    Target,
+    KernelTarget,
     spectral_mask_kernel,
     upsample_argmax_kernel,
 )
@@ -83,7 +83,7 @@ GPUS = [("8.0", (12, 2), "8.2"), ("8.7", (12, 6), "8.5"), ("9.0", (12, 8), "8.7"
 
 @functools.cache
 def kernels_for(capability: str, cuda: tuple[int, int]) -> tuple[AotKernel, AotKernel]:
-    target = Target(capability, cuda)
+    target = KernelTarget(capability, cuda)
     mask = spectral_mask_kernel((-1, 6, 40, 48), (5, 5), "float16", target)
     return mask, upsample_argmax_kernel((-1, 19, 8, 12), (32, 48), "float32", target)
 
@@ -123,7 +123,7 @@ def test_nvidias_assembler_takes_the_kernels_and_spills_nothing(
 
 @pytest.mark.usefixtures("nvrtc")
 def test_a_plane_is_kept_in_shared_memory_where_it_fits() -> None:
-    target = Target("8.7")
+    target = KernelTarget("8.7")
     small, large = (spectral_mask_kernel((1, 4, side, side), (5, 5), "float16", target) for side in (64, 256))
     assert 64 * 64 * 2 < small.shared_bytes <= MAX_SHARED_BYTES
     assert large.shared_bytes < small.shared_bytes + 256 * 256 * 2 and large.shared_bytes <= MAX_SHARED_BYTES
@@ -214,7 +214,7 @@ def test_the_mask_is_described_and_launched(tensorrt: Any, asked: list[tuple[Any
     assert (launch.grid_x, launch.grid_y, launch.grid_z) == (("batch", 64), 3, 1)
     assert (launch.block_x, launch.block_y, launch.shared_mem) == (32, 4, 1000)
     assert [item.value for item in extra] == [batch]
-    assert asked == [([batch, 64, 32, 48], (5, 3), "float16", Target("8.7", (12, 6)))]
+    assert asked == [([batch, 64, 32, 48], (5, 3), "float16", KernelTarget("8.7", (12, 6)))]
 
 
 def test_the_upsampling_is_described_and_launched(tensorrt: Any, asked: list[tuple[Any, ...]]) -> None:
@@ -224,7 +224,7 @@ def test_the_upsampling_is_described_and_launched(tensorrt: Any, asked: list[tup
     described = tensorrt.plugin.described["edgefsa::UpsampleArgmax"](logits, *SIZE_HW)
     assert (described.shape, described.dtype) == ((batch, 32, 48), "i32")
     tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, (described,), None)
-    assert asked == [([batch, 19, 8, 12], (32, 48), "float32", Target("9.0"))]
+    assert asked == [([batch, 19, 8, 12], (32, 48), "float32", KernelTarget("9.0"))]
 
 
 def test_another_type_is_told(tensorrt: Any) -> None:

@@ -13,7 +13,12 @@ import numpy.typing as npt
 import pytest
 
 from edgefsa.engines.tensorrt.plugins import aot_kernels
-from edgefsa.engines.tensorrt.plugins.aot_kernels import AotKernel, Target, spectral_mask_kernel, upsample_argmax_kernel
+from edgefsa.engines.tensorrt.plugins.aot_kernels import (
+    AotKernel,
+    KernelTarget,
+    spectral_mask_kernel,
+    upsample_argmax_kernel,
+)
 from tests.kernels import test_spectral_mask as spectral_mask
 from tests.kernels import test_upsample_argmax as upsample
 from tests.kernels.emulation.build import Operator, build_emulator, build_kernels, compiler, link, objects_folder
@@ -24,7 +29,7 @@ Array = npt.NDArray[Any]
 
 FACTS = ("gridX", "gridY", "gridZ", "batchAxis", "blockX", "blockY", "sharedBytes")
 LAUNCH = ("batch", "grid_x", "grid_y", "grid_z", "block_x", "block_y", "shared_bytes")
-TARGET = Target("8.7")
+TARGET = KernelTarget("8.7")
 DTYPES = {"float32": np.float32, "float16": np.float16}
 # The nodes' inputs and output, in the order in which an engine hands their addresses over: the batch comes between.
 MASK = ("x", "gain", "basis_h", "basis_w", "coupling_gain", "coupling_base", "y")

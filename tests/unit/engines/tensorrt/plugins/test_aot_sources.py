@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgefsa.engines.tensorrt.plugins import aot_plugins
-from edgefsa.engines.tensorrt.plugins.aot_kernels import Target
+from edgefsa.engines.tensorrt.plugins.aot_kernels import KernelTarget
 from tests.unit.engines.tensorrt.plugins.harness.quick_plugins import QuickPlugin, loaded, plugin_packages
 
 MASK_SHAPES = [(-1, 64, 32, 48), (64,), (32, 5), (48, 3), (15, 15), (15, 15)]
@@ -45,7 +45,7 @@ def test_the_mask_is_launched_for_the_batch(tensorrt: Any, asked: list[tuple[Any
     assert launch.shared_mem.expr.at(3) == 1000
     (batch,) = numbers
     assert (batch.expr.at(3), batch.dtype) == (3, tensorrt.PluginArgDataType.INT32)
-    assert asked == [([-1, 64, 32, 48], (5, 3), "float16", Target("8.7", (12, 6)))]
+    assert asked == [([-1, 64, 32, 48], (5, 3), "float16", KernelTarget("8.7", (12, 6)))]
 
 
 def test_the_upsampling_takes_its_numbers_from_the_node(tensorrt: Any, asked: list[tuple[Any, ...]]) -> None:
@@ -54,11 +54,11 @@ def test_the_upsampling_takes_its_numbers_from_the_node(tensorrt: Any, asked: li
     assert [size.at(5) for size in plugin.output] == [5, 32, 48]
     assert plugin.combination() == [("FLOAT", "LINEAR"), ("INT32", "LINEAR")]
     plugin.kernel()
-    assert asked == [([-1, 19, 8, 12], (32, 48), "float32", Target("9.0"))]
+    assert asked == [([-1, 19, 8, 12], (32, 48), "float32", KernelTarget("9.0"))]
 
 
 def test_the_next_engine_may_be_for_another_gpu(tensorrt: Any, asked: list[tuple[Any, ...]]) -> None:
     for capability in ("8.7", "12.0"):
         aot_plugins.register_aot_plugins(tensorrt, capability)
         mask(tensorrt).kernel()
-    assert [arguments[-1] for arguments in asked] == [Target("8.7"), Target("12.0")]
+    assert [arguments[-1] for arguments in asked] == [KernelTarget("8.7"), KernelTarget("12.0")]
