@@ -134,7 +134,7 @@ def _check(settings: TrainSettings, name: str, fits: Callable[[float], bool], wa
 
 
 def fixed_settings(settings: TrainSettings, **facts: Any) -> dict[str, Any]:
-    """Return all that a resumed run must not change as plain values, with `facts` of the run (data, device type, ...)."""
+    """Return what a resumed run must not change, as plain values, with `facts` of the run (data, device type, ...)."""
     values = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT}
     values |= {f"augmentation {name}": value for name, value in values.pop("augmentation").items()}
     plain: dict[str, Any] = json.loads(json.dumps({**values, **facts}, default=str))
