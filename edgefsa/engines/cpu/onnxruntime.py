@@ -103,7 +103,7 @@ class OnnxRuntimeSession(Session):
 
     def _load(self) -> None:
         path = self.directory / ENGINE_NAME
-        provider = self.manifest.precision_detail["device"]
+        provider = self.manifest.precision_detail.get("device", CPU_PROVIDER)
         session = load_session(self._graph or str(path), provider, self.threads)
         (frames,) = session.get_inputs()
         if tuple(frames.shape) != self.input_shape:

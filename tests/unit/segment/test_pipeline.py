@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -170,7 +169,7 @@ def test_an_error_of_a_sink_ends_the_reading_thread() -> None:
 
 
 def test_ctrl_c_finishes_the_frame_and_stops() -> None:
-    sink = ListSink(lambda index: os.kill(os.getpid(), signal.SIGINT) if index == 4 else None)
+    sink = ListSink(lambda index: signal.raise_signal(signal.SIGINT) if index == 4 else None)
     before = signal.getsignal(signal.SIGINT)
     report = run(ListSource(50), sink)
     assert sink.indices == [0, 1, 2, 3, 4]
@@ -182,7 +181,7 @@ def test_ctrl_c_finishes_the_frame_and_stops() -> None:
 def test_a_second_ctrl_c_interrupts_at_once() -> None:
     def each(_: int) -> None:
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         raise AssertionError("not reached")
 
     with pytest.raises(KeyboardInterrupt):
