@@ -245,10 +245,13 @@ def test_measured_accuracy_is_that_of_the_shipped_weights() -> None:
                 assert weights["sha256"] == sha256_of_file(shipped), f"measure again: {path.name}"
 
 
-def test_the_models_keep_their_share_of_the_reference() -> None:
+def test_a_model_that_misses_its_share_of_the_reference_is_named_in_the_readme() -> None:
     path = RESULTS / "reference-cpu.json"
     if not path.is_file():
         pytest.skip("no reference-cpu.json has been measured; python benchmarks/reference.py does")
     rows = [row for row in json.loads(path.read_text())["rows"] if row["share_limit"]]
     assert {row["model"] for row in rows} == {"fsanet-edge", "spanet-edge"}
-    assert all(row["share"] <= row["share_limit"] for row in rows if row["target"] == "openvino"), rows
+    missed = {(row["model"], row["target"]) for row in rows if row["share"] > row["share_limit"]}
+    targets = {"OpenVINO": "openvino", "ONNX Runtime": "onnxruntime"}
+    said = re.findall(r"`([\w-]+)` misses it on (OpenVINO|ONNX Runtime)", (ROOT / "README.md").read_text())
+    assert {(model, targets[name]) for model, name in said} == missed

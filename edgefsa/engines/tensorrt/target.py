@@ -211,7 +211,7 @@ def _build_plan(build: PlanBuild, directory: Path, gpu: Gpu) -> list[LayerPrecis
 
 
 def _check_plugins_are_in(nodes: list[str], layers: list[LayerPrecision]) -> None:
-    found = {node for layer in layers if layer.kind == PLUGIN_KIND for node in layer.nodes}
+    found = {node for row in layers if row.kind == PLUGIN_KIND for node in row.nodes}
     missing = [node for node in nodes if node not in found]
     if missing:
         raise BuildError(
