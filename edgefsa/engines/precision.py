@@ -57,12 +57,14 @@ def prove_precision(
 ) -> dict[str, Any]:
     """Hold the account of an engine's multiplying layers against the nodes that should run in `precision`.
 
-    For fp32 these are all nodes whose type the account knows. Returns the manifest's record: {"evidence", "account",
-    "expected", "proved"}. Raises PrecisionError, naming the nodes and what they run in, where one does not.
+    For fp32 these are all multiplying layers whose type the account knows. Returns the manifest's record: {"evidence",
+    "account", "expected", "proved"}. Raises PrecisionError, naming the nodes and what they run in, where one does not.
     """
+    layers = list(layers)
     runs_in = _runs_in(layers)
     if precision == "fp32":
-        expected = [node for node, kind in runs_in.items() if kind != UNKNOWN]
+        runs_in = {layer.name: layer.precision for layer in layers if layer.multiplies and layer.precision != UNKNOWN}
+        expected = list(runs_in)
     elif not expected:
         raise PrecisionError(
             f"no layer of this graph can run in {precision}: nothing was converted; check --skip, or build fp32"
