@@ -47,7 +47,8 @@ Path(sys.argv[2], f"rank-{os.environ.get('RANK', 'none')}.json").write_text(json
 def torchrun(program: Path, *arguments: object, count: int = 2) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     command += [str(program), *map(str, arguments)]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    # A session of its own: what torchrun signals when it ends its processes cannot reach the test runner.
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, start_new_session=True)
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch was built without torch.distributed")
