@@ -245,6 +245,16 @@ def test_measured_accuracy_is_that_of_the_shipped_weights() -> None:
                 assert weights["sha256"] == sha256_of_file(shipped), f"measure again: {path.name}"
 
 
+@pytest.mark.xfail(strict=True, reason="with AMX fsanet-edge takes 0.42 of ResNet-18 on OpenVINO; the README names it")
+def test_the_models_keep_their_share_of_the_reference() -> None:
+    path = RESULTS / "reference-cpu.json"
+    if not path.is_file():
+        pytest.skip("no reference-cpu.json has been measured; python benchmarks/reference.py does")
+    rows = [row for row in json.loads(path.read_text())["rows"] if row["share_limit"]]
+    assert {row["model"] for row in rows} == {"fsanet-edge", "spanet-edge"}
+    assert all(row["share"] <= row["share_limit"] for row in rows if row["target"] == "openvino"), rows
+
+
 def test_a_model_that_misses_its_share_of_the_reference_is_named_in_the_readme() -> None:
     path = RESULTS / "reference-cpu.json"
     if not path.is_file():
