@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,11 +39,24 @@ class LayerPrecision:
     multiplies: bool = False
 
 
+@dataclass(eq=False)
+class Ticket:
+    """A run under way. `engine_ms` is known once it is collected: from its start to its result, waiting for runs that
+    were submitted before it included.
+    """
+
+    frames: Frames
+    handle: Any
+    engine_ms: float = math.nan
+
+
 class Session(ABC):
     """Runs one engine, loaded by `with` and released after it; for one thread at a time.
 
     with open_engine("engines/fsanet-edge-openvino-int8-360x480") as session:
         masks = session.run(frames)
+
+    `submit` and `collect` are the two halves of `run`: between them the caller works on other frames.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> None:
@@ -52,6 +66,7 @@ class Session(ABC):
             raise InputError(f"threads is {threads}; give 1 or more, or leave it out for all cores")
         self.threads = threads
         self.check_golden = False
+        self._under_way: list[Ticket] = []
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -82,6 +97,7 @@ class Session(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._under_way.clear()
         self._release()
 
     def run(self, frames: Frames) -> Outputs:
@@ -90,9 +106,34 @@ class Session(ABC):
         The frames are read in place, without a copy, where they lie contiguous; the result belongs to the
         caller. Raises InputError for another shape or type, EngineError where the runtime fails.
         """
+        return self.collect(self.submit(frames))
+
+    def submit(self, frames: Frames) -> Ticket:
+        """Start a run of uint8 [N, H, W, 3] BGR frames, which must stay as they are until it is collected.
+
+        Several may be under way; they run one after the other. Raises what `run` raises.
+        """
         if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != self.input_shape:
             raise InputError(f"the engine takes uint8 {list(self.input_shape)} (N, H, W, BGR), not {_describe(frames)}")
-        return self._infer(np.ascontiguousarray(frames))
+        frames = np.ascontiguousarray(frames)
+        ticket = Ticket(frames, self._submit(frames))
+        self._under_way.append(ticket)
+        return ticket
+
+    def wait(self, ticket: Ticket) -> None:
+        """Wait until a run is done; its outputs stay to be collected, and so do its errors."""
+        self._wait(ticket.handle)
+
+    def collect(self, ticket: Ticket) -> Outputs:
+        """Wait for a run and return its outputs, as `run` does; each ticket once, in any order.
+
+        Raises EngineError where the runtime fails, or the ticket is not one of a run under way.
+        """
+        if ticket not in self._under_way:
+            raise EngineError(f"no such run of {self.directory.name} is under way; collect each ticket once")
+        self._under_way.remove(ticket)
+        outputs, ticket.engine_ms = self._collect(ticket.handle)
+        return outputs
 
     def layer_precisions(self) -> list[LayerPrecision]:
         """Return what each layer runs in, as it was recorded when the engine was built."""
@@ -105,7 +146,16 @@ class Session(ABC):
     def _release(self) -> None: ...
 
     @abstractmethod
-    def _infer(self, frames: Frames) -> Outputs: ...
+    def _submit(self, frames: Frames) -> Any:
+        """Start a run; what `_collect` gets."""
+
+    @abstractmethod
+    def _wait(self, handle: Any) -> None:
+        """Wait for a run."""
+
+    @abstractmethod
+    def _collect(self, handle: Any) -> tuple[Outputs, float]:
+        """Wait for a run; return its outputs and its time in milliseconds."""
 
     def _not_open(self) -> EngineError:
         return EngineError(f"{self.directory.name} is not open; use it as `with open_engine(path) as session:`")

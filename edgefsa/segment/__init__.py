@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from edgefsa.segment.overlay import OverlayStyle, draw_overlay
-from edgefsa.segment.pipeline import PipelineReport, predict_source, run_pipeline
-from edgefsa.segment.segmentation import Segmentation
+from edgefsa.segment.pipeline import PipelineReport, run_pipeline
+from edgefsa.segment.predict import predict_source
+from edgefsa.segment.run import EngineFacts, Run, SegmentedFrame
+from edgefsa.segment.segmentation import Segmentation, SegmentationTimes
 from edgefsa.segment.segmenter import Segmenter
 from edgefsa.segment.sinks import FolderSink, Sink, VideoSink
 from edgefsa.segment.sources import FrameSource, SourceFrame, open_source
 
 __all__ = [
+    "EngineFacts",
     "FolderSink",
     "FrameSource",
     "OverlayStyle",
     "PipelineReport",
+    "Run",
     "Segmentation",
+    "SegmentationTimes",
+    "SegmentedFrame",
     "Segmenter",
     "Sink",
     "SourceFrame",

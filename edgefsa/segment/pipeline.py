@@ -1,228 +1,245 @@
-"""Frames to masks to files, as fast as they come.
+"""Frames to masks to sinks, as fast as they come: capture, engine and each sink in a thread of its own.
 
-One thread reads frames while the main one segments and writes. From a live source only the newest frame is kept, so
-a mask is never of a frame that has long passed; from files every frame is taken, in order, as many at a time as the
-engine's batch holds.
+From a live source only the newest frame is kept, so a mask is never of a frame that has long passed; from files every
+frame is taken, in order, as many at a time as the engine's batch holds. The caller's thread waits, takes Ctrl-C, and
+serves the sinks that must live in the main thread (windows).
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from edgefsa.errors import InputError, SourceError
-from edgefsa.segment.overlay import OverlayStyle
-from edgefsa.segment.segmenter import Segmenter
-from edgefsa.segment.sinks import VIDEO_SUFFIXES, FolderSink, Sink, VideoSink
-from edgefsa.segment.sources import Failure, FrameSource, SourceFrame, open_source
+from edgefsa.errors import InputError
+from edgefsa.segment.capture import Capture
+from edgefsa.segment.delivery import Delivery
+from edgefsa.segment.run import Run, SegmentedFrame
+from edgefsa.segment.segmenter import Segmenter, SegmenterTicket
+from edgefsa.segment.sinks import Sink
+from edgefsa.segment.sources import Failure, FrameSource, SourceFrame
+from edgefsa.segment.statistics import Snapshot
 
-_READ_AHEAD = 4
-_POLL_S = 0.1
-_LATENCIES_KEPT = 10_000
+# Files: the engine always has the next batch waiting. Live: the newest frame at the moment the engine is free beats one
+# that waited inside it; what is left to do for the frame before overlaps with the run (docs/decisions/0020).
+IN_FLIGHT_FILES, IN_FLIGHT_LIVE = 2, 1
+_POLL_S = 0.02
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass
+@dataclass(frozen=True)
 class PipelineReport:
-    """What a run did: frames captured = processed + dropped (a live frame that a newer one replaced).
-
-    `latencies_ms` has, for each frame processed (the last 10000 of them), the time to its mask: from its capture
-    for a live source, from its turn for files (a frame of a batch has the time of the batch). `interrupted` is true
-    after Ctrl-C; `notes` and `failures` are the source's.
+    """What a run did: `statistics` at its end, frames a second from the first mask to the last (`fps`), whether Ctrl-C
+    ended it (`interrupted`), and the source's `notes` and `failures`.
     """
 
-    captured: int = 0
-    processed: int = 0
-    dropped: int = 0
-    seconds: float = 0.0
+    statistics: Snapshot
+    fps: float
     interrupted: bool = False
-    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
     notes: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
 
 def run_pipeline(
     source: FrameSource,
-    segmenter: Segmenter,
+    segmenter: Segmenter | Mapping[str, Segmenter],
     sinks: Sequence[Sink],
     *,
     limit: int | None = None,
+    duration_s: float | None = None,
+    in_flight: int | None = None,
     progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> PipelineReport:
     """Segment the frames of an open source and hand them to open sinks, until the end, `limit`, or Ctrl-C.
 
+    `segmenter` is an open one, or several by name, of which the first is used until a sink switches. `limit` counts
+    masks, `duration_s` seconds; `in_flight` is how many runs of the engine are under way at once. `progress` is called
+    with (done, total or 0), `on_note` with what a user should know, as it happens.
+
     Ctrl-C (in the main thread) finishes the frames at hand and returns, so that sinks can complete their files;
-    a second one interrupts at once. Errors of the source, the engine and the sinks are raised here, and InputError
-    for a `limit` below 1.
+    a second one interrupts at once. Errors of the source, the engine and the sinks are raised here, the first of them,
+    and InputError for a `limit` below 1.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"a limit of {limit} frames leaves nothing to segment; give 1 or more")
-    batch = 1 if source.live else segmenter.batch  # a live frame does not wait for others
-    report = PipelineReport()
-    start_s = time.monotonic()
+    for name, value in (("limit", limit), ("duration", duration_s), ("in flight", in_flight)):
+        if value is not None and value <= 0:
+            raise InputError(f"{name} is {value}, which leaves nothing to segment; give more than 0")
+    segmenters = segmenter if isinstance(segmenter, Mapping) else {_name_of(segmenter): segmenter}
+    run = Run(source, segmenters, on_note=on_note)
+    source.on_note, source.on_reconnect = run.note, run.statistics.count_reconnect
+    depth = in_flight or (IN_FLIGHT_LIVE if source.live else IN_FLIGHT_FILES)
+    batch = 1 if source.live else min(segmenter.batch for segmenter in segmenters.values())
+    deliveries = [Delivery(sink, run) for sink in sinks]
     total = min((count for count in (source.total, limit) if count is not None), default=0)
-    with _stop_on_interrupt() as stop, _Capture(source, limit, batch) as capture:
-        while report.processed != limit and (captured := capture.next(stop)):
-            segmentations = segmenter.segment_batch([frame.frame for frame in captured])
-            done_ns = time.perf_counter_ns()
-            for frame, segmentation in zip(captured, segmentations, strict=True):
-                waited_ms = (done_ns - frame.captured_ns) / 1e6
-                report.latencies_ms.append(waited_ms if source.live else segmentation.latency_ms)
-                for sink in sinks:
-                    sink.write(frame, segmentation)
-                report.processed += 1
-                if progress is not None:
-                    progress(report.processed, total)
-    report.captured, report.dropped = capture.captured, capture.dropped
-    report.seconds = time.monotonic() - start_s
-    report.interrupted = stop.is_set()
-    report.notes, report.failures = list(source.notes), list(source.failures)
-    return report
-
-
-def predict_source(
-    engine: str | Path,
-    source: str | Path,
-    output: str | Path,
-    *,
-    style: OverlayStyle | None = None,
-    limit: int | None = None,
-    orientation: str = "exif",
-    bits: int | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Segment `source` (see `open_source`) into `output`; return what was done, as plain values.
-
-    Images give NAME_overlay.jpg and NAME_mask.png in the folder `output`; a video, a camera or the synthetic
-    street gives the video NAME_overlay.mp4 there, or `output` itself where that is named like a video. `failed` lists
-    the files of a folder that could not be read, with the reason of each.
-    """
-    with (
-        open_source(source, orientation=orientation, bits=bits) as frames,
-        Segmenter(engine) as segmenter,
-        _sink_for(frames, Path(output), style) as sink,
-    ):
-        report = run_pipeline(frames, segmenter, [sink], limit=limit, progress=progress)
-    if report.processed == 0 and not report.interrupted:
-        raise SourceError(f"{source} gave no frame; nothing was written")
-    return {
-        "engine": str(engine),
-        "source": str(source),
-        "frames": report.processed,
-        "dropped": report.dropped,
-        "seconds": round(report.seconds, 3),
-        "median_latency_ms": round(statistics.median(report.latencies_ms or [0.0]), 3),
-        "interrupted": report.interrupted,
-        "notes": report.notes,
-        "failed": [asdict(failure) for failure in report.failures],
-        "outputs": [str(path) for path in sink.outputs],
-    }
-
-
-def _sink_for(source: FrameSource, output: Path, style: OverlayStyle | None) -> Sink:
-    if output.suffix.lower() in VIDEO_SUFFIXES and not output.is_dir():
-        return VideoSink(output, source.fps or 1.0, style)
-    if source.fps is not None:
-        return VideoSink(output / f"{source.name}_overlay.mp4", source.fps, style)
-    return FolderSink(output, style)
-
-
-class _Capture:
-    """Reads a source in a thread of its own; `next` gives what it has read, `batch` frames at a time."""
-
-    def __init__(self, source: FrameSource, limit: int | None, batch: int) -> None:
-        self.captured = 0
-        self.dropped = 0
-        self._source = source
-        self._batch = batch
-        self._read_ahead = max(_READ_AHEAD, batch)
-        self._limit = None if source.live else limit  # dropped frames do not count towards the limit
-        self._frames: deque[SourceFrame] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._ended = False
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._read, name="edgefsa-capture", daemon=True)
-
-    def __enter__(self) -> _Capture:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        # A camera that hangs in its driver must not keep the program from ending: it is released after that read.
-        self._thread.join(timeout=5.0)
-        self.captured -= len(self._frames)  # read ahead and never asked for
-
-    def next(self, stop: threading.Event) -> list[SourceFrame]:
-        """Wait for frames: a batch, the rest at the end, none once `stop` is set.
-
-        An error of the source is raised after the frames before it.
-        """
-        with self._changed:
-            while len(self._frames) < self._batch and not self._ended and not stop.is_set():
-                self._changed.wait(_POLL_S)
-            if stop.is_set():
-                return []
-            if not self._frames and self._error is not None:
-                raise self._error
-            self._changed.notify_all()
-            return [self._frames.popleft() for _ in range(min(self._batch, len(self._frames)))]
-
-    def _read(self) -> None:
+    with _stop_on_interrupt(run) as interrupted, Capture(source, run, limit, batch) as capture:
+        for delivery in deliveries:
+            delivery.start()
+        engine = threading.Thread(
+            target=_EngineStage(capture, run, segmenters, deliveries, limit, depth).work, name="edgefsa-engine"
+        )
+        engine.start()
         try:
-            for frame in self._source:
-                if not self._put(frame):
-                    break
-        except BaseException as error:  # handed to the thread that asks for frames
-            self._error = error
+            _attend(engine, deliveries, run, duration_s, progress, total)
+        except BaseException as error:
+            run.fail(error)
+            raise
         finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            engine.join()
+    if run.error is not None:
+        raise run.error
+    statistics = run.statistics
+    return PipelineReport(
+        statistics.snapshot(), statistics.mean_fps(), interrupted.is_set(), list(source.notes), list(source.failures)
+    )
 
-    def _put(self, frame: SourceFrame) -> bool:
-        """Queue a frame; false where no more are wanted."""
-        with self._changed:
-            if self._source.live:
-                self.dropped += len(self._frames)
-                self._frames.clear()
-            while len(self._frames) >= self._read_ahead and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                return False
-            self.captured += 1
-            self._frames.append(frame)
-            self._changed.notify_all()
-            return self.captured != self._limit
+
+def _attend(
+    engine: threading.Thread,
+    deliveries: Sequence[Delivery],
+    run: Run,
+    duration_s: float | None,
+    progress: Progress | None,
+    total: int,
+) -> None:
+    """Wait in the caller's thread until the engine and every sink are done."""
+    end_s = None if duration_s is None else time.monotonic() + duration_s
+    shown = 0
+    while engine.is_alive() or not all(delivery.done for delivery in deliveries):
+        for delivery in deliveries:
+            delivery.poll()
+        if end_s is not None and time.monotonic() >= end_s:
+            run.stop()
+        done = run.statistics.frames
+        if progress is not None and done != shown:
+            progress(done, total)
+            shown = done
+        engine.join(_POLL_S) if engine.is_alive() else time.sleep(_POLL_S / 10)
+    if progress is not None and run.statistics.frames != shown:
+        progress(run.statistics.frames, total)
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """Frames in an engine; `taken_ns` is when they left the queue."""
+
+    engine: str
+    frames: list[SourceFrame]
+    taken_ns: int
+    ticket: SegmenterTicket
+
+
+class _EngineStage:
+    """Takes frames, keeps `depth` runs of the engine under way, and hands masks to the sinks.
+
+    At any time one further run may be computed and not handed on yet: that is done while the engine has the next one.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        run: Run,
+        segmenters: Mapping[str, Segmenter],
+        deliveries: Sequence[Delivery],
+        limit: int | None,
+        depth: int,
+    ) -> None:
+        self._capture, self._run, self._segmenters = capture, run, segmenters
+        self._deliveries, self._depth = deliveries, depth
+        self._left = limit
+        self._under_way: deque[_UnderWay] = deque()
+
+    def work(self) -> None:
+        """Run until the source ends or the run is stopped."""
+        try:
+            while self._step():
+                pass
+            if self._capture.error is not None:
+                raise self._capture.error
+        except BaseException as error:  # raised in the thread of the caller
+            self._run.fail(error)
+        finally:
+            self._run.stop()
+            for delivery in self._deliveries:
+                delivery.end()
+
+    def _step(self) -> bool:
+        """Submit the next frames, if they are there, and finish the oldest ones; return whether others may follow."""
+        if len(self._under_way) >= self._depth:
+            oldest = self._under_way[0]
+            self._segmenters[oldest.engine].wait(oldest.ticket)
+        frames = self._next_frames()
+        if frames:
+            self._submit(frames)
+        if self._under_way and (len(self._under_way) > self._depth or not frames):
+            self._finish()
+        return bool(frames or self._under_way) or not (self._run.stopped or self._left == 0 or self._capture.exhausted)
+
+    def _next_frames(self) -> list[SourceFrame]:
+        if self._left == 0:
+            return []
+        if self._run.paused:
+            if not self._under_way:
+                self._run.wait_while_paused(_POLL_S)
+            return []
+        return self._capture.next(self._left, wait=not self._under_way)
+
+    def _submit(self, frames: list[SourceFrame]) -> None:
+        engine = self._run.engine.name
+        taken_ns = time.perf_counter_ns()
+        ticket = self._segmenters[engine].submit([frame.frame for frame in frames])
+        self._under_way.append(_UnderWay(engine, frames, taken_ns, ticket))
+        if self._left is not None:
+            self._left -= len(frames)
+
+    def _finish(self) -> None:
+        """Collect the oldest run and hand its masks on."""
+        done = self._under_way.popleft()
+        segmentations = self._segmenters[done.engine].collect(done.ticket)
+        now_ns = time.perf_counter_ns()
+        for frame, segmentation in zip(done.frames, segmentations, strict=True):
+            times = segmentation.times
+            stages = {
+                "prepare": times.prepare_ms,
+                "engine": times.engine_ms,
+                "mask": times.mask_ms,
+                "frame_to_mask": times.total_ms,
+            }
+            camera_to_mask_ms = (now_ns - frame.captured_ns) / 1e6
+            if self._run.live:
+                stages["queue"] = (done.taken_ns - frame.captured_ns) / 1e6
+                stages["camera_to_mask"] = camera_to_mask_ms
+            self._run.statistics.add_frame(stages)
+            result = SegmentedFrame(frame, segmentation, done.engine, camera_to_mask_ms)
+            for delivery in self._deliveries:
+                delivery.put(result)
+
+
+def _name_of(segmenter: Segmenter) -> str:
+    manifest = segmenter.session.manifest
+    return f"{manifest.target}-{manifest.precision}"
 
 
 @contextlib.contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C sets; the second one raises KeyboardInterrupt."""
-    stop = threading.Event()
+def _stop_on_interrupt(run: Run) -> Iterator[threading.Event]:
+    """Stop the run at the first Ctrl-C, and yield an event that says so; the second one raises KeyboardInterrupt."""
+    interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield interrupted
         return
 
     def interrupt(*_: object) -> None:
-        if stop.is_set():
+        if interrupted.is_set():
             raise KeyboardInterrupt
-        stop.set()
+        interrupted.set()
+        run.stop()
 
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield stop
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, previous)

@@ -13,19 +13,35 @@ from edgefsa.segment.overlay import OverlayStyle, class_shares, draw_overlay
 
 
 @dataclass(frozen=True)
+class SegmentationTimes:
+    """What a frame's mask took, in milliseconds: fitting the frame to the engine, its run, and the mask's way back.
+
+    Frames of one batch share these times; `engine_ms` includes waiting for the runs that were submitted before.
+    """
+
+    prepare_ms: float
+    engine_ms: float
+    mask_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """The time from the frame to its mask."""
+        return self.prepare_ms + self.engine_ms + self.mask_ms
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """The classes of one frame's pixels.
 
     `mask` is uint8 [H, W] of class indices at the frame's own size; `names[i]` and `palette_rgb[i]` (R, G, B,
-    0 to 255) belong to index i; pixels of `ignore_index` have no class. `latency_ms` is the time from handing over
-    the frame to having the mask; for a batch, every frame's is the time of the whole call. Raises InputError where
-    the parts don't fit together.
+    0 to 255) belong to index i; pixels of `ignore_index` have no class. Raises InputError where the parts don't
+    fit together.
     """
 
     mask: Mask
     names: tuple[str, ...]
     palette_rgb: tuple[tuple[int, int, int], ...]
-    latency_ms: float
+    times: SegmentationTimes
     ignore_index: int | None = None
 
     def __post_init__(self) -> None:
@@ -38,6 +54,11 @@ class Segmentation:
             largest = int(self.mask.max(initial=0, where=self.mask != self.ignore_index))
         if largest >= len(self.names):
             raise InputError(f"the mask holds class {largest}, but there are only {len(self.names)} classes")
+
+    @property
+    def latency_ms(self) -> float:
+        """The time from the frame to its mask, in milliseconds."""
+        return self.times.total_ms
 
     @property
     def shares(self) -> Mapping[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.errors import EngineError, InputError
-from edgefsa.media.fit import fit_of, geometry
+from edgefsa.media.fit import Geometry, fit_of, geometry
 from edgefsa.media.frames import Frame, Mask
-from edgefsa.segment.segmentation import Segmentation
+from edgefsa.segment.segmentation import Segmentation, SegmentationTimes
 
 if TYPE_CHECKING:
     from edgefsa.engines import Session
+    from edgefsa.engines.session import Ticket
+
+
+@dataclass(frozen=True)
+class SegmenterTicket:
+    """A run of the engine that is under way, how its frames were fitted, and how long that took."""
+
+    run: Ticket
+    geometries: list[Geometry]
+    prepare_ms: float
 
 
 class Segmenter:
@@ -89,27 +100,47 @@ class Segmenter:
 
     def segment_batch(self, frames: Sequence[Frame]) -> list[Segmentation]:
         """Segment any number of frames (uint8 [H, W, 3] BGR, of one size or several), in their order."""
+        batch = self.batch
+        results: list[Segmentation] = []
+        for first in range(0, len(frames), batch):
+            results += self.collect(self.submit(frames[first : first + batch]))
+        return results
+
+    def submit(self, frames: Sequence[Frame]) -> SegmenterTicket:
+        """Fit 1 to `batch` frames to the engine and start its run; InputError where they are something else.
+
+        Several may be under way: while the engine computes, the caller reads, fits and draws others.
+        """
+        session = self.session
+        if not 1 <= len(frames) <= session.batch:
+            raise InputError(f"the engine takes 1 to {session.batch} frames a run, not {len(frames)}")
         start_ns = time.perf_counter_ns()
         for frame in frames:
             _check_frame(frame)
-        batch = self.batch
-        masks: list[Mask] = []
-        for first in range(0, len(frames), batch):
-            masks += self._masks(frames[first : first + batch])
-        latency_ms = (time.perf_counter_ns() - start_ns) / 1e6
-        return [Segmentation(mask, self.names, self.palette_rgb, latency_ms, self.ignore_index) for mask in masks]
-
-    def _masks(self, frames: Sequence[Frame]) -> list[Mask]:
-        """Run the engine once on at most `batch` frames."""
-        session, fit = self.session, fit_of(self.model)
+        fit = fit_of(self.model)
         geometries = [geometry(fit, (frame.shape[0], frame.shape[1]), session.size_hw) for frame in frames]
         inputs = [made.to_engine(frame) for made, frame in zip(geometries, frames, strict=True)]
         inputs += [inputs[-1]] * (session.batch - len(inputs))
         stacked = np.ascontiguousarray(inputs[0][None]) if len(inputs) == 1 else np.stack(inputs)
-        outputs = session.run(stacked)
+        prepare_ms = (time.perf_counter_ns() - start_ns) / 1e6
+        return SegmenterTicket(session.submit(stacked), geometries, prepare_ms)
+
+    def wait(self, ticket: SegmenterTicket) -> None:
+        """Wait until the engine is done with a run, which stays to be collected."""
+        self.session.wait(ticket.run)
+
+    def collect(self, ticket: SegmenterTicket) -> list[Segmentation]:
+        """Wait for a run and return its frames' segmentations; each ticket once."""
+        session = self.session
+        outputs = session.collect(ticket.run)
+        start_ns = time.perf_counter_ns()
+        geometries = ticket.geometries
         if outputs.dtype != np.uint8:
-            outputs = np.stack([masks_from_logits(item, session.size_hw) for item in outputs[: len(frames)]])
-        return [made.mask_to_frame(mask, self.ignore_index) for mask, made in zip(outputs, geometries, strict=False)]
+            outputs = np.stack([masks_from_logits(item, session.size_hw) for item in outputs[: len(geometries)]])
+        masks = [made.mask_to_frame(mask, self.ignore_index) for mask, made in zip(outputs, geometries, strict=False)]
+        mask_ms = (time.perf_counter_ns() - start_ns) / 1e6
+        times = SegmentationTimes(ticket.prepare_ms, ticket.run.engine_ms, mask_ms)
+        return [Segmentation(mask, self.names, self.palette_rgb, times, self.ignore_index) for mask in masks]
 
 
 def masks_from_logits(logits: npt.NDArray[np.floating[Any]], size_hw: tuple[int, int]) -> Mask:

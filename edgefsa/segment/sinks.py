@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import atomic_file
 from edgefsa.media.labels import write_label
@@ -13,12 +13,22 @@ from edgefsa.media.pictures import write_image
 from edgefsa.media.recording import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from edgefsa.media.recording import VideoWriter, check_fps, form_of
 from edgefsa.segment.overlay import OverlayStyle
-from edgefsa.segment.segmentation import Segmentation
-from edgefsa.segment.sources import SourceFrame
+
+if TYPE_CHECKING:
+    from edgefsa.segment.run import Run, SegmentedFrame
 
 
 class Sink(ABC):
-    """Takes each frame with its mask; a context manager. `outputs` lists the files once they are whole."""
+    """Takes frames with their masks; a context manager. `outputs` lists the files once they are whole.
+
+    The pipeline calls `start`, `write` and `poll` in one thread, which is the main one where `in_main_thread` is true,
+    and enters and leaves the sink in another. A sink that wants `every_frame` gets all that there is time for; one that
+    does not (a view) only the newest. `name` is what figures and messages call it.
+    """
+
+    name = "sink"
+    every_frame = True
+    in_main_thread = False
 
     def __init__(self, style: OverlayStyle | None = None) -> None:
         self.style = style or OverlayStyle()
@@ -30,22 +40,31 @@ class Sink(ABC):
     def __exit__(self, *error: object) -> None:
         return None
 
+    def start(self, run: Run) -> None:  # noqa: B027 most sinks need nothing of it
+        """Take note of the run that the frames belong to, with its controls and figures; called before the first."""
+
     @abstractmethod
-    def write(self, source_frame: SourceFrame, segmentation: Segmentation) -> None:
+    def write(self, frame: SegmentedFrame) -> None:
         """Take one frame; OutputError where it cannot be written."""
+
+    def poll(self) -> None:  # noqa: B027 most sinks have nothing to do meanwhile
+        """Do what is due between frames; called at least some ten times a second."""
 
 
 class FolderSink(Sink):
     """Writes NAME_overlay.jpg and NAME_mask.png (class indices, with the palette) for each frame."""
 
+    name = "folder"
+
     def __init__(self, folder: str | Path, style: OverlayStyle | None = None) -> None:
         super().__init__(style)
         self.folder = Path(folder)
 
-    def write(self, source_frame: SourceFrame, segmentation: Segmentation) -> None:
+    def write(self, frame: SegmentedFrame) -> None:
         """Write the two files."""
-        overlay = segmentation.overlay(source_frame.frame, self.style)
-        base = self.folder / source_frame.name
+        segmentation = frame.segmentation
+        overlay = segmentation.overlay(frame.source.frame, self.style)
+        base = self.folder / frame.source.name
         self.outputs.append(write_image(f"{base}_overlay.jpg", overlay))
         self.outputs.append(write_label(f"{base}_mask.png", segmentation.mask, segmentation.palette_rgb))
 
@@ -56,6 +75,8 @@ class VideoSink(Sink):
     `fps` is the nominal rate. The file appears when the sink is left without an error.
     """
 
+    name = "video"
+
     def __init__(self, path: str | Path, fps: float, style: OverlayStyle | None = None) -> None:
         super().__init__(style)
         self.path = Path(path)
@@ -64,17 +85,17 @@ class VideoSink(Sink):
         self._stack = contextlib.ExitStack()
         self._writer: VideoWriter | None = None
 
-    def write(self, source_frame: SourceFrame, segmentation: Segmentation) -> None:
+    def write(self, frame: SegmentedFrame) -> None:
         """Append one frame."""
-        overlay = segmentation.overlay(source_frame.frame, self.style)
+        overlay = frame.segmentation.overlay(frame.source.frame, self.style)
         if self._writer is None:
             with contextlib.ExitStack() as stack:  # without an encoder nothing is left behind
                 writer = VideoWriter(stack.enter_context(atomic_file(self.path)), self.fps)
                 stack.callback(writer.abandon)
-                writer.write(overlay, source_frame.time_s)
+                writer.write(overlay, frame.source.time_s)
                 self._writer, self._stack = writer, stack.pop_all()
         else:
-            self._writer.write(overlay, source_frame.time_s)
+            self._writer.write(overlay, frame.source.time_s)
 
     def __exit__(self, *error: Any) -> None:
         if self._writer is None:

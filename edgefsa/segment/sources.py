@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,8 @@ _SYNTHETIC_FRAMES = 100
 class SourceFrame:
     """A frame uint8 [H, W, 3] BGR, a name for its files, its index, and its time from the first frame, in seconds.
 
-    `captured_ns` is when it was captured or decoded, by `time.perf_counter_ns`.
+    `captured_ns` is when it was captured or decoded, by `time.perf_counter_ns`; `device_time_s` the time that the
+    camera or stream itself gives it, on a clock of its own.
     """
 
     frame: Frame
@@ -38,6 +39,7 @@ class SourceFrame:
     index: int
     time_s: float
     captured_ns: int = field(default_factory=time.perf_counter_ns)
+    device_time_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class FrameSource(ABC):
 
     `total` is the number of frames as far as it is known beforehand; `fps` is None where frames have no
     rate (images); `live` frames come whether they are taken or not (a camera). After the last frame `notes` says
-    what a user should know, and `failures` lists the files that were left out.
+    what a user should know, and `failures` lists the files that were left out. `on_note` is called with a note at once,
+    `on_reconnect` when a source that was lost is back; the pipeline sets both.
     """
 
     name: str
@@ -65,6 +68,8 @@ class FrameSource(ABC):
         self.name = name
         self.notes: list[str] = []
         self.failures: list[Failure] = []
+        self.on_note: Callable[[str], None] = lambda note: None
+        self.on_reconnect: Callable[[], None] = lambda: None
 
     def __enter__(self) -> FrameSource:
         return self
@@ -75,6 +80,9 @@ class FrameSource(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]:
         """Yield the frames; SourceError where not one can be read."""
+
+    def interrupt(self) -> None:  # noqa: B027 most sources never wait for long
+        """Ask a read that is under way in another thread to end soon, and no other to begin."""
 
     def close(self) -> None:  # noqa: B027 most sources hold nothing open
         """Release a file or a device; another thread may be reading it."""

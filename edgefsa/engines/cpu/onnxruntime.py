@@ -7,6 +7,8 @@ uint8 around zero point 128, or from 0 where a tensor is never negative: the for
 from __future__ import annotations
 
 import importlib.metadata
+import time
+from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +102,7 @@ class OnnxRuntimeSession(Session):
         self._graph = graph
         self._session: Any = None
         self._input = ""
+        self._worker: futures.ThreadPoolExecutor | None = None
 
     def _load(self) -> None:
         path = self.directory / ENGINE_NAME
@@ -109,19 +112,31 @@ class OnnxRuntimeSession(Session):
         if tuple(frames.shape) != self.input_shape:
             raise EngineError(f"{path} takes {frames.shape}, its manifest says {list(self.input_shape)}; rebuild it")
         self._session, self._input = session, frames.name
+        self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="edgefsa-onnxruntime")
 
     def _release(self) -> None:
-        self._session = None
+        if self._worker is not None:
+            self._worker.shutdown(cancel_futures=True)
+        self._session = self._worker = None
 
-    def _infer(self, frames: Frames) -> Outputs:
-        if self._session is None:
+    def _submit(self, frames: Frames) -> Any:
+        if self._worker is None:
             raise self._not_open()
+        return self._worker.submit(self._infer, self._session, frames, time.perf_counter_ns())
+
+    def _wait(self, handle: Any) -> None:
+        futures.wait([handle])
+
+    def _collect(self, handle: Any) -> tuple[Outputs, float]:
+        result: tuple[Outputs, float] = handle.result()
+        return result
+
+    def _infer(self, session: Any, frames: Frames, start_ns: int) -> tuple[Outputs, float]:
         try:
-            (output,) = self._session.run(None, {self._input: frames})
+            (output,) = session.run(None, {self._input: frames})
         except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
             raise EngineError(f"ONNX Runtime failed on {self.directory.name}: {telling_line(error)}") from error
-        result: Outputs = output
-        return result
+        return output, (time.perf_counter_ns() - start_ns) / 1e6
 
 
 def load_session(model: str | bytes, provider: str, threads: int | None = None, optimised: Path | None = None) -> Any:

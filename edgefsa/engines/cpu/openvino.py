@@ -9,7 +9,9 @@ Nothing compiled is stored: that would save 0.1 s of opening (1 s for SPANet), a
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +110,7 @@ class OpenVinoSession(Session):
         super().__init__(directory, manifest, threads=threads)
         self._output = output
         self._compiled: Any = None
-        self._request: Any = None
+        self._free: list[Any] = []
 
     def _load(self) -> None:
         import openvino
@@ -125,7 +127,6 @@ class OpenVinoSession(Session):
         shape = tuple(self._compiled.input(0).shape)
         if shape != self.input_shape:
             raise EngineError(f"{path} takes {list(shape)}, its manifest says {list(self.input_shape)}; rebuild it")
-        self._request = self._compiled.create_infer_request()
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -137,17 +138,35 @@ class OpenVinoSession(Session):
         return options
 
     def _release(self) -> None:
-        self._request = self._compiled = None
+        self._free.clear()  # a request under way is waited for by OpenVINO when its last reference goes
+        self._compiled = None
 
-    def _infer(self, frames: Frames) -> Outputs:
-        if self._request is None:
+    def _submit(self, frames: Frames) -> Any:
+        if self._compiled is None:
             raise self._not_open()
+        request = self._free.pop() if self._free else self._compiled.create_infer_request()
+        with self._errors():
+            request.start_async([frames], share_inputs=True)
+        return request
+
+    def _wait(self, handle: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # which comes again when it is collected
+            handle.wait()
+
+    def _collect(self, handle: Any) -> tuple[Outputs, float]:
+        with self._errors():
+            handle.wait()
+        # The output is the request's own memory, which its next run overwrites.
+        outputs = np.array(handle.get_output_tensor(0).data, copy=True)
+        self._free.append(handle)
+        return outputs, float(handle.latency)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            results = self._request.infer([frames], share_inputs=True, share_outputs=True)
+            yield
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on {self.directory.name}: {telling_line(error)}") from error
-        # The shared output is the request's own memory, which the next run overwrites.
-        return np.array(results[0], copy=True)
 
     def layer_precisions(self) -> list[LayerPrecision]:
         """Return what each layer runs in: the executed graph of an open session, else the record of the build."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,17 @@ class PlanSession(Session):
     def _release(self) -> None:
         self._context = self._memory = None
         self._resources.close()
+
+    def _submit(self, frames: Frames) -> Any:
+        start_ns = time.perf_counter_ns()
+        return self._infer(frames), (time.perf_counter_ns() - start_ns) / 1e6
+
+    def _wait(self, handle: Any) -> None:
+        """Return: the run was over when it was submitted."""
+
+    def _collect(self, handle: Any) -> tuple[Outputs, float]:
+        result: tuple[Outputs, float] = handle
+        return result
 
     def _infer(self, frames: Frames) -> Outputs:
         if self._context is None or self._memory is None:

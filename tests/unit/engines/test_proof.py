@@ -118,12 +118,13 @@ def test_a_runtime_that_computes_wrongly_elsewhere_is_noticed_on_opening(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = build("int8").engine
-    infer = openvino_target.OpenVinoSession._infer
+    collect = openvino_target.OpenVinoSession._collect
 
-    def wrong(self: Any, frames: Any) -> Any:
-        return np.roll(infer(self, frames), 3, axis=1)
+    def wrong(self: Any, handle: Any) -> Any:
+        outputs, engine_ms = collect(self, handle)
+        return np.roll(outputs, 3, axis=1), engine_ms
 
-    monkeypatch.setattr(openvino_target.OpenVinoSession, "_infer", wrong)
+    monkeypatch.setattr(openvino_target.OpenVinoSession, "_collect", wrong)
     with pytest.raises(EngineError, match=r"what its converted graph defines \(\d+\.\d % of the pixels agree"):
         open_engine(engine).__enter__()
 

@@ -6,7 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from edgefsa.engines.session import Ticket
+from edgefsa.segment import SegmentationTimes
+
 NAMES = ("dark", "dim", "light", "bright")
+TIMES = SegmentationTimes(0.1, 0.8, 0.1)
 PALETTE = ((10, 20, 30), (200, 0, 0), (0, 200, 0), (0, 0, 250))
 
 
@@ -17,7 +21,7 @@ class FakeSession:
         self, size_hw: tuple[int, int] = (48, 64), batch: int = 1, outputs: str = "masks", fit: str = "stretch"
     ) -> None:
         model = {"classes": list(NAMES), "palette": [list(colour) for colour in PALETTE], "outputs": outputs}
-        model |= {"ignore_index": 255, "fit": fit}
+        model |= {"ignore_index": 255, "fit": fit, "model": "fake-net"}
         self.manifest = SimpleNamespace(model=model, target="fake", precision="fp32")
         self.size_hw, self.batch = size_hw, batch
         self.runs: list[np.ndarray] = []
@@ -29,6 +33,16 @@ class FakeSession:
 
     def __exit__(self, *_: object) -> None:
         self.entered -= 1
+
+    def submit(self, frames: np.ndarray) -> Ticket:
+        return Ticket(frames, self.run(frames))
+
+    def wait(self, ticket: Ticket) -> None:
+        pass
+
+    def collect(self, ticket: Ticket) -> np.ndarray:
+        ticket.engine_ms = 1.0
+        return ticket.handle
 
     def run(self, frames: np.ndarray) -> np.ndarray:
         assert frames.shape == (self.batch, *self.size_hw, 3)

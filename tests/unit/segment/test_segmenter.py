@@ -11,7 +11,7 @@ import pytest
 from edgefsa.errors import EngineError, InputError
 from edgefsa.segment import Segmentation, Segmenter
 from edgefsa.segment.segmenter import masks_from_logits
-from tests.unit.segment.fakes import NAMES, PALETTE, FakeSession, moving_square
+from tests.unit.segment.fakes import NAMES, PALETTE, TIMES, FakeSession, moving_square
 
 
 def test_a_frame_of_the_engines_size_goes_in_unchanged() -> None:
@@ -130,14 +130,14 @@ def test_a_path_is_opened_and_closed(fake_engine: FakeSession) -> None:
 
 def test_segmentation_validates_its_parts() -> None:
     mask = np.array([[0, 3]], np.uint8)
-    assert Segmentation(mask, NAMES, PALETTE, 1.0).shares == {"dark": 0.5, "bright": 0.5}
+    assert Segmentation(mask, NAMES, PALETTE, TIMES).shares == {"dark": 0.5, "bright": 0.5}
     with pytest.raises(InputError, match="class 3"):
-        Segmentation(mask, NAMES[:3], PALETTE[:3], 1.0)
-    assert Segmentation(mask, NAMES[:3], PALETTE[:3], 1.0, ignore_index=3).shares == {"dark": 0.5}
+        Segmentation(mask, NAMES[:3], PALETTE[:3], TIMES)
+    assert Segmentation(mask, NAMES[:3], PALETTE[:3], TIMES, ignore_index=3).shares == {"dark": 0.5}
     with pytest.raises(InputError, match="3 colours for 4"):
-        Segmentation(mask, NAMES, PALETTE[:3], 1.0)
+        Segmentation(mask, NAMES, PALETTE[:3], TIMES)
     with pytest.raises(InputError, match="int64"):
-        Segmentation(mask.astype(np.int64), NAMES, PALETTE, 1.0)
+        Segmentation(mask.astype(np.int64), NAMES, PALETTE, TIMES)
 
 
 def test_neither_torch_nor_onnx_is_imported() -> None:

@@ -1,0 +1,62 @@
+"""Frames of a source into files: what `edgefsa predict` does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgefsa.errors import SourceError
+from edgefsa.segment.overlay import OverlayStyle
+from edgefsa.segment.pipeline import Progress, run_pipeline
+from edgefsa.segment.segmenter import Segmenter
+from edgefsa.segment.sinks import VIDEO_SUFFIXES, FolderSink, Sink, VideoSink
+from edgefsa.segment.sources import FrameSource, open_source
+
+
+def predict_source(
+    engine: str | Path,
+    source: str | Path,
+    output: str | Path,
+    *,
+    style: OverlayStyle | None = None,
+    limit: int | None = None,
+    orientation: str = "exif",
+    bits: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Segment `source` (see `open_source`) into `output`; return what was done, as plain values.
+
+    Images give NAME_overlay.jpg and NAME_mask.png in the folder `output`; a video, a camera or the synthetic
+    street gives the video NAME_overlay.mp4 there, or `output` itself where that is named like a video. `failed` lists
+    the files of a folder that could not be read, with the reason of each.
+    """
+    with (
+        open_source(source, orientation=orientation, bits=bits) as frames,
+        Segmenter(engine) as segmenter,
+        _sink_for(frames, Path(output), style) as sink,
+    ):
+        report = run_pipeline(frames, segmenter, [sink], limit=limit, progress=progress)
+    figures = report.statistics
+    if figures.frames == 0 and not report.interrupted:
+        raise SourceError(f"{source} gave no frame; nothing was written")
+    return {
+        "engine": str(engine),
+        "source": str(source),
+        "frames": figures.frames,
+        "dropped": figures.dropped,
+        "seconds": round(figures.seconds, 3),
+        "median_latency_ms": round(figures.stages["camera_to_mask" if frames.live else "frame_to_mask"].median, 3),
+        "interrupted": report.interrupted,
+        "notes": report.notes,
+        "failed": [asdict(failure) for failure in report.failures],
+        "outputs": [str(path) for path in sink.outputs],
+    }
+
+
+def _sink_for(source: FrameSource, output: Path, style: OverlayStyle | None) -> Sink:
+    if output.suffix.lower() in VIDEO_SUFFIXES and not output.is_dir():
+        return VideoSink(output, source.fps or 1.0, style)
+    if source.fps is not None:
+        return VideoSink(output / f"{source.name}_overlay.mp4", source.fps, style)
+    return FolderSink(output, style)
