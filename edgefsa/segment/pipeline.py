@@ -90,8 +90,9 @@ def run_pipeline(
             raise
         finally:
             engine.join()
-    if run.error is not None:
-        raise run.error
+    error = run.error or capture.error
+    if error is not None:
+        raise error
     statistics = run.statistics
     return PipelineReport(
         statistics.snapshot(), statistics.mean_fps(), interrupted.is_set(), list(source.notes), list(source.failures)
@@ -158,8 +159,6 @@ class _EngineStage:
         try:
             while self._step():
                 pass
-            if self._capture.error is not None:
-                raise self._capture.error
         except BaseException as error:  # raised in the thread of the caller
             self._run.fail(error)
         finally:
