@@ -175,3 +175,32 @@ def test_what_onnx_runtime_raises_on_a_run_is_an_engine_error(
         monkeypatch.setattr(session, "_session", Failing())
         with pytest.raises(EngineError, match=r"failed on tiny-onnxruntime-fp32-32x48: .*out of luck"):
             session.run(frames)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_runs_under_way_together_give_what_single_runs_give(build: Build, target: str) -> None:
+    batches = np.random.default_rng(8).integers(0, 256, (6, 1, *tiny.SIZE_HW, 3), dtype=np.uint8)
+    with open_engine(build("fp32", target).engine) as session:
+        expected = [session.run(batch) for batch in batches]
+        tickets = [session.submit(batch) for batch in batches]
+        session.wait(tickets[3])
+        order = [3, 0, 5, 1, 4, 2]
+        found = {index: session.collect(tickets[index]) for index in order}
+        assert all((found[index] == expected[index]).all() for index in order)
+        assert len({found[index].tobytes() for index in order}) == 6, "the frames differ, and so do their masks"
+        assert all(ticket.engine_ms > 0 for ticket in tickets)
+        with pytest.raises(EngineError, match="no such run of .* is under way; collect each ticket once"):
+            session.collect(tickets[0])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_session_is_left_with_runs_under_way(build: Build, frames: Frames, target: str) -> None:
+    session = open_engine(build("fp32", target).engine)
+    with session:
+        tickets = [session.submit(frames) for _ in range(8)]
+    with pytest.raises(EngineError, match="no such run"):
+        session.collect(tickets[0])
+    with pytest.raises(EngineError, match="is not open"):
+        session.submit(frames)
+    with session:
+        assert session.run(frames).shape == (1, *tiny.SIZE_HW)
