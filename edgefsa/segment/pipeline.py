@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from edgefsa.errors import InputError
 from edgefsa.segment.capture import Capture
 from edgefsa.segment.delivery import Delivery
-from edgefsa.segment.run import Run, SegmentedFrame
+from edgefsa.segment.run import CanaryFigures, Run, SegmentedFrame
 from edgefsa.segment.segmenter import Segmenter, SegmenterTicket
 from edgefsa.segment.sinks import Sink
 from edgefsa.segment.sources import Failure, FrameSource, SourceFrame
@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class PipelineReport:
     """What a run did: `statistics` at its end, frames a second from the first mask to the last (`fps`), whether Ctrl-C
-    ended it (`interrupted`), and the source's `notes` and `failures`.
+    ended it (`interrupted`), what a canary found, the source's `notes` and `failures`.
     """
 
     statistics: Snapshot
@@ -43,6 +43,7 @@ class PipelineReport:
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    canary: CanaryFigures | None = None
 
 
 def run_pipeline(
@@ -90,12 +91,16 @@ def run_pipeline(
             raise
         finally:
             engine.join()
-    error = run.error or capture.error
-    if error is not None:
-        raise error
-    statistics = run.statistics
+    failure = run.error or capture.error
+    if failure is not None:
+        raise failure
     return PipelineReport(
-        statistics.snapshot(), statistics.mean_fps(), interrupted.is_set(), list(source.notes), list(source.failures)
+        statistics=run.statistics.snapshot(),
+        fps=run.statistics.mean_fps(),
+        interrupted=interrupted.is_set(),
+        notes=list(source.notes),
+        failures=list(source.failures),
+        canary=run.canary,
     )
 
 

@@ -55,12 +55,28 @@ class EngineFacts:
         )
 
 
+@dataclass(frozen=True)
+class CanaryFigures:
+    """How well the engine agrees with its own ONNX graph on the frames that ran through both.
+
+    Shares of equal mask pixels, 0 to 1: of the `last` frame, their `mean`, the `lowest`; `below` counts the frames
+    under `bound`.
+    """
+
+    frames: int
+    last: float
+    mean: float
+    lowest: float
+    below: int
+    bound: float
+
+
 class Run:
     """The state of one run of the pipeline, which every sink gets before the first frame.
 
     `source_name`, `source_fps` (None for pictures) and `live` are the source's; `engines` those that are loaded, by
-    name; `statistics` the figures; `notes` the latest of what a user should know, and `on_note` is called with each
-    of them as it comes.
+    name; `statistics` the figures; `canary` what a canary found so far; `notes` the latest of what a user should know,
+    and `on_note` is called with each of them as it comes.
     """
 
     def __init__(
@@ -73,6 +89,7 @@ class Run:
         self.source_name, self.source_fps, self.live = source.name, source.fps, source.live
         self.engines = {name: EngineFacts.of(name, segmenter) for name, segmenter in segmenters.items()}
         self.statistics = Statistics()
+        self.canary: CanaryFigures | None = None
         self.notes: deque[str] = deque(maxlen=_NOTES_KEPT)
         self._on_note = on_note
         self._engine = next(iter(segmenters))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from edgefsa.media.frames import Frame
 from edgefsa.segment import Segmenter
 
 CAMERA_SIZE_HW = (480, 640)
+RUNS_PER_BURST = 32
 
 Progress = Callable[[int, int], None]
 
@@ -82,6 +84,7 @@ def bench_engines(
     warmup: int = 10,
     frame: Frame | None = None,
     threads: int | None = None,
+    in_flight: int = 1,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Open all engines and measure them in turns; one row each, in the order of `paths`.
@@ -90,9 +93,14 @@ def bench_engines(
     `Segmenter.segment_batch` on `batch` times `frame` (uint8 [H, W, 3] BGR; by default a rendered street of
     480 x 640), with the resizing of frames and masks. Each is LatencyStats as a dict, in milliseconds for the whole
     batch. `engine_fps` and `fps` are frames a second at the medians of the two: 1000 `batch` / median.
+
+    With `in_flight` above 1 `throughput` has {"in_flight", "fps"}: frames a second with so many runs under way at once,
+    median of bursts of RUNS_PER_BURST runs; else it is None.
     """
     if not paths:
         raise InputError("no engine was given; give one or more engine directories")
+    if in_flight < 1:
+        raise InputError(f"{in_flight} runs in flight cannot be measured; give 1 or more")
     frame = _camera_frame() if frame is None else frame
     with contextlib.ExitStack() as stack:
         segmenters = [stack.enter_context(Segmenter(path, threads=threads)) for path in paths]
@@ -100,9 +108,14 @@ def bench_engines(
         for index, segmenter in enumerate(segmenters):
             contestants[f"engine {index}"] = _engine_run(segmenter, frame)
             contestants[f"frame {index}"] = _frame_to_mask(segmenter, frame)
+            if in_flight > 1:
+                contestants[f"burst {index}"] = _burst(segmenter, frame, in_flight)
         stats = measure(contestants, rounds=rounds, warmup=warmup, progress=progress)
         return [
-            _row(path, segmenter, stats[f"engine {index}"], stats[f"frame {index}"])
+            {
+                **_row(path, segmenter, stats[f"engine {index}"], stats[f"frame {index}"]),
+                "throughput": _throughput(segmenter, stats.get(f"burst {index}"), in_flight),
+            }
             for index, (path, segmenter) in enumerate(zip(paths, segmenters, strict=True))
         ]
 
@@ -122,10 +135,35 @@ def _row(path: str | Path, segmenter: Segmenter, engine: LatencyStats, frame_to_
 
 
 def _engine_run(segmenter: Segmenter, frame: Frame) -> Callable[[], object]:
-    session = segmenter.session
-    fitted = fit_frame(frame, session.size_hw, fit_of(segmenter.model))
-    prepared = np.ascontiguousarray(np.stack([fitted] * session.batch))
+    session, prepared = segmenter.session, _prepared(segmenter, frame)
     return lambda: session.run(prepared)
+
+
+def _prepared(segmenter: Segmenter, frame: Frame) -> Frame:
+    fitted = fit_frame(frame, segmenter.session.size_hw, fit_of(segmenter.model))
+    return np.ascontiguousarray(np.stack([fitted] * segmenter.batch))
+
+
+def _burst(segmenter: Segmenter, frame: Frame, in_flight: int) -> Callable[[], object]:
+    """Return RUNS_PER_BURST runs of the engine on frames that lie ready, `in_flight` of them at once."""
+    session = segmenter.session
+    prepared = _prepared(segmenter, frame)
+
+    def run() -> None:
+        under_way = deque(session.submit(prepared) for _ in range(in_flight))
+        for _ in range(RUNS_PER_BURST - in_flight):
+            session.collect(under_way.popleft())
+            under_way.append(session.submit(prepared))
+        while under_way:
+            session.collect(under_way.popleft())
+
+    return run
+
+
+def _throughput(segmenter: Segmenter, burst: LatencyStats | None, in_flight: int) -> dict[str, Any] | None:
+    if burst is None:
+        return None
+    return {"in_flight": in_flight, "fps": 1000.0 * segmenter.batch * max(RUNS_PER_BURST, in_flight) / burst.median}
 
 
 def _frame_to_mask(segmenter: Segmenter, frame: Frame) -> Callable[[], object]:

@@ -189,7 +189,7 @@ def test_runs_under_way_together_give_what_single_runs_give(build: Build, target
         assert all((found[index] == expected[index]).all() for index in order)
         assert len({found[index].tobytes() for index in order}) == 6, "the frames differ, and so do their masks"
         assert all(ticket.engine_ms > 0 for ticket in tickets)
-        with pytest.raises(EngineError, match="no such run of .* is under way; collect each ticket once"):
+        with pytest.raises(EngineError, match=r"no such run of .* is under way; collect each ticket once"):
             session.collect(tickets[0])
 
 
