@@ -100,6 +100,39 @@ def test_engine_time_and_frame_to_mask_time_are_apart(monkeypatch: pytest.Monkey
     json.dumps(rows)
 
 
+def test_throughput_is_that_of_bursts_with_runs_in_flight(monkeypatch: pytest.MonkeyPatch, clock: list[int]) -> None:
+    class Overlapping(FakeSession):
+        """Each run takes 2 ms of its own after 1 ms that overlaps with what is under way."""
+
+        most, under_way = 0, 0
+
+        def submit(self, frames: np.ndarray) -> Any:
+            clock[0] += (2 if self.under_way else 3) * 1_000_000
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            return super().submit(frames)
+
+        def run(self, frames: np.ndarray) -> np.ndarray:
+            clock[0] += 1_000_000
+            return super().run(frames)
+
+        def collect(self, ticket: Any) -> np.ndarray:
+            self.under_way -= 1
+            return super().collect(ticket)
+
+    session = Overlapping(batch=2)
+    module: Any = ModuleType("edgefsa.engines")
+    module.open_engine = lambda path, **options: session
+    monkeypatch.setitem(sys.modules, "edgefsa.engines", module)
+    (row,) = bench_engines(["e"], rounds=3, warmup=1, frame=moving_square(0), in_flight=3)
+    assert session.most == 3
+    assert row["throughput"] == {"in_flight": 3, "fps": pytest.approx(1000 * 2 * 32 / (32 * 3 + 1))}
+    (row,) = bench_engines(["e"], rounds=1, warmup=0, frame=moving_square(0))
+    assert row["throughput"] is None
+    with pytest.raises(InputError, match="0 runs in flight"):
+        bench_engines(["e"], in_flight=0)
+
+
 def test_no_engine_is_named() -> None:
     with pytest.raises(InputError, match="no engine"):
         bench_engines([])
