@@ -6,10 +6,12 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
+
+Result = TypeVar("Result")
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
+def grouped(command: Callable[..., Result]) -> Callable[..., Result]:
     """Return `command` with each parameter that is a dataclass replaced by the fields of that dataclass.
 
     This is what typer reads: fields are annotated as parameters are, and the command gets the filled-in dataclasses.
@@ -26,9 +28,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(_keyword(parameter.name, kind, parameter.default))
 
     @functools.wraps(command)
-    def flat(**values: Any) -> None:
+    def flat(**values: Any) -> Result:
         filled = {name: kind(**_taken(values, kind)) for name, kind in groups.items()}
-        command(**values, **filled)
+        return command(**values, **filled)
 
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

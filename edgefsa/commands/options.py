@@ -16,13 +16,14 @@ from edgefsa.errors import InputError
 if TYPE_CHECKING:
     from edgefsa.build import ModelRequest
     from edgefsa.data.readers import Dataset
+    from edgefsa.segment.sources import SourceOptions
 
 SOME_FILES_FAILED = 1  # the exit status
 DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
-PICTURES = "Pictures"
+PICTURES, SOURCE = "Pictures", "Source"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
@@ -32,6 +33,14 @@ EnginePath = Annotated[
 ]
 EnginePaths = Annotated[
     list[Path], typer.Argument(metavar="ENGINE...", help="Engine directories; the first is what others are held to.")
+]
+SourceSpec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="An image, a folder, a pattern like 'frames/*.png', a video, camera:0 or synthetic[:SEED].",
+        show_default=False,
+    ),
 ]
 DataSpec = Annotated[
     str | None,
@@ -144,6 +153,81 @@ class NetworkOptions:
             weights_key=self.weights_key,
             fit=self.fit,
         )
+
+
+@dataclass(frozen=True)
+class SourceFlags:
+    """How the source of frames is played, and what is asked of a camera."""
+
+    loop: Annotated[bool, typer.Option("--loop", help="Play files again and again.", rich_help_panel=SOURCE)] = False
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FPS",
+            help="Play files as a camera of so many frames a second would: what comes while the engine is busy is "
+            "dropped. Without it every frame is taken.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None
+    flip: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW", help="Mirror frames: h left and right, v top and bottom, 180 both.", rich_help_panel=SOURCE
+        ),
+    ] = None
+    skip: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Leave out N frames after each one taken: 1 takes every other frame.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = 0
+    camera_size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Width and height to ask a camera for, as 1280x720.", rich_help_panel=SOURCE),
+    ] = None
+    camera_fps: Annotated[
+        float | None,
+        typer.Option(metavar="FPS", help="Frames a second to ask a camera for.", rich_help_panel=SOURCE),
+    ] = None
+    camera_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="Pixels to ask a camera for: MJPG (many USB cameras reach their full rate with it alone), YUYV, ...",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None
+    orientation: Orientation = "exif"
+    bits: Bits = None
+
+    def options(self) -> SourceOptions:
+        """Return them as `open_source` takes them; InputError where one cannot be used."""
+        from edgefsa.segment.sources import SourceOptions
+
+        return SourceOptions(
+            loop=self.loop,
+            rate=self.rate,
+            flip=self.flip,
+            skip=self.skip,
+            camera_size_hw=camera_size_from_text(self.camera_size),
+            camera_fps=self.camera_fps,
+            camera_format=self.camera_format,
+            orientation=self.orientation,
+            bits=self.bits,
+        )
+
+
+def camera_size_from_text(text: str | None) -> tuple[int, int] | None:
+    """Read "WIDTHxHEIGHT" in pixels, as cameras are sold, and return (height, width); None stays None."""
+    if text is None:
+        return None
+    width, cross, height = text.lower().partition("x")
+    if not (cross and height.isdigit() and width.isdigit()) or int(height) == 0 or int(width) == 0:
+        raise InputError(f"--camera-size {text} is not WIDTHxHEIGHT in pixels above 0; write for instance 1280x720")
+    return int(height), int(width)
 
 
 def size_from_text(text: str | None) -> tuple[int, int] | None:

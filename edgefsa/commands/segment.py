@@ -8,21 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from edgefsa import console
-from edgefsa.commands.options import Bits, EnginePath, JsonFlag, Orientation, name_failed, warn_of
+from edgefsa.commands.grouping import grouped
+from edgefsa.commands.options import EnginePath, JsonFlag, SourceFlags, SourceSpec, name_failed, warn_of
 
 _SHOWN = 3
 
 
+@grouped
 def predict(
     engine: EnginePath,
-    source: Annotated[str, typer.Argument(help="An image, a folder, a video, camera:0 or synthetic[:SEED].")],
+    source: SourceSpec,
+    playback: SourceFlags,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the results.")] = Path("out"),
     alpha: Annotated[float, typer.Option(min=0.0, max=1.0, help="How strongly the mask covers the frame.")] = 0.5,
     legend: Annotated[bool, typer.Option(help="Draw the classes that are present.")] = True,
     contours: Annotated[bool, typer.Option(help="Draw the borders between classes.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    orientation: Orientation = "exif",
-    bits: Bits = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="List every file that was written.")] = False,
     json: JsonFlag = False,
 ) -> int:
@@ -37,7 +38,7 @@ def predict(
     style = OverlayStyle(alpha=alpha, legend=legend, contours=contours)
     with console.progress("frames") as progress:
         result = predict_source(
-            engine, source, output, style=style, limit=limit, orientation=orientation, bits=bits, progress=progress
+            engine, source, output, style=style, limit=limit, options=playback.options(), progress=progress
         )
     for note in result["notes"]:
         console.message(f"note: {note}")

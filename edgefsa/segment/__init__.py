@@ -9,7 +9,7 @@ from edgefsa.segment.run import EngineFacts, Run, SegmentedFrame
 from edgefsa.segment.segmentation import Segmentation, SegmentationTimes
 from edgefsa.segment.segmenter import Segmenter
 from edgefsa.segment.sinks import FolderSink, Sink, VideoSink
-from edgefsa.segment.sources import FrameSource, SourceFrame, open_source
+from edgefsa.segment.sources import FrameSource, SourceFrame, SourceOptions, open_source
 
 __all__ = [
     "EngineFacts",
@@ -24,6 +24,7 @@ __all__ = [
     "Segmenter",
     "Sink",
     "SourceFrame",
+    "SourceOptions",
     "VideoSink",
     "draw_overlay",
     "open_source",

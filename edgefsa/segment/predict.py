@@ -11,7 +11,7 @@ from edgefsa.segment.overlay import OverlayStyle
 from edgefsa.segment.pipeline import Progress, run_pipeline
 from edgefsa.segment.segmenter import Segmenter
 from edgefsa.segment.sinks import VIDEO_SUFFIXES, FolderSink, Sink, VideoSink
-from edgefsa.segment.sources import FrameSource, open_source
+from edgefsa.segment.sources import FrameSource, SourceOptions, open_source
 
 
 def predict_source(
@@ -21,8 +21,7 @@ def predict_source(
     *,
     style: OverlayStyle | None = None,
     limit: int | None = None,
-    orientation: str = "exif",
-    bits: int | None = None,
+    options: SourceOptions | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment `source` (see `open_source`) into `output`; return what was done, as plain values.
@@ -32,7 +31,7 @@ def predict_source(
     the files of a folder that could not be read, with the reason of each.
     """
     with (
-        open_source(source, orientation=orientation, bits=bits) as frames,
+        open_source(source, options) as frames,
         Segmenter(engine) as segmenter,
         _sink_for(frames, Path(output), style) as sink,
     ):

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from edgefsa.errors import InputError, SourceError
-from edgefsa.segment import open_source
+from edgefsa.segment import SourceOptions, open_source
 from edgefsa.segment.sources import CameraSource
 from tests.unit.segment.fakes import moving_square
 
@@ -101,11 +101,11 @@ def test_a_folder_says_which_frames_were_turned(tmp_path: Path) -> None:
     assert shapes == [(48, 64)] + [(64, 48)] * 4
     (note,) = source.notes
     assert note.startswith("4 of 5 pictures (b.jpg, c.jpg, d.jpg and 1 more): turned upright by EXIF orientation")
-    with open_source(tmp_path, orientation="raw") as source:
+    with open_source(tmp_path, SourceOptions(orientation="raw")) as source:
         assert {frame.frame.shape[:2] for frame in source} == {(48, 64)}
     assert source.notes == []
     with pytest.raises(InputError, match="orientation 'up'"):
-        open_source(tmp_path, orientation="up")
+        open_source(tmp_path, SourceOptions(orientation="up"))
 
 
 def test_deep_pictures_of_a_folder_share_one_range(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_deep_pictures_of_a_folder_share_one_range(tmp_path: Path) -> None:
     assert values == [round(300 * 255 / 4095), round(4000 * 255 / 4095)]
     (note,) = source.notes
     assert note.startswith("2 of 2 pictures (dark.png, light.png): 16-bit values are read as 12 bits (0 to 4095)")
-    with open_source(tmp_path, bits=10) as source:
+    with open_source(tmp_path, SourceOptions(bits=10)) as source:
         assert len(list(source)) == 1
     assert "light.png holds the value 4000" in source.failures[0].reason
 
