@@ -33,10 +33,9 @@ class Energy:
 
     def in_words(self) -> str:
         """Say it in one line, with the window, the baseline and throttling."""
-        text = (
-            f"{1000 * self.joules_per_frame:.1f} mJ a frame above idle: {self.power_w:.2f} W over "
-            f"{self.window_s:.1f} s and {self.frames} frames, idle {self.idle_power_w:.2f} W over {self.idle_s:.1f} s ({self.power_of})"
-        )
+        busy = f"{self.power_w:.2f} W over {self.window_s:.1f} s and {self.frames} frames"
+        idle = f"idle {self.idle_power_w:.2f} W over {self.idle_s:.1f} s"
+        text = f"{1000 * self.joules_per_frame:.1f} mJ a frame above idle: {busy}, {idle} ({self.power_of})"
         return text + (", THROTTLED by heat or a power limit" if self.throttled else "")
 
 

@@ -89,7 +89,6 @@ class Telemetry:
             # A reader that was slow is not made up for by samples that lie closer.
             due = max(due + self.interval_s, time.monotonic())
 
-
     def _read(self) -> dict[str, Reading]:
         """Ask all readers; one that fails is left out from then on, since telemetry must not end what it watches."""
         readings = {}
