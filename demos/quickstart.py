@@ -15,7 +15,7 @@ from edgefsa.build import BuildRequest, ModelRequest, build_from_request
 from edgefsa.data.readers import Dataset, open_dataset
 from edgefsa.engines import open_engine
 from edgefsa.errors import EngineError
-from edgefsa.segment import FolderSink, Segmenter, SourceFrame, predict_source
+from edgefsa.segment import FolderSink, SegmentedFrame, Segmenter, SourceFrame, predict_source
 from edgefsa.verify.accuracy import evaluate
 from edgefsa.verify.latency import bench_engines
 
@@ -43,8 +43,9 @@ def pictures(engine: Path, dataset: Dataset, folder: Path, count: int = 4) -> li
     with Segmenter(engine) as segmenter, FolderSink(folder) as sink:
         for index in range(0, len(dataset), step)[:count]:
             sample = dataset[index]
+            segmentation = segmenter.segment(sample.frame)
             frame = SourceFrame(sample.frame, sample.name, index, 0.0)
-            sink.write(frame, segmenter.segment(sample.frame))
+            sink.write(SegmentedFrame(frame, segmentation, engine.name, segmentation.latency_ms))
     return list(sink.outputs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,15 @@ class VideoWriter:
 
     The size is that of the first frame, made even by repeating the last row or column (codecs take no odd sizes);
     later frames of another size are resized. `fps` is the nominal rate: a frame lasts until the next one's time, the
-    last one 1 / fps. Raises InputError for a suffix or a rate that cannot be written, OutputError where no encoder
-    is there or the file cannot be written.
+    last one 1 / fps. `created`, the time of day of the first frame, becomes part of the metadata. Raises InputError for
+    a suffix or a rate that cannot be written, OutputError where no encoder is there or the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, fps: float) -> None:
+    def __init__(self, path: str | Path, fps: float, *, created: datetime | None = None) -> None:
         self.path = Path(path)
         self._form = form_of(self.path)
+        self._encoder = encoder_for(self.path)
+        self._created = created
         self._rate = Fraction(check_fps(fps)).limit_denominator(1001)
         self._clock = 1 / self._rate if self._form.constant_rate else _CLOCK
         self._container: Any = None
@@ -110,14 +113,11 @@ class VideoWriter:
 
     def _open(self, size_hw: tuple[int, int]) -> None:
         form = self._form
-        encoder = next((name for name in form.encoders if name in av.codecs_available), None)
-        if encoder is None:
-            raise OutputError(
-                f"cannot write {self.path}: this FFmpeg encodes none of {', '.join(form.encoders)}; use .avi"
-            )
         self._size_hw = size_hw
         self._container = av.open(str(self.path), "w", format=form.container, options=dict(form.container_options))
-        stream = self._container.add_stream(encoder, rate=self._rate, options=dict(form.options))
+        if self._created is not None:
+            self._container.metadata["creation_time"] = self._created.isoformat()
+        stream = self._container.add_stream(self._encoder, rate=self._rate, options=dict(form.options))
         stream.height, stream.width = (side + side % 2 for side in size_hw)
         stream.pix_fmt = form.pixel_format
         context = stream.codec_context
@@ -138,6 +138,15 @@ def form_of(path: Path) -> _Form:
     if form is None:
         raise InputError(f"{path.name}: cannot write that video format; use {', '.join(VIDEO_SUFFIXES)}")
     return form
+
+
+def encoder_for(path: Path) -> str:
+    """Return the encoder that a video of this name is written with; OutputError where FFmpeg has none."""
+    encoders = form_of(path).encoders
+    encoder = next((name for name in encoders if name in av.codecs_available), None)
+    if encoder is None:
+        raise OutputError(f"cannot write {path}: this FFmpeg encodes none of {', '.join(encoders)}; use .avi")
+    return encoder
 
 
 def check_fps(fps: float) -> float:

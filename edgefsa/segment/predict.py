@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.errors import SourceError
+from edgefsa.media.recording import VIDEO_SUFFIXES
 from edgefsa.segment.overlay import OverlayStyle
 from edgefsa.segment.pipeline import Progress, run_pipeline
 from edgefsa.segment.segmenter import Segmenter
-from edgefsa.segment.sinks import VIDEO_SUFFIXES, FolderSink, Sink, VideoSink
+from edgefsa.segment.sinks import FolderSink, Sink, VideoSink
 from edgefsa.segment.sources import FrameSource, SourceOptions, open_source
 
 
@@ -55,7 +56,7 @@ def predict_source(
 
 def _sink_for(source: FrameSource, output: Path, style: OverlayStyle | None) -> Sink:
     if output.suffix.lower() in VIDEO_SUFFIXES and not output.is_dir():
-        return VideoSink(output, source.fps or 1.0, style)
+        return VideoSink(output, source.fps, style)
     if source.fps is not None:
         return VideoSink(output / f"{source.name}_overlay.mp4", source.fps, style)
     return FolderSink(output, style)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgefsa.errors import InputError
 from edgefsa.media.frames import Frame, Mask
@@ -60,21 +62,22 @@ class Segmentation:
         """The time from the frame to its mask, in milliseconds."""
         return self.times.total_ms
 
+    @functools.cached_property
+    def class_shares(self) -> npt.NDArray[np.float64]:
+        """Each class's share of the frame, float64 [number of classes], 0 to 1."""
+        return class_shares(self.mask, len(self.names))
+
     @property
     def shares(self) -> Mapping[str, float]:
         """Each present class's share of the frame, 0 to 1, in the order of the classes."""
-        shares = class_shares(self.mask, len(self.names))
-        return {name: float(share) for name, share in zip(self.names, shares, strict=True) if share > 0}
+        return {name: float(share) for name, share in zip(self.names, self.class_shares, strict=True) if share > 0}
 
-    def overlay(self, frame: Frame, style: OverlayStyle | None = None) -> Frame:
-        """Draw the mask over `frame` (uint8 [H, W, 3] BGR, the frame that was segmented); return a new frame."""
-        style = style or OverlayStyle()
-        return draw_overlay(
-            frame,
-            self.mask,
-            self.palette_rgb,
-            self.names,
-            alpha=style.alpha,
-            legend=style.legend,
-            contours=style.contours,
-        )
+    def overlay(
+        self, frame: Frame, style: OverlayStyle | None = None, figures: Sequence[tuple[str, str]] = ()
+    ) -> Frame:
+        """Draw the mask over `frame` (uint8 [H, W, 3] BGR, the frame that was segmented); return a new frame.
+
+        `figures` are rows (label, value) that are shown with it.
+        """
+        shares = self.class_shares if style is None or style.legend else None
+        return draw_overlay(frame, self.mask, self.palette_rgb, self.names, style, figures, shares)

@@ -27,7 +27,7 @@ def halves(size_hw: tuple[int, int] = (60, 80)) -> np.ndarray:
 def test_tint_blends_class_colours_in_bgr(alpha: float) -> None:
     mask = np.random.default_rng(0).integers(0, 3, (30, 40), dtype=np.uint8)
     frame = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    drawn = draw_overlay(frame, mask, PALETTE, NAMES, alpha=alpha, legend=False, contours=False)
+    drawn = draw_overlay(frame, mask, PALETTE, NAMES, OverlayStyle(alpha, legend=False, contours=False))
     colours = np.array(PALETTE, float)[mask][..., ::-1]
     assert np.abs(drawn - (alpha * colours + (1 - alpha) * frame)).max() <= 0.51
     assert drawn is not frame
@@ -37,15 +37,15 @@ def test_unlabelled_pixels_keep_the_frame() -> None:
     frame = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     mask = np.full((30, 40), 255, np.uint8)
     mask[:, :10] = 1
-    drawn = draw_overlay(frame, mask, PALETTE, NAMES, legend=False, contours=False)
+    drawn = draw_overlay(frame, mask, PALETTE, NAMES, OverlayStyle(legend=False, contours=False))
     assert np.array_equal(drawn[:, 10:], frame[:, 10:])
     assert not np.array_equal(drawn[:, :10], frame[:, :10])
 
 
 def test_contours_lie_on_borders_only() -> None:
     frame = np.zeros((60, 80, 3), np.uint8)
-    plain = draw_overlay(frame, halves(), PALETTE, NAMES, legend=False, contours=False)
-    lined = draw_overlay(frame, halves(), PALETTE, NAMES, legend=False)
+    plain = draw_overlay(frame, halves(), PALETTE, NAMES, OverlayStyle(legend=False, contours=False))
+    lined = draw_overlay(frame, halves(), PALETTE, NAMES, OverlayStyle(legend=False))
     rows = np.unique(np.nonzero((plain != lined).any(axis=2))[0])
     assert 1 <= len(rows) <= 2
     assert set(rows) <= {29, 30}
@@ -54,8 +54,8 @@ def test_contours_lie_on_borders_only() -> None:
 
 def test_legend_lists_only_present_classes() -> None:
     frame = np.zeros((200, 240, 3), np.uint8)
-    plain = draw_overlay(frame, halves((200, 240)), PALETTE, NAMES, legend=False, contours=False)
-    listed = draw_overlay(frame, halves((200, 240)), PALETTE, NAMES, contours=False)
+    plain = draw_overlay(frame, halves((200, 240)), PALETTE, NAMES, OverlayStyle(legend=False, contours=False))
+    listed = draw_overlay(frame, halves((200, 240)), PALETTE, NAMES, OverlayStyle(contours=False))
     rows, columns = np.nonzero((plain != listed).any(axis=2))
     assert rows.max() < 60, "two lines of text and no third"
     assert columns.max() < 160
@@ -94,7 +94,8 @@ def test_a_real_frame_with_its_label(camvid_dir: Path) -> None:
     image = sorted((camvid_dir / "val" / "images").iterdir())[0]
     frame, label = read_image(image), read_label(camvid_dir / "val" / "labels" / f"{image.stem}.png")
     names = [f"c{index}" for index in range(11)]
-    drawn = draw_overlay(frame, label, [(20 * index, 0, 0) for index in range(11)], names, contours=False, legend=False)
+    palette = [(20 * index, 0, 0) for index in range(11)]
+    drawn = draw_overlay(frame, label, palette, names, OverlayStyle(contours=False, legend=False))
     assert np.array_equal(drawn[label == 11], frame[label == 11])
     sky = drawn[label == 0].astype(float)
     assert np.abs(sky - frame[label == 0] / 2).max() <= 0.51

@@ -14,18 +14,17 @@ import pytest
 from edgefsa.errors import InputError, OutputError
 from edgefsa.media.labels import read_label
 from edgefsa.media.pictures import read_image
-from edgefsa.segment import FolderSink, OverlayStyle, Segmentation, SourceFrame, VideoSink
-from edgefsa.segment.sinks import VIDEO_SUFFIXES
-from tests.unit.segment.fakes import NAMES, PALETTE, moving_square
+from edgefsa.media.recording import VIDEO_SUFFIXES
+from edgefsa.segment import FolderSink, OverlayStyle, Segmentation, SegmentedFrame, SourceFrame, VideoSink
+from tests.unit.segment.fakes import NAMES, PALETTE, TIMES, moving_square
 
 PLAIN = OverlayStyle(alpha=0.0, legend=False, contours=False)
 
 
-def frame_and_mask(
-    index: int, size_hw: tuple[int, int] = (48, 64), fps: float = 25
-) -> tuple[SourceFrame, Segmentation]:
+def segmented(index: int, size_hw: tuple[int, int] = (48, 64), fps: float = 25) -> SegmentedFrame:
     frame = moving_square(index, size_hw)
-    return SourceFrame(frame, f"f{index}", index, index / fps), Segmentation(frame[..., 0] // 64, NAMES, PALETTE, 1.0)
+    segmentation = Segmentation(frame[..., 0] // 64, NAMES, PALETTE, TIMES)
+    return SegmentedFrame(SourceFrame(frame, f"f{index}", index, index / fps), segmentation, "fake-fp32", 2.5)
 
 
 def read_video(path: Path) -> tuple[list[np.ndarray], float]:
@@ -39,15 +38,16 @@ def read_video(path: Path) -> tuple[list[np.ndarray], float]:
 def test_folder_holds_an_overlay_and_a_mask_for_each_frame(tmp_path: Path) -> None:
     with FolderSink(tmp_path / "out", PLAIN) as sink:
         for index in range(2):
-            sink.write(*frame_and_mask(index))
+            sink.write(segmented(index))
     names = ["f0_overlay.jpg", "f0_mask.png", "f1_overlay.jpg", "f1_mask.png"]
     assert [path.name for path in sink.outputs] == names
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
-    frame, segmentation = frame_and_mask(1)
-    assert np.array_equal(read_label(sink.outputs[3]), segmentation.mask)
+    frame = segmented(1)
+    mask = frame.segmentation.mask
+    assert np.array_equal(read_label(sink.outputs[3]), mask)
     shown = read_image(sink.outputs[3])[..., ::-1]
-    assert np.array_equal(shown, np.array(PALETTE, np.uint8)[segmentation.mask])
-    assert np.abs(read_image(sink.outputs[2]).astype(int) - frame.frame).mean() < 3
+    assert np.array_equal(shown, np.array(PALETTE, np.uint8)[mask])
+    assert np.abs(read_image(sink.outputs[2]).astype(int) - frame.source.frame).mean() < 3
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov", ".webm"])
@@ -56,7 +56,7 @@ def test_a_video_holds_every_frame(tmp_path: Path, suffix: str, size_hw: tuple[i
     path = tmp_path / f"out{suffix}"
     with VideoSink(path, 25.0, PLAIN) as sink:
         for index in range(12):
-            sink.write(*frame_and_mask(index, size_hw))
+            sink.write(segmented(index, size_hw))
         assert not path.exists()
     assert sink.outputs == [path]
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
@@ -75,7 +75,7 @@ def test_the_rates_of_real_cameras_are_taken(tmp_path: Path, suffix: str, fps: f
     path = tmp_path / f"a{suffix}"
     with VideoSink(path, fps) as sink:
         for index in range(7):
-            sink.write(*frame_and_mask(index, fps=fps))
+            sink.write(segmented(index, fps=fps))
     frames, written = read_video(path)
     assert len(frames) == 7
     assert written == pytest.approx(fps, rel=1e-3)
@@ -83,8 +83,8 @@ def test_the_rates_of_real_cameras_are_taken(tmp_path: Path, suffix: str, fps: f
 
 def test_frames_of_another_size_fit_the_first(tmp_path: Path) -> None:
     with VideoSink(tmp_path / "a.avi", 10, PLAIN) as sink:
-        sink.write(*frame_and_mask(0))
-        sink.write(*frame_and_mask(1, (96, 128)))
+        sink.write(segmented(0))
+        sink.write(segmented(1, (96, 128)))
     assert [frame.shape for frame in read_video(tmp_path / "a.avi")[0]] == [(48, 64, 3)] * 2
 
 
@@ -92,7 +92,7 @@ def test_frames_of_another_size_fit_the_first(tmp_path: Path) -> None:
 def test_an_error_leaves_no_video_and_keeps_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
     (tmp_path / "a.mp4").write_text("old")
     with pytest.raises(error), VideoSink(tmp_path / "a.mp4", 25) as sink:
-        sink.write(*frame_and_mask(0))
+        sink.write(segmented(0))
         raise error
     assert sink.outputs == []
     assert [item.name for item in tmp_path.iterdir()] == ["a.mp4"]
@@ -101,12 +101,8 @@ def test_an_error_leaves_no_video_and_keeps_the_old_one(tmp_path: Path, error: t
 
 def test_without_an_encoder_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
-    with pytest.raises(OutputError, match="encodes none of libx264"), VideoSink(tmp_path / "a.mp4", 25) as sink:
-        sink.write(*frame_and_mask(0))
-    # A caller who goes on without the video leaves the sink without an error.
-    with VideoSink(tmp_path / "a.mp4", 25) as sink, pytest.raises(OutputError):
-        sink.write(*frame_and_mask(0))
-    assert sink.outputs == []
+    with pytest.raises(OutputError, match=r"encodes none of libx264.*\.avi"):
+        VideoSink(tmp_path / "a.mp4", 25)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +114,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from tests.unit.segment.test_sinks import *
 with VideoSink({str(tmp_path / ("a" + suffix))!r}, 25) as sink:
-    sink.write(*frame_and_mask(0))
+    sink.write(segmented(0))
 print("done", file=sys.stderr)
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -139,7 +135,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         VideoSink(tmp_path / "a.mp4", 0)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"), VideoSink(tmp_path / "file" / "a.mp4", 25) as sink:
-        sink.write(*frame_and_mask(0))
+        sink.write(segmented(0))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
@@ -154,7 +150,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 try:
     with VideoSink({str(tmp_path / ("a" + suffix))!r}, 25) as sink:
         for index in range(100):
-            sink.write(*frame_and_mask(index, (144, 192)))
+            sink.write(segmented(index, (144, 192)))
 except OutputError as error:
     print(error)
 """
