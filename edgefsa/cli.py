@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands import build, deploy, segment, train, verify
+from edgefsa.commands import build, deploy, live, segment, train, verify
 
 # In the order of `edgefsa --help`.
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -21,6 +21,8 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "export": build.export,
     "calibrate": build.calibrate,
     "build": build.build,
+    "run": live.run,
+    "serve": live.serve,
     "predict": segment.predict,
     "eval": verify.evaluate,
     "bench": verify.bench,

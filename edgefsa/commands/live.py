@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,217 @@ import typer
 
 from edgefsa import console
 from edgefsa.commands.grouping import grouped
-from edgefsa.commands.options import EnginePaths, JsonFlag, OverlayOptions, SourceOptions, duration_from_text, warn_of
+from edgefsa.commands.options import (
+    JsonFlag,
+    OverlayFlags,
+    SourceFlags,
+    duration_from_text,
+    name_failed,
+    warn_of,
+)
+from edgefsa.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from edgefsa.segment import Segmenter
+    from edgefsa.segment import OverlayStyle, Sink
 
-Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Stop after so long: 30s, 10m, 1h.")]
+LiveEngines = Annotated[
+    list[Path],
+    typer.Argument(metavar="ENGINE...", help="Engine directories; the first one runs, the others can be switched to."),
+]
+LiveSource = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        metavar="SOURCE",
+        help="0 or camera:0, csi://0, gst:PIPELINE, rtsp:, http:, a video, a folder, a pattern or synthetic:SEED.",
+    ),
+]
+RUN = "Run"
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """How long and how a run goes."""
+
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stop after so many masks.", rich_help_panel=RUN)
+    ] = None
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after so long: 30s, 10m, 1h.", rich_help_panel=RUN)
+    ] = None
+    in_flight: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Runs of the engine under way at once: 2 for files, 1 live.", rich_help_panel=RUN
+        ),
+    ] = None
+    canary: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run every Nth frame through the engine's ONNX graph too, at low priority, and compare the masks.",
+            rich_help_panel=RUN,
+        ),
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="CPU threads of a run; else all.", rich_help_panel=RUN)
+    ] = None
+
+
+@grouped
+def run(
+    engines: LiveEngines,
+    source: LiveSource,
+    flags: RunFlags,
+    playback: SourceFlags,
+    overlay: OverlayFlags,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SINK",
+            help="window, serve[:PORT], video:FILE.mp4, pictures:DIR, masks:DIR, json:FILE.jsonl, json:- or null; "
+            "repeatable. By default a window where there is a screen, else serve.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of snapshots and recordings.")
+    ] = Path(),
+    json: JsonFlag = False,
+) -> int:
+    """Run an engine live on a camera, a stream or files: masks to a window, a browser, a video, files.
+
+    Ends at the end of the source, on Ctrl-C or on q in the window. A file is played at its own rate where it is only
+    looked at.
+
+    Example: edgefsa run engines/fsanet-edge-openvino-int8-360x480 --source 0
+    """
+    from edgefsa.segment import open_sink
+
+    style = overlay.style()
+    sinks = [open_sink(spec, style=style, output=output) for spec in sink] if sink else [_default_sink(style, output)]
+    return _run(engines, source, sinks, flags, playback, as_json=json)
+
+
+@grouped
+def serve(
+    engines: LiveEngines,
+    source: LiveSource,
+    flags: RunFlags,
+    playback: SourceFlags,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="The port; 0 takes a free one.")] = 8080,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address to listen on; any but 127.0.0.1 asks for a token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            envvar="EDGEFSA_TOKEN",
+            show_envvar=True,
+            help="What a browser must know; made and printed once where it is needed and not given.",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of recordings.")] = Path(
+        "recordings"
+    ),
+    json: JsonFlag = False,
+) -> int:
+    """Show an engine at work in a browser: live masks, figures, recordings, and engines to switch among.
+
+    Example: edgefsa serve engines/* --source synthetic:7 --loop
+    """
+    from edgefsa.serve import ServeSink
+
+    sink = ServeSink(host=host, port=port, token=token, recordings=output)
+    return _run(engines, source, [sink], flags, playback, as_json=json)
+
+
+def _run(
+    engines: Sequence[Path],
+    source: str,
+    sinks: Sequence[Sink],
+    flags: RunFlags,
+    playback: SourceFlags,
+    *,
+    as_json: bool,
+) -> int:
+    """Open everything, run the pipeline, print what came of it; return the exit status."""
+    from edgefsa.machine.telemetry import open_telemetry
+    from edgefsa.segment import Segmenter, open_source, run_pipeline
+    from edgefsa.segment.sources import SourceOptions
+    from edgefsa.segment.sources.playback import played
+    from edgefsa.segment.summary import run_summary
+    from edgefsa.verify.canary import Canary
+
+    named = _by_name(engines)
+    duration_s = duration_from_text(flags.duration)
+    with contextlib.ExitStack() as stack:
+        frames = stack.enter_context(open_source(source, playback.options()))
+        if frames.fps and not frames.live and not any(sink.every_frame for sink in sinks):
+            frames = played(frames, SourceOptions(rate=frames.fps))  # it is only looked at
+        segmenters = {name: stack.enter_context(Segmenter(path, threads=flags.threads)) for name, path in named.items()}
+        entered = [stack.enter_context(sink) for sink in sinks]
+        if flags.canary is not None:
+            entered.append(Canary(flags.canary, named))
+        warn_of(*engines)
+        report = run_pipeline(
+            frames,
+            segmenters,
+            entered,
+            limit=flags.limit,
+            duration_s=duration_s,
+            in_flight=flags.in_flight,
+            progress=stack.enter_context(console.progress("frames")),
+            on_note=lambda note: console.message(f"note: {note}"),
+            telemetry=stack.enter_context(open_telemetry()),
+        )
+    result = {
+        "engine": str(engines[0]),
+        "source": frames.name,
+        **run_summary(report),
+        "outputs": [str(path) for sink in entered for path in sink.outputs],
+    }
+    console.emit(result, as_json=as_json, text=_in_words(result))
+    return name_failed([failure.reason for failure in report.failures])
+
+
+def _by_name(engines: Sequence[Path]) -> dict[str, Path]:
+    """Name engines by their directories; InputError where two have the same name."""
+    named = {path.resolve().name: path for path in engines}
+    if len(named) < len(engines):
+        raise InputError(f"of {len(engines)} engines two have the same directory name; give each once")
+    return named
+
+
+def _default_sink(style: OverlayStyle, output: Path) -> Sink:
+    from edgefsa.segment import open_sink
+
+    try:
+        return open_sink("window", style=style, output=output)
+    except OutputError as error:
+        console.message(f"note: no window, a browser instead: {error}")
+        return open_sink("serve", style=style, output=output)
+
+
+def _in_words(result: dict[str, Any]) -> str:
+    times = {"camera to mask": result["camera_to_mask_ms"], **result["stages"]}
+    rows = [
+        [name.replace("_", " "), *(f"{time[key]:.2f}" for key in ("median", "p95", "p99"))]
+        for name, time in times.items()
+        if time is not None
+    ]
+    canary = result["canary"]
+    facts = {
+        "source": result["source"],
+        "frames": f"{result['frames']} in {result['seconds']:.1f} s, {result['fps']:.1f} a second",
+        "dropped": f"{result['dropped']} that came while the engine was busy" if result["dropped"] else "",
+        "reconnects": result["reconnects"] or "",
+        "canary": ""
+        if canary is None
+        else f"{100 * canary['mean']:.2f} % of the pixels agree with the ONNX graph on "
+        f"{canary['frames']} frames, at least {100 * canary['lowest']:.2f} %",
+        "memory": f"at most {result['max_rss_mb']:.0f} MB",
+        "outputs": result["outputs"],
+    }
+    return console.table(["stage", "median ms", "p95", "p99"], rows) + "\n\n" + console.facts(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgefsa.errors import InputError
 if TYPE_CHECKING:
     from edgefsa.build import ModelRequest
     from edgefsa.data.readers import Dataset
+    from edgefsa.segment import OverlayStyle
     from edgefsa.segment.sources import SourceOptions
 
 SOME_FILES_FAILED = 1  # the exit status
@@ -23,7 +25,7 @@ DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
-PICTURES, SOURCE = "Pictures", "Source"
+PICTURES, SOURCE, OVERLAY = "Pictures", "Source", "Overlay"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
@@ -156,6 +158,24 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
+class OverlayFlags:
+    """How masks are drawn over frames."""
+
+    alpha: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="How strongly the mask covers the frame.", rich_help_panel=OVERLAY),
+    ] = 0.5
+    legend: Annotated[bool, typer.Option(help="Draw the classes that are present.", rich_help_panel=OVERLAY)] = True
+    contours: Annotated[bool, typer.Option(help="Draw the borders between classes.", rich_help_panel=OVERLAY)] = True
+
+    def style(self) -> OverlayStyle:
+        """Return them as sinks take them."""
+        from edgefsa.segment import OverlayStyle
+
+        return OverlayStyle(alpha=self.alpha, legend=self.legend, contours=self.contours)
+
+
+@dataclass(frozen=True)
 class SourceFlags:
     """How the source of frames is played, and what is asked of a camera."""
 
@@ -238,6 +258,23 @@ def size_from_text(text: str | None) -> tuple[int, int] | None:
     if not (cross and height.isdigit() and width.isdigit()) or int(height) == 0 or int(width) == 0:
         raise InputError(f"--size {text} is not HEIGHTxWIDTH in pixels above 0; write for instance --size 360x480")
     return int(height), int(width)
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def duration_from_text(text: str | None) -> float | None:
+    """Read a time as 90, 90s, 10m or 1.5h, in seconds; None stays None."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SECONDS else (text, "s")
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(f"--duration {text} is no time above 0; write for instance 30s, 10m or 1h")
+    return seconds
 
 
 def options_from_text(pairs: Sequence[str], flag: str = "--option") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from edgefsa import console
 from edgefsa.commands.grouping import grouped
-from edgefsa.commands.options import EnginePath, JsonFlag, SourceFlags, SourceSpec, name_failed, warn_of
+from edgefsa.commands.options import EnginePath, JsonFlag, OverlayFlags, SourceFlags, SourceSpec, name_failed, warn_of
 
 _SHOWN = 3
 
@@ -19,10 +19,8 @@ def predict(
     engine: EnginePath,
     source: SourceSpec,
     playback: SourceFlags,
+    overlay: OverlayFlags,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the results.")] = Path("out"),
-    alpha: Annotated[float, typer.Option(min=0.0, max=1.0, help="How strongly the mask covers the frame.")] = 0.5,
-    legend: Annotated[bool, typer.Option(help="Draw the classes that are present.")] = True,
-    contours: Annotated[bool, typer.Option(help="Draw the borders between classes.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="List every file that was written.")] = False,
     json: JsonFlag = False,
@@ -33,12 +31,11 @@ def predict(
 
     Example: edgefsa predict engines/fsanet-edge-openvino-int8-360x480 street.jpg -o out/
     """
-    from edgefsa.segment import OverlayStyle, predict_source
+    from edgefsa.segment import predict_source
 
-    style = OverlayStyle(alpha=alpha, legend=legend, contours=contours)
     with console.progress("frames") as progress:
         result = predict_source(
-            engine, source, output, style=style, limit=limit, options=playback.options(), progress=progress
+            engine, source, output, style=overlay.style(), limit=limit, options=playback.options(), progress=progress
         )
     for note in result["notes"]:
         console.message(f"note: {note}")

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edgefsa.errors import InputError
 from edgefsa.segment.capture import Capture
@@ -23,6 +24,9 @@ from edgefsa.segment.segmenter import Segmenter, SegmenterTicket
 from edgefsa.segment.sinks import Sink
 from edgefsa.segment.sources import Failure, FrameSource, SourceFrame
 from edgefsa.segment.statistics import Snapshot
+
+if TYPE_CHECKING:
+    from edgefsa.machine.telemetry import Telemetry
 
 # Files: the engine always has the next batch waiting. Live: the newest frame at the moment the engine is free beats one
 # that waited inside it; what is left to do for the frame before overlaps with the run (docs/decisions/0020).
@@ -56,12 +60,13 @@ def run_pipeline(
     in_flight: int | None = None,
     progress: Progress | None = None,
     on_note: Callable[[str], None] | None = None,
+    telemetry: Telemetry | None = None,
 ) -> PipelineReport:
     """Segment the frames of an open source and hand them to open sinks, until the end, `limit`, or Ctrl-C.
 
     `segmenter` is an open one, or several by name, of which the first is used until a sink switches. `limit` counts
     masks, `duration_s` seconds; `in_flight` is how many runs of the engine are under way at once. `progress` is called
-    with (done, total or 0), `on_note` with what a user should know, as it happens.
+    with (done, total or 0), `on_note` with what a user should know, as it happens. `telemetry` is for sinks to show.
 
     Ctrl-C (in the main thread) finishes the frames at hand and returns, so that sinks can complete their files;
     a second one interrupts at once. Errors of the source, the engine and the sinks are raised here, the first of them,
@@ -71,7 +76,7 @@ def run_pipeline(
         if value is not None and value <= 0:
             raise InputError(f"{name} is {value}, which leaves nothing to segment; give more than 0")
     segmenters = segmenter if isinstance(segmenter, Mapping) else {_name_of(segmenter): segmenter}
-    run = Run(source, segmenters, on_note=on_note)
+    run = Run(source, segmenters, on_note=on_note, telemetry=telemetry)
     source.on_note, source.on_reconnect = run.note, run.statistics.count_reconnect
     depth = in_flight or (IN_FLIGHT_LIVE if source.live else IN_FLIGHT_FILES)
     batch = 1 if source.live else min(segmenter.batch for segmenter in segmenters.values())

@@ -6,12 +6,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgefsa.errors import InputError
 from edgefsa.segment.segmentation import Segmentation
 from edgefsa.segment.segmenter import Segmenter
 from edgefsa.segment.sources import FrameSource, SourceFrame
 from edgefsa.segment.statistics import Statistics
+
+if TYPE_CHECKING:
+    from edgefsa.machine.telemetry import Telemetry
 
 _NOTES_KEPT = 100
 
@@ -75,8 +79,9 @@ class Run:
     """The state of one run of the pipeline, which every sink gets before the first frame.
 
     `source_name`, `source_fps` (None for pictures) and `live` are the source's; `engines` those that are loaded, by
-    name; `statistics` the figures; `canary` what a canary found so far; `notes` the latest of what a user should know,
-    and `on_note` is called with each of them as it comes.
+    name; `statistics` the figures; `canary` what a canary found so far; `telemetry` the machine's power and
+    temperature, where they are sampled; `notes` the latest of what a user should know, and `on_note` is called with
+    each of them as it comes.
     """
 
     def __init__(
@@ -85,11 +90,13 @@ class Run:
         segmenters: Mapping[str, Segmenter],
         *,
         on_note: Callable[[str], None] | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.source_name, self.source_fps, self.live = source.name, source.fps, source.live
         self.engines = {name: EngineFacts.of(name, segmenter) for name, segmenter in segmenters.items()}
         self.statistics = Statistics()
         self.canary: CanaryFigures | None = None
+        self.telemetry = telemetry
         self.notes: deque[str] = deque(maxlen=_NOTES_KEPT)
         self._on_note = on_note
         self._engine = next(iter(segmenters))
