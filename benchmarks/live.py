@@ -1,0 +1,237 @@
+"""The live pipeline against its bounds: throughput, latency behind a camera, viewers, recording.
+
+python benchmarks/live.py                   # all of it, some three minutes
+python benchmarks/live.py throughput record # parts of it; the others keep what was measured before
+
+- throughput: frames that lie decoded, into nothing, beside `edgefsa bench` with as many runs in flight (95 % or more);
+- camera: 30 frames a second and one viewer: no frame dropped, and camera to mask within 1.5 times (engine + interval);
+- overload: a camera three times as fast as the engine, with one and with two runs in flight;
+- viewers: none, one, and ten of which one reads nothing: frames a second of the engine (95 % or more with ten);
+- record: 720p, overlay and H.264, beside each stage alone (at the rate of the slowest).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from _common import Rows, argument_parser, build, load, save, say
+from _live import MemorySource, Null
+
+from edgefsa.data.synthetic import render_scene
+from edgefsa.media.frames import Frame
+from edgefsa.segment import OverlayStyle, PipelineReport, Segmenter, Sink, VideoSink, run_pipeline
+from edgefsa.verify.latency import bench_engines, measure
+
+MODEL, TARGET, PRECISION = "fsanet-edge", "openvino", "int8"
+SIZE_HW, HD_HW = (360, 480), (720, 1280)
+ROUNDS = 5
+CAMERA_FPS = 30.0
+VIEWERS = 10
+
+
+def frames_of(size_hw: tuple[int, int], count: int = 8) -> list[Frame]:
+    """Render some streets."""
+    return [render_scene(index, size_hw)[0] for index in range(count)]
+
+
+def throughput(engine: Path, seconds: float) -> dict[str, Any]:
+    """Compare the pipeline over files with the bench, taking turns; the share is the median of the rounds' own."""
+    frames = frames_of(SIZE_HW)
+    pipeline, bench = [], []
+    for _ in range(ROUNDS):
+        row = bench_engines([engine], rounds=20, warmup=5, frame=frames[0], in_flight=2)[0]
+        bench.append(row["throughput"]["fps"])
+        with Segmenter(engine) as segmenter:
+            count = round(seconds / ROUNDS * bench[-1])
+            pipeline.append(run_pipeline(MemorySource(frames, count), segmenter, [Null()], in_flight=2).fps)
+    share = statistics.median(ours / theirs for ours, theirs in zip(pipeline, bench, strict=True))
+    return {
+        "pipeline_fps": round(statistics.median(pipeline), 1),
+        "bench_fps": round(statistics.median(bench), 1),
+        "share": round(share, 3),
+        "wanted": 0.95,
+        "holds": share >= 0.95,
+    }
+
+
+def camera(engine: Path, seconds: float) -> dict[str, Any]:
+    """Run behind a camera of 30 frames a second with one viewer."""
+    with _serving() as (sink, url), _viewers(url, 1):
+        report = _live(engine, [sink], CAMERA_FPS, seconds)
+    times = report.statistics.stages
+    bound_ms = 1.5 * (times["engine"].median + 1000 / CAMERA_FPS)
+    p95_ms = times["camera_to_mask"].p95
+    return {
+        "engine_ms": round(times["engine"].median, 2),
+        "camera_to_mask_ms": {
+            name: round(getattr(times["camera_to_mask"], name), 2) for name in ("median", "p95", "p99")
+        },
+        "dropped": report.statistics.dropped,
+        "frames": report.statistics.frames,
+        "bound_ms": round(bound_ms, 2),
+        "holds": p95_ms <= bound_ms and report.statistics.dropped == 0,
+    }
+
+
+def overload(engine: Path, seconds: float) -> dict[str, Any]:
+    """Run behind a camera that is three times as fast as the engine, with one run in flight and with two, in turns."""
+    row = bench_engines([engine], rounds=20, warmup=5, frame=frames_of(SIZE_HW, 1)[0])[0]
+    rate = 3 * row["engine_fps"]
+    found: dict[int, list[PipelineReport]] = {1: [], 2: []}
+    for _ in range(ROUNDS):
+        for depth, reports in found.items():
+            reports.append(_live(engine, [Null()], rate, seconds / ROUNDS / 2, in_flight=depth))
+    return {
+        f"in_flight_{depth}": {
+            "camera_to_mask_ms": round(
+                statistics.median(report.statistics.stages["camera_to_mask"].median for report in reports), 2
+            ),
+            "fps": round(statistics.median(report.fps for report in reports), 1),
+        }
+        for depth, reports in found.items()
+    }
+
+
+def viewers(engine: Path, seconds: float) -> Rows:
+    """Run over files, as fast as the engine goes, watched by nobody, by one, and by ten of which one reads nothing."""
+    crowds = {"nobody": (0, 0), "one": (1, 0), f"{VIEWERS}, one of them silent": (VIEWERS, 1)}
+    found: dict[str, list[float]] = {name: [] for name in crowds}
+    shown: dict[str, list[float]] = {name: [] for name in crowds}
+    for _ in range(ROUNDS):
+        for name, (count, silent) in crowds.items():
+            with _serving() as (sink, url), _viewers(url, count, silent) as pictures:
+                report = _live(engine, [sink], None, seconds / ROUNDS / len(crowds))
+            found[name].append(report.fps)
+            shown[name] += [number / report.statistics.seconds for number in pictures]
+    baseline = found["nobody"]
+    rows = []
+    for name, fps in found.items():
+        share = statistics.median(watched / alone for watched, alone in zip(fps, baseline, strict=True))
+        pictures_a_second = round(statistics.median(shown[name]), 1) if shown[name] else None
+        rows.append(
+            {
+                "viewers": name,
+                "fps": round(statistics.median(fps), 1),
+                "share": round(share, 3),
+                "pictures_a_second": pictures_a_second,
+                "holds": share >= 0.95,
+            }
+        )
+    return rows
+
+
+def record(engine: Path, seconds: float) -> dict[str, Any]:
+    """Run 720p frames with overlay and H.264 recording, beside the stages alone."""
+    frames = frames_of(HD_HW)
+    stages = _stages_alone(engine, frames)
+    fps = []
+    for _ in range(ROUNDS):
+        count = round(seconds / ROUNDS * 1000 / max(stages.values()))
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            segmenter = stack.enter_context(Segmenter(engine))
+            sink = stack.enter_context(VideoSink(folder / "clip.mp4", 30.0))
+            fps.append(run_pipeline(MemorySource(frames, count), segmenter, [sink]).fps)
+    ms = 1000 / statistics.median(fps)
+    return {
+        **{f"{name}_ms": round(time_ms, 2) for name, time_ms in stages.items()},
+        "together_ms": round(ms, 2),
+        "in_series_ms": round(sum(stages.values()), 2),
+        "slowest_ms": round(max(stages.values()), 2),
+        "share_of_slowest": round(max(stages.values()) / ms, 3),
+    }
+
+
+def _stages_alone(engine: Path, frames: Sequence[Frame]) -> dict[str, float]:
+    """Return the median time of drawing, of encoding and of the engine with its resizing, each alone, taking turns."""
+    from edgefsa.media.recording import VideoWriter
+
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        segmenter = stack.enter_context(Segmenter(engine))
+        results = [segmenter.segment(frame) for frame in frames]
+        drawn = [result.overlay(frame, OverlayStyle()) for frame, result in zip(frames, results, strict=True)]
+        writer = VideoWriter(folder / "alone.mp4", 30.0)
+        stack.callback(writer.abandon)
+        turn = iter(range(10**9))
+        contestants: dict[str, Callable[[], object]] = {
+            "overlay": lambda: results[0].overlay(frames[0], OverlayStyle()),
+            "h264": lambda: writer.write(drawn[(index := next(turn)) % len(drawn)], index / 30),
+            "engine": lambda: segmenter.segment(frames[0]),
+        }
+        return {name: times.median for name, times in measure(contestants, rounds=60, warmup=10).items()}
+
+
+def _live(engine: Path, sinks: Sequence[Sink], rate: float | None, seconds: float, **options: Any) -> PipelineReport:
+    with Segmenter(engine) as segmenter:
+        source = MemorySource(frames_of(SIZE_HW), 10**9, rate)
+        return run_pipeline(source, segmenter, sinks, duration_s=seconds, **options)
+
+
+@contextlib.contextmanager
+def _serving() -> Iterator[tuple[Sink, str]]:
+    from edgefsa.serve import ServeSink
+
+    with ServeSink(port=0) as sink:
+        yield sink, f"http://127.0.0.1:{sink.port}"
+
+
+@contextlib.contextmanager
+def _viewers(url: str, count: int, silent: int = 0) -> Iterator[list[int]]:
+    """Start viewers as soon as the server answers; yield a list that gets the pictures of each reader at the end."""
+    pictures: list[int] = []
+    if count == 0:
+        yield pictures
+        return
+    program = Path(__file__).with_name("_viewers.py")
+    process = subprocess.Popen(
+        [sys.executable, str(program), url, str(count), str(silent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        yield pictures
+    finally:
+        output, _ = process.communicate()
+        pictures += [int(number) for number in output.decode().splitlines()[-1].strip("[]").split(",")]
+
+
+PARTS: dict[str, Callable[[Path, float], Any]] = {
+    "throughput": throughput,
+    "camera": camera,
+    "overload": overload,
+    "viewers": viewers,
+    "record": record,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argument_parser(__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long each part runs, about")
+    chosen = parser.parse_args(arguments)
+    unknown = [part for part in chosen.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: there are the parts {', '.join(PARTS)}")
+    earlier = (load("live-cpu", chosen.results) or {}).get("rows", {})
+    with tempfile.TemporaryDirectory() as scratch:
+        engine = build(MODEL, PRECISION, TARGET, Path(scratch))
+        for part in chosen.parts:
+            say(f"{part} ...")
+            found = PARTS[part](engine, chosen.seconds)
+            earlier[part] = found
+            for row in found if isinstance(found, list) else [found]:
+                print(part, ", ".join(f"{name} {value}" for name, value in row.items()))
+    facts = {"engine": f"{MODEL} {TARGET} {PRECISION}", "size_hw": SIZE_HW, "seconds": chosen.seconds}
+    save("live-cpu", "python benchmarks/live.py", earlier, chosen.results, **facts)
+
+
+if __name__ == "__main__":
+    main()
