@@ -41,13 +41,14 @@ class LayerPrecision:
 
 @dataclass(eq=False)
 class Ticket:
-    """A run under way. `engine_ms` is known once it is collected: from its start to its result, waiting for runs that
-    were submitted before it included.
+    """A run under way. Its times are known once it is collected: `engine_ms` from its start to its result, waiting for
+    runs that were submitted before it included, and `copy_ms` to a GPU's memory and back, where there is one.
     """
 
     frames: Frames
     handle: Any
     engine_ms: float = math.nan
+    copy_ms: float = math.nan
 
 
 class Session(ABC):
@@ -56,7 +57,8 @@ class Session(ABC):
     with open_engine("engines/fsanet-edge-openvino-int8-360x480") as session:
         masks = session.run(frames)
 
-    `submit` and `collect` are the two halves of `run`: between them the caller works on other frames.
+    `submit` and `collect` are the two halves of `run`: between them the caller works on other frames. `notes` says what
+    a user should know of how it runs.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> None:
@@ -66,6 +68,7 @@ class Session(ABC):
             raise InputError(f"threads is {threads}; give 1 or more, or leave it out for all cores")
         self.threads = threads
         self.check_golden = False
+        self.notes: list[str] = []
         self._under_way: list[Ticket] = []
 
     @property
@@ -97,6 +100,8 @@ class Session(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for ticket in self._under_way:
+            ticket.handle = None
         self._under_way.clear()
         self._release()
 
@@ -107,6 +112,13 @@ class Session(ABC):
         caller. Raises InputError for another shape or type, EngineError where the runtime fails.
         """
         return self.collect(self.submit(frames))
+
+    def staging(self) -> Frames | None:
+        """Return memory uint8 [N, H, W, 3] that the next run's frames are best written to; None where any is as good.
+
+        It goes to `submit` as it is, and belongs to that run from then on.
+        """
+        return None
 
     def submit(self, frames: Frames) -> Ticket:
         """Start a run of uint8 [N, H, W, 3] BGR frames, which must stay as they are until it is collected.
@@ -132,7 +144,8 @@ class Session(ABC):
         if ticket not in self._under_way:
             raise EngineError(f"no such run of {self.directory.name} is under way; collect each ticket once")
         self._under_way.remove(ticket)
-        outputs, ticket.engine_ms = self._collect(ticket.handle)
+        handle, ticket.handle = ticket.handle, None  # whoever keeps the ticket keeps nothing of the runtime
+        outputs, ticket.engine_ms, ticket.copy_ms = self._collect(handle)
         return outputs
 
     def layer_precisions(self) -> list[LayerPrecision]:
@@ -154,8 +167,8 @@ class Session(ABC):
         """Wait for a run."""
 
     @abstractmethod
-    def _collect(self, handle: Any) -> tuple[Outputs, float]:
-        """Wait for a run; return its outputs and its time in milliseconds."""
+    def _collect(self, handle: Any) -> tuple[Outputs, float, float]:
+        """Wait for a run; return its outputs, and the times of the engine and of copies in milliseconds."""
 
     def _not_open(self) -> EngineError:
         return EngineError(f"{self.directory.name} is not open; use it as `with open_engine(path) as session:`")

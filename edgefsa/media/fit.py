@@ -69,15 +69,18 @@ class Geometry:
     seen: Box
     filled: Box
 
-    def to_engine(self, frame: Frame) -> Frame:
-        """Return uint8 [H, W, 3] of `frame_hw` at `engine_hw`; the same array where nothing has to be done."""
+    def to_engine(self, frame: Frame, out: Frame | None = None) -> Frame:
+        """Return uint8 [H, W, 3] of `frame_hw` at `engine_hw`; the same array where nothing has to be done.
+
+        With `out`, uint8 [*engine_hw, 3], the result is written there and `out` returned.
+        """
         if self.seen.size_hw != self.frame_hw:
             frame = frame[self.seen.slices]
-        resized = resize_frame(frame, self.filled.size_hw)
         if self.filled.size_hw == self.engine_hw:
-            return resized
-        canvas = np.full((*self.engine_hw, frame.shape[2]), BORDER, np.uint8)
-        canvas[self.filled.slices] = resized
+            return resize_frame(frame, self.engine_hw, out)
+        canvas = np.empty((*self.engine_hw, frame.shape[2]), np.uint8) if out is None else out
+        canvas.fill(BORDER)
+        resize_frame(frame, self.filled.size_hw, canvas[self.filled.slices])
         return canvas
 
     def mask_to_frame(self, mask: Mask, ignore_index: int) -> Mask:

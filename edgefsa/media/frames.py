@@ -18,16 +18,23 @@ Frame = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
 
 
-def resize_frame(frame: Frame, size_hw: tuple[int, int]) -> Frame:
+def resize_frame(frame: Frame, size_hw: tuple[int, int], out: Frame | None = None) -> Frame:
     """Resize uint8 [H, W, 3] to `size_hw`; the same array where the size already fits.
 
-    Bilinear, but the mean over areas where both sides shrink to half or less, which bilinear would alias.
+    Bilinear, but the mean over areas where both sides shrink to half or less, which bilinear would alias. With `out`,
+    uint8 [*size_hw, 3], the result is written there and `out` returned.
     """
     if frame.shape[:2] == tuple(size_hw):
-        return frame
-    height, width = size_hw
-    shrinks = 2 * height <= frame.shape[0] and 2 * width <= frame.shape[1]
-    return _resize(frame, size_hw, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        resized = frame
+    else:
+        height, width = size_hw
+        shrinks = 2 * height <= frame.shape[0] and 2 * width <= frame.shape[1]
+        resized = _resize(frame, size_hw, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR, out)
+    if out is None:
+        return resized
+    if resized is not out:
+        np.copyto(out, resized)
+    return out
 
 
 def resize_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask:
@@ -35,9 +42,11 @@ def resize_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask:
     return mask if mask.shape == tuple(size_hw) else _resize(mask, size_hw, cv2.INTER_NEAREST_EXACT)
 
 
-def _resize(image: npt.NDArray[np.uint8], size_hw: tuple[int, int], method: int) -> npt.NDArray[np.uint8]:
+def _resize(
+    image: npt.NDArray[np.uint8], size_hw: tuple[int, int], method: int, out: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
     if 0 in image.shape or min(size_hw) < 1:
         sizes = f"{image.shape[0]}x{image.shape[1]} to {size_hw[0]}x{size_hw[1]}"
         raise InputError(f"cannot resize from {sizes}; height and width must be at least 1")
-    resized: npt.NDArray[Any] = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method)
+    resized: npt.NDArray[Any] = cv2.resize(image, (size_hw[1], size_hw[0]), out, interpolation=method)
     return resized.astype(np.uint8, copy=False)

@@ -172,6 +172,8 @@ class _EngineStage:
         except BaseException as error:  # raised in the thread of the caller
             self._run.fail(error)
         finally:
+            for note in {note: None for segmenter in self._segmenters.values() for note in segmenter.session.notes}:
+                self._run.note(note)
             self._run.stop()
             for delivery in self._deliveries:
                 delivery.end()
@@ -219,6 +221,8 @@ class _EngineStage:
                 "frame_to_mask": times.total_ms,
             }
             camera_to_mask_ms = (now_ns - frame.captured_ns) / 1e6
+            if times.copy_ms:
+                stages["copy"] = times.copy_ms
             if self._run.live:
                 stages["queue"] = (done.taken_ns - frame.captured_ns) / 1e6
                 stages["camera_to_mask"] = camera_to_mask_ms

@@ -18,17 +18,19 @@ from edgefsa.segment.overlay import OverlayStyle, class_shares, draw_overlay
 class SegmentationTimes:
     """What a frame's mask took, in milliseconds: fitting the frame to the engine, its run, and the mask's way back.
 
-    Frames of one batch share these times; `engine_ms` includes waiting for the runs that were submitted before.
+    Frames of one batch share these times; `engine_ms` includes waiting for the runs that were submitted before, and
+    `copy_ms` is for copies to a GPU's memory and back.
     """
 
     prepare_ms: float
     engine_ms: float
     mask_ms: float
+    copy_ms: float = 0.0
 
     @property
     def total_ms(self) -> float:
         """The time from the frame to its mask."""
-        return self.prepare_ms + self.engine_ms + self.mask_ms
+        return self.prepare_ms + self.copy_ms + self.engine_ms + self.mask_ms
 
 
 @dataclass(frozen=True)

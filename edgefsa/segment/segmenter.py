@@ -119,11 +119,16 @@ class Segmenter:
             _check_frame(frame)
         fit = fit_of(self.model)
         geometries = [geometry(fit, (frame.shape[0], frame.shape[1]), session.size_hw) for frame in frames]
-        inputs = [made.to_engine(frame) for made, frame in zip(geometries, frames, strict=True)]
-        inputs += [inputs[-1]] * (session.batch - len(inputs))
-        stacked = np.ascontiguousarray(inputs[0][None]) if len(inputs) == 1 else np.stack(inputs)
+        batch = session.staging()
+        if batch is None and session.batch == 1:
+            batch = np.ascontiguousarray(geometries[0].to_engine(frames[0]))[None]
+        else:
+            batch = np.empty(session.input_shape, np.uint8) if batch is None else batch
+            for index, (made, frame) in enumerate(zip(geometries, frames, strict=True)):
+                made.to_engine(frame, batch[index])
+            batch[len(frames) :] = batch[len(frames) - 1]
         prepare_ms = (time.perf_counter_ns() - start_ns) / 1e6
-        return SegmenterTicket(session.submit(stacked), geometries, prepare_ms)
+        return SegmenterTicket(session.submit(batch), geometries, prepare_ms)
 
     def wait(self, ticket: SegmenterTicket) -> None:
         """Wait until the engine is done with a run, which stays to be collected."""
@@ -139,7 +144,7 @@ class Segmenter:
             outputs = np.stack([masks_from_logits(item, session.size_hw) for item in outputs[: len(geometries)]])
         masks = [made.mask_to_frame(mask, self.ignore_index) for mask, made in zip(outputs, geometries, strict=False)]
         mask_ms = (time.perf_counter_ns() - start_ns) / 1e6
-        times = SegmentationTimes(ticket.prepare_ms, ticket.run.engine_ms, mask_ms)
+        times = SegmentationTimes(ticket.prepare_ms, ticket.run.engine_ms, mask_ms, ticket.run.copy_ms)
         return [Segmentation(mask, self.names, self.palette_rgb, times, self.ignore_index) for mask in masks]
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-# The stages of a frame: waiting for the engine (live), fitting to its size, its run, the mask's way back; then the last
-# three together, and all by the clock from the capture (live).
-STAGES = ("queue", "prepare", "engine", "mask", "frame_to_mask", "camera_to_mask")
+# The stages of a frame: waiting for the engine (live), fitting to its size, copies to a GPU and back (where there is
+# one), the engine's run, the mask's way back; then all from fitting on together, and all from the capture on (live).
+STAGES = ("queue", "prepare", "copy", "engine", "mask", "frame_to_mask", "camera_to_mask")
 WARMUP_FRAMES = 5
 _FPS_WINDOW_S = 5.0
 _LOWEST_MS, _RATIO, _BINS = 1e-3, 1.01, 2100  # to 10^6 ms

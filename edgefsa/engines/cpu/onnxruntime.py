@@ -127,9 +127,9 @@ class OnnxRuntimeSession(Session):
     def _wait(self, handle: Any) -> None:
         futures.wait([handle])
 
-    def _collect(self, handle: Any) -> tuple[Outputs, float]:
-        result: tuple[Outputs, float] = handle.result()
-        return result
+    def _collect(self, handle: Any) -> tuple[Outputs, float, float]:
+        outputs, engine_ms = handle.result()
+        return outputs, engine_ms, 0.0
 
     def _infer(self, session: Any, frames: Frames, start_ns: int) -> tuple[Outputs, float]:
         try:

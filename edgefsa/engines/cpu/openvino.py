@@ -153,13 +153,13 @@ class OpenVinoSession(Session):
         with contextlib.suppress(RuntimeError):  # which comes again when it is collected
             handle.wait()
 
-    def _collect(self, handle: Any) -> tuple[Outputs, float]:
+    def _collect(self, handle: Any) -> tuple[Outputs, float, float]:
         with self._errors():
             handle.wait()
         # The output is the request's own memory, which its next run overwrites.
         outputs = np.array(handle.get_output_tensor(0).data, copy=True)
         self._free.append(handle)
-        return outputs, float(handle.latency)
+        return outputs, float(handle.latency), 0.0
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

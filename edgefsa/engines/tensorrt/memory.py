@@ -1,4 +1,4 @@
-"""Memory on the GPU and a stream, by cuda.bindings or, where that is not installed, by pycuda.
+"""What a session needs of CUDA: streams, buffers of two sides, events, graphs. By cuda.bindings or else by pycuda.
 
 Both use the device's primary context, the one that TensorRT and PyTorch use too, so one process may hold all of them.
 """
@@ -6,46 +6,101 @@ Both use the device's primary context, the one that TensorRT and PyTorch use too
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from edgefsa.errors import EngineError
 
-Array = npt.NDArray[Any]
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of two sides: page-locked on the host, `array` uint8 [size], and at the address `device` for the GPU.
+
+    Where both are the same memory (`mapped`, on GPUs that share the host's) nothing is copied between them.
+    """
+
+    array: npt.NDArray[np.uint8]
+    device: int
+    mapped: bool
 
 
 class CudaMemory(ABC):
-    """One stream and the buffers of one user, for one thread at a time; `close` gives all of them back.
+    """Streams, buffers and events of one user, for one thread at a time; `close` gives all of them back.
 
-    `stream` is its handle as a number. Every call raises EngineError where CUDA fails.
+    Every call raises EngineError where CUDA fails.
     """
 
-    stream: int
+    why_no_graph = "something in it cannot be captured"
+
+    def new_buffer(self, size: int) -> Buffer:
+        """Return a buffer of `size` bytes: mapped on an integrated GPU, else one on each side."""
+        return self._mapped_buffer(size) if self.is_integrated() else self._buffer_pair(size)
+
+    def to_gpu(self, buffer: Buffer, stream: int) -> None:
+        """Enqueue the copy to the GPU; the host's side must stay as it is until it is done."""
+        if not buffer.mapped:
+            self._copy_to_gpu(buffer, stream)
+
+    def to_host(self, buffer: Buffer, stream: int) -> None:
+        """Enqueue the copy to the host."""
+        if not buffer.mapped:
+            self._copy_to_host(buffer, stream)
 
     @abstractmethod
-    def new_buffer(self, size: int) -> int:
-        """Return the address of `size` bytes on the GPU."""
+    def is_integrated(self) -> bool:
+        """Return whether the GPU shares the host's memory, as on a Jetson."""
 
     @abstractmethod
-    def to_gpu(self, address: int, array: Array) -> None:
-        """Enqueue the copy of a contiguous array; it must stay as it is until `synchronize`."""
+    def new_stream(self) -> int:
+        """Return the handle of a new stream, as a number."""
 
     @abstractmethod
-    def to_host(self, array: Array, address: int) -> None:
-        """Enqueue the copy into a contiguous array, which is filled after `synchronize`."""
+    def new_event(self) -> Any:
+        """Return an event that takes time."""
 
     @abstractmethod
-    def synchronize(self) -> None:
-        """Wait until everything on the stream is done."""
+    def record(self, event: Any, stream: int) -> None:
+        """Enqueue an event."""
+
+    @abstractmethod
+    def wait(self, event: Any) -> None:
+        """Wait until an event has come to pass."""
+
+    @abstractmethod
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Return the time between two events that have come to pass, in milliseconds."""
+
+    @abstractmethod
+    def capture(self, stream: int, enqueue: Callable[[], object]) -> Any | None:
+        """Return what `enqueue` puts on a stream as a graph, which is not run yet; None where that cannot be had."""
+
+    @abstractmethod
+    def launch(self, graph: Any, stream: int) -> None:
+        """Enqueue a graph."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free the buffers and the stream."""
+        """Give back buffers, events, graphs and streams."""
+
+    @abstractmethod
+    def _mapped_buffer(self, size: int) -> Buffer: ...
+
+    @abstractmethod
+    def _buffer_pair(self, size: int) -> Buffer: ...
+
+    @abstractmethod
+    def _copy_to_gpu(self, buffer: Buffer, stream: int) -> None: ...
+
+    @abstractmethod
+    def _copy_to_host(self, buffer: Buffer, stream: int) -> None: ...
 
 
 class CudaBindingsMemory(CudaMemory):
@@ -54,33 +109,88 @@ class CudaBindingsMemory(CudaMemory):
     def __init__(self) -> None:
         self._cuda = importlib.import_module("cuda.bindings.runtime")
         self._given = contextlib.ExitStack()
-        (stream,) = self._ok(self._cuda.cudaStreamCreate())
+
+    def is_integrated(self) -> bool:
+        """Return whether the GPU shares the host's memory."""
+        (device,) = self._ok(self._cuda.cudaGetDevice())
+        attribute = self._cuda.cudaDeviceAttr.cudaDevAttrIntegrated
+        return bool(self._ok(self._cuda.cudaDeviceGetAttribute(attribute, device))[0])
+
+    def new_stream(self) -> int:
+        """Return the handle of a new stream that does not wait for the default one."""
+        (stream,) = self._ok(self._cuda.cudaStreamCreateWithFlags(self._cuda.cudaStreamNonBlocking))
         self._given.callback(self._cuda.cudaStreamDestroy, stream)
-        self._stream, self.stream = stream, int(stream)
+        return int(stream)
 
-    def new_buffer(self, size: int) -> int:
-        """Return the address of `size` bytes on the GPU."""
-        (address,) = self._ok(self._cuda.cudaMalloc(size))
-        self._given.callback(self._cuda.cudaFree, address)
-        return int(address)
+    def new_event(self) -> Any:
+        """Return an event that takes time."""
+        (event,) = self._ok(self._cuda.cudaEventCreate())
+        self._given.callback(self._cuda.cudaEventDestroy, event)
+        return event
 
-    def to_gpu(self, address: int, array: Array) -> None:
-        """Enqueue the copy of a contiguous array."""
-        kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._ok(self._cuda.cudaMemcpyAsync(address, array.ctypes.data, array.nbytes, kind, self._stream))
+    def record(self, event: Any, stream: int) -> None:
+        """Enqueue an event."""
+        self._ok(self._cuda.cudaEventRecord(event, stream))
 
-    def to_host(self, array: Array, address: int) -> None:
-        """Enqueue the copy into a contiguous array."""
-        kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._ok(self._cuda.cudaMemcpyAsync(array.ctypes.data, address, array.nbytes, kind, self._stream))
+    def wait(self, event: Any) -> None:
+        """Wait until an event has come to pass."""
+        self._ok(self._cuda.cudaEventSynchronize(event))
 
-    def synchronize(self) -> None:
-        """Wait until everything on the stream is done."""
-        self._ok(self._cuda.cudaStreamSynchronize(self._stream))
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Return the time between two events in milliseconds."""
+        return float(self._ok(self._cuda.cudaEventElapsedTime(start, end))[0])
+
+    def capture(self, stream: int, enqueue: Callable[[], object]) -> Any | None:
+        """Return what `enqueue` puts on a stream as a graph; None where something in it cannot be captured."""
+        cuda = self._cuda
+        # Of this thread alone: others may allocate meanwhile.
+        self._ok(cuda.cudaStreamBeginCapture(stream, cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
+        try:
+            enqueue()
+        finally:
+            error, graph = cuda.cudaStreamEndCapture(stream)
+        if int(error) != 0:
+            cuda.cudaGetLastError()  # which would else be taken for that of the next call
+            return None
+        error, executable = cuda.cudaGraphInstantiate(graph, 0)
+        cuda.cudaGraphDestroy(graph)
+        if int(error) != 0:
+            cuda.cudaGetLastError()
+            return None
+        self._given.callback(cuda.cudaGraphExecDestroy, executable)
+        return executable
+
+    def launch(self, graph: Any, stream: int) -> None:
+        """Enqueue a graph."""
+        self._ok(self._cuda.cudaGraphLaunch(graph, stream))
 
     def close(self) -> None:
-        """Free the buffers and the stream."""
+        """Give everything back, the newest first."""
         self._given.close()
+
+    def _host(self, size: int, flags: int) -> tuple[int, npt.NDArray[np.uint8]]:
+        (address,) = self._ok(self._cuda.cudaHostAlloc(size, flags))
+        self._given.callback(self._cuda.cudaFreeHost, address)
+        return int(address), np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
+
+    def _mapped_buffer(self, size: int) -> Buffer:
+        address, array = self._host(size, self._cuda.cudaHostAllocMapped)
+        (device,) = self._ok(self._cuda.cudaHostGetDevicePointer(address, 0))
+        return Buffer(array, int(device), mapped=True)
+
+    def _buffer_pair(self, size: int) -> Buffer:
+        _, array = self._host(size, self._cuda.cudaHostAllocDefault)
+        (device,) = self._ok(self._cuda.cudaMalloc(size))
+        self._given.callback(self._cuda.cudaFree, device)
+        return Buffer(array, int(device), mapped=False)
+
+    def _copy_to_gpu(self, buffer: Buffer, stream: int) -> None:
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._ok(self._cuda.cudaMemcpyAsync(buffer.device, buffer.array.ctypes.data, buffer.array.nbytes, kind, stream))
+
+    def _copy_to_host(self, buffer: Buffer, stream: int) -> None:
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._ok(self._cuda.cudaMemcpyAsync(buffer.array.ctypes.data, buffer.device, buffer.array.nbytes, kind, stream))
 
     @staticmethod
     def _ok(result: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -92,46 +202,92 @@ class CudaBindingsMemory(CudaMemory):
 
 
 class PyCudaMemory(CudaMemory):
-    """By pycuda, in the primary context that `pycuda.autoprimaryctx` retains."""
+    """By pycuda, in the primary context that `pycuda.autoprimaryctx` retains. It has no graphs."""
+
+    why_no_graph = "pycuda has none; cuda-bindings has"
 
     def __init__(self) -> None:
         self._driver = importlib.import_module("pycuda.driver")
         with self._errors():
             self._context = importlib.import_module("pycuda.autoprimaryctx").context
-        self._buffers: dict[int, Any] = {}
-        with self._current():
-            self._stream = self._driver.Stream()
-        self.stream = int(self._stream.handle)
+        self._streams: dict[int, Any] = {}
+        self._given: list[Any] = []
 
-    def new_buffer(self, size: int) -> int:
-        """Return the address of `size` bytes on the GPU."""
+    def is_integrated(self) -> bool:
+        """Return whether the GPU shares the host's memory."""
         with self._current():
-            buffer = self._driver.mem_alloc(size)
-        self._buffers[int(buffer)] = buffer
-        return int(buffer)
+            device = self._driver.Context.get_device()
+            return bool(device.get_attribute(self._driver.device_attribute.INTEGRATED))
 
-    def to_gpu(self, address: int, array: Array) -> None:
-        """Enqueue the copy of a contiguous array."""
+    def new_stream(self) -> int:
+        """Return the handle of a new stream."""
         with self._current():
-            self._driver.memcpy_htod_async(address, array, self._stream)
+            stream = self._driver.Stream()
+        self._streams[int(stream.handle)] = stream
+        return int(stream.handle)
 
-    def to_host(self, array: Array, address: int) -> None:
-        """Enqueue the copy into a contiguous array."""
+    def new_event(self) -> Any:
+        """Return an event that takes time."""
         with self._current():
-            self._driver.memcpy_dtoh_async(array, address, self._stream)
+            event = self._driver.Event()
+        self._given.append(event)
+        return event
 
-    def synchronize(self) -> None:
-        """Wait until everything on the stream is done."""
+    def record(self, event: Any, stream: int) -> None:
+        """Enqueue an event."""
         with self._current():
-            self._stream.synchronize()
+            event.record(self._streams[stream])
+
+    def wait(self, event: Any) -> None:
+        """Wait until an event has come to pass."""
+        with self._current():
+            event.synchronize()
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Return the time between two events in milliseconds."""
+        with self._current():
+            return float(start.time_till(end))
+
+    def capture(self, stream: int, enqueue: Callable[[], object]) -> Any | None:
+        """Return None."""
+        return None
+
+    def launch(self, graph: Any, stream: int) -> None:
+        """Raise EngineError: there are no graphs."""
+        raise _failure(f"no graph: {self.why_no_graph}")
 
     def close(self) -> None:
-        """Free the buffers and the stream."""
+        """Give everything back."""
         with self._current():
-            for buffer in self._buffers.values():
-                buffer.free()
-            self._buffers.clear()
-            self._stream = None  # pycuda destroys it with its last reference
+            for allocation in self._given:
+                if hasattr(allocation, "free"):
+                    allocation.free()
+            # pycuda destroys streams and events with their last references.
+            self._given.clear()
+            self._streams.clear()
+
+    def _mapped_buffer(self, size: int) -> Buffer:
+        with self._current():
+            flags = self._driver.host_alloc_flags.DEVICEMAP
+            array = self._driver.pagelocked_empty(size, np.uint8, mem_flags=flags)
+            device = int(array.base.get_device_pointer())
+        self._given.append(array.base)
+        return Buffer(array, device, mapped=True)
+
+    def _buffer_pair(self, size: int) -> Buffer:
+        with self._current():
+            array = self._driver.pagelocked_empty(size, np.uint8)
+            device = self._driver.mem_alloc(size)
+        self._given += [array.base, device]
+        return Buffer(array, int(device), mapped=False)
+
+    def _copy_to_gpu(self, buffer: Buffer, stream: int) -> None:
+        with self._current():
+            self._driver.memcpy_htod_async(buffer.device, buffer.array, self._streams[stream])
+
+    def _copy_to_host(self, buffer: Buffer, stream: int) -> None:
+        with self._current():
+            self._driver.memcpy_dtoh_async(buffer.array, buffer.device, self._streams[stream])
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:

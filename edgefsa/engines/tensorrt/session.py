@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,36 @@ import numpy as np
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.session import Frames, Outputs, Session
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME
-from edgefsa.engines.tensorrt.memory import CudaMemory, open_memory
+from edgefsa.engines.tensorrt.memory import Buffer, CudaMemory, open_memory
 from edgefsa.errors import EngineError, TargetError
 
 _NUMPY_TYPES = {"UINT8": np.uint8, "FLOAT": np.float32}
 
 
-class PlanSession(Session):
-    """Holds one buffer on the GPU for the frames and one for the result.
+@dataclass
+class _Lane:
+    """What one run needs for itself, as several may be under way. `frames` and `outputs` lie in page-locked memory.
 
+    `marks` are events: the copy to the GPU begins, the engine begins, it ends, the copy back has ended. `graph` is the
+    engine's run as a CUDA graph, made after the first run, or None.
+    """
+
+    context: Any
+    stream: int
+    frames: Frames
+    outputs: Outputs
+    sent: Buffer
+    received: Buffer
+    marks: tuple[Any, Any, Any, Any]
+    runs: int = 0
+    graph: Any | None = None
+
+
+class PlanSession(Session):
+    """Runs a plan; each run under way has an execution context, a stream and buffers of its own.
+
+    Frames go through page-locked memory (`staging` lends it), or lie where the GPU reads them itself on a board that
+    shares its memory. From its second run on a lane's engine is launched as one CUDA graph, where that can be had.
     `module` is the runtime's Python module; `prepare` is called with it before the plan is read.
     """
 
@@ -40,12 +61,17 @@ class PlanSession(Session):
     ) -> None:
         super().__init__(directory, manifest, threads=threads)
         self._module, self._prepare = module, prepare
-        self._resources = contextlib.ExitStack()
-        self._context: Any = None
         self._memory: CudaMemory | None = None
-        self._addresses: dict[str, int] = {}
-        self._output_shape: tuple[int, ...] = ()
-        self._output_type: Any = None
+        self._tensorrt: Any = None
+        self._engine: Any = None
+        self._free: list[_Lane] = []
+        self._staged: _Lane | None = None
+
+    def staging(self) -> Frames | None:
+        """Return page-locked memory uint8 [N, H, W, 3] for the frames of the next run."""
+        if self._staged is None:
+            self._staged = self._lane()
+        return self._staged.frames
 
     def _load(self) -> None:
         tensorrt = importlib.import_module(self._module)
@@ -54,58 +80,102 @@ class PlanSession(Session):
         path = self.directory / ENGINE_NAME
         runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
-        context = None if engine is None else engine.create_execution_context()
-        if context is None:
-            raise EngineError(
-                f"{self.manifest.target} cannot load {path} on this GPU; rebuild it for its compute capability"
-            )
-        with contextlib.ExitStack() as stack:
-            memory = open_memory()
-            stack.callback(memory.close)
-            for index in range(engine.num_io_tensors):
-                self._bind(tensorrt, engine, context, memory, engine.get_tensor_name(index))
-            self._resources = stack.pop_all()
-        self._context, self._memory = context, memory
+        if engine is None:
+            raise self._does_not_load()
+        self._tensorrt, self._engine = tensorrt, engine
+        self._memory = open_memory()
+        try:
+            self._free.append(self._new_lane())
+        except BaseException:
+            self._release()
+            raise
 
-    def _bind(self, tensorrt: Any, engine: Any, context: Any, memory: CudaMemory, name: str) -> None:
-        """Return a tensor of the engine its buffer."""
-        shape, kind = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name).name
+    def _release(self) -> None:
+        memory, self._memory = self._memory, None
+        self._free.clear()
+        self._staged = self._engine = None
+        if memory is not None:
+            memory.close()
+
+    def _submit(self, frames: Frames) -> _Lane:
+        lane, self._staged = self._staged or self._lane(), None
+        if frames is not lane.frames:
+            np.copyto(lane.frames, frames)
+        memory = self._opened()
+        begun, sent, computed, received = lane.marks
+        memory.record(begun, lane.stream)
+        memory.to_gpu(lane.sent, lane.stream)
+        memory.record(sent, lane.stream)
+        self._enqueue(lane)
+        memory.record(computed, lane.stream)
+        memory.to_host(lane.received, lane.stream)
+        memory.record(received, lane.stream)
+        return lane
+
+    def _wait(self, handle: _Lane) -> None:
+        with contextlib.suppress(EngineError):  # which comes again when it is collected
+            self._opened().wait(handle.marks[-1])
+
+    def _collect(self, handle: _Lane) -> tuple[Outputs, float, float]:
+        memory = self._opened()
+        begun, sent, computed, received = handle.marks
+        memory.wait(received)
+        outputs = handle.outputs.copy()  # the lane's memory is the next run's
+        whole_ms, engine_ms = memory.elapsed_ms(begun, received), memory.elapsed_ms(sent, computed)
+        self._free.append(handle)
+        return outputs, engine_ms, whole_ms - engine_ms
+
+    def _enqueue(self, lane: _Lane) -> None:
+        """Put the engine's run on the lane's stream: by itself at first, which prepares it, then as a graph."""
+        memory = self._opened()
+        if lane.runs == 1:
+            lane.graph = memory.capture(lane.stream, lambda: lane.context.execute_async_v3(lane.stream))
+            if lane.graph is None and not self.notes:
+                self.notes.append(f"{self.directory.name} runs without a CUDA graph: {memory.why_no_graph}")
+        lane.runs += 1
+        if lane.graph is not None:
+            memory.launch(lane.graph, lane.stream)
+        elif not lane.context.execute_async_v3(lane.stream):
+            raise EngineError(f"{self.manifest.target} failed to run {self.directory.name}; see its log above")
+
+    def _lane(self) -> _Lane:
+        self._opened()
+        return self._free.pop() if self._free else self._new_lane()
+
+    def _new_lane(self) -> _Lane:
+        memory, context = self._opened(), self._engine.create_execution_context()
+        if context is None:
+            raise self._does_not_load()
+        bound = {}
+        for index in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(index)
+            mode = self._engine.get_tensor_mode(name)
+            bound[mode == self._tensorrt.TensorIOMode.INPUT] = self._bind(context, name)
+        (sent, frames), (received, outputs) = bound[True], bound[False]
+        begun, copied, computed, done = (memory.new_event() for _ in range(4))
+        marks = (begun, copied, computed, done)
+        return _Lane(context, memory.new_stream(), frames, outputs, sent, received, marks)
+
+    def _bind(self, context: Any, name: str) -> tuple[Buffer, Outputs]:
+        """Return a buffer for a tensor of the engine, and the view of its host's side."""
+        shape, kind = tuple(self._engine.get_tensor_shape(name)), self._engine.get_tensor_dtype(name).name
         if kind not in _NUMPY_TYPES:
             raise EngineError(f"{self.directory.name} has the tensor {name} of type {kind}; rebuild it")
         dtype = np.dtype(_NUMPY_TYPES[kind])
-        address = memory.new_buffer(int(np.prod(shape)) * dtype.itemsize)
-        context.set_tensor_address(name, address)
-        if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT:
-            self._addresses["frames"] = address
-        else:
-            self._addresses["outputs"] = address
-            self._output_shape, self._output_type = shape, dtype
+        buffer = self._opened().new_buffer(int(np.prod(shape)) * dtype.itemsize)
+        context.set_tensor_address(name, buffer.device)
+        return buffer, buffer.array.view(dtype).reshape(shape)
 
-    def _release(self) -> None:
-        self._context = self._memory = None
-        self._resources.close()
-
-    def _submit(self, frames: Frames) -> Any:
-        start_ns = time.perf_counter_ns()
-        return self._infer(frames), (time.perf_counter_ns() - start_ns) / 1e6
-
-    def _wait(self, handle: Any) -> None:
-        """Return: the run was over when it was submitted."""
-
-    def _collect(self, handle: Any) -> tuple[Outputs, float]:
-        result: tuple[Outputs, float] = handle
-        return result
-
-    def _infer(self, frames: Frames) -> Outputs:
-        if self._context is None or self._memory is None:
+    def _opened(self) -> CudaMemory:
+        if self._memory is None:
             raise self._not_open()
-        outputs = np.empty(self._output_shape, self._output_type)
-        self._memory.to_gpu(self._addresses["frames"], frames)
-        if not self._context.execute_async_v3(self._memory.stream):
-            raise EngineError(f"{self.manifest.target} failed to run {self.directory.name}; see its log above")
-        self._memory.to_host(outputs, self._addresses["outputs"])
-        self._memory.synchronize()
-        return outputs
+        return self._memory
+
+    def _does_not_load(self) -> EngineError:
+        path = self.directory / ENGINE_NAME
+        return EngineError(
+            f"{self.manifest.target} cannot load {path} on this GPU; rebuild it for its compute capability"
+        )
 
 
 def logits_refused(directory: Path) -> TargetError:

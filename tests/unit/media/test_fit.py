@@ -101,3 +101,13 @@ def test_an_unknown_fit_is_refused() -> None:
     for use in (check_fit, lambda fit: geometry(fit, (2, 2), (2, 2))):
         with pytest.raises(InputError, match="fit 'pad' is unknown; use one of stretch, letterbox, crop"):
             use("pad")
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("frame_hw", [(48, 64), (96, 128), (200, 111), (30, 90), (47, 63)])
+def test_a_frame_can_be_fitted_in_place(fit: str, frame_hw: tuple[int, int]) -> None:
+    frame = np.random.default_rng(2).integers(0, 256, (*frame_hw, 3), dtype=np.uint8)
+    made = geometry(fit, frame_hw, (48, 64))
+    batch = np.full((2, 48, 64, 3), 7, np.uint8)
+    assert made.to_engine(frame, batch[1]) is not None
+    assert (batch[1] == made.to_engine(frame)).all() and (batch[0] == 7).all()

@@ -24,6 +24,7 @@ class FakeSession:
         model |= {"ignore_index": 255, "fit": fit, "model": "fake-net"}
         self.manifest = SimpleNamespace(model=model, target="fake", precision="fp32")
         self.size_hw, self.batch = size_hw, batch
+        self.notes: list[str] = []
         self.runs: list[np.ndarray] = []
         self.entered = 0
 
@@ -34,6 +35,13 @@ class FakeSession:
     def __exit__(self, *_: object) -> None:
         self.entered -= 1
 
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        return (self.batch, *self.size_hw, 3)
+
+    def staging(self) -> None:
+        return None
+
     def submit(self, frames: np.ndarray) -> Ticket:
         return Ticket(frames, self.run(frames))
 
@@ -41,7 +49,7 @@ class FakeSession:
         pass
 
     def collect(self, ticket: Ticket) -> np.ndarray:
-        ticket.engine_ms = 1.0
+        ticket.engine_ms, ticket.copy_ms = 1.0, 0.0
         return ticket.handle
 
     def run(self, frames: np.ndarray) -> np.ndarray:

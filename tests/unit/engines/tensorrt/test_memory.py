@@ -12,35 +12,79 @@ import pytest
 from edgefsa.engines.tensorrt import memory as cuda_memory
 from edgefsa.engines.tensorrt.memory import memory_fault, open_memory
 from edgefsa.errors import EngineError
-from tests.unit.engines.tensorrt.gpu_fakes import KINDS, STREAM, play_gpu
+from tests.unit.engines.tensorrt.gpu_fakes import KINDS, FakeCuda, PlayedGpu, play_gpu
 
 
 @pytest.fixture(params=list(KINDS))
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     played = play_gpu(monkeypatch, request.param)
     yield played
-    assert not played.memory and played.streams == 0, "not given back"
+    assert played.gpu.is_empty(), "not given back"
 
 
-def test_what_is_copied_there_comes_back(driver: Any) -> None:
+@pytest.mark.parametrize("integrated", [False, True])
+def test_what_is_written_on_one_side_comes_to_the_other(driver: Any, integrated: bool) -> None:
+    driver.gpu.integrated = integrated
     memory = open_memory()
-    sent = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    address, other = memory.new_buffer(sent.nbytes), memory.new_buffer(7)
-    assert (memory.stream, set(driver.memory), driver.streams) == (STREAM, {address, other}, 1)
-    received = np.empty_like(sent)
-    memory.to_gpu(address, sent)
-    memory.to_host(received, address)
-    memory.synchronize()
-    assert (received == sent).all()
+    stream, buffer = memory.new_stream(), memory.new_buffer(24)
+    assert buffer.mapped == integrated and stream in driver.gpu.streams
+    buffer.array[:] = np.arange(24)
+    memory.to_gpu(buffer, stream)
+    on_gpu = (driver.gpu.pinned if integrated else driver.gpu.memory)[buffer.device]
+    assert on_gpu.raw == bytes(range(24))
+    on_gpu[3] = 99
+    memory.to_host(buffer, stream)
+    assert buffer.array[3] == 99
+    assert driver.gpu.log == ([] if integrated else ["to gpu", "to host"]), "shared memory is not copied"
+    del on_gpu
+    memory.close()
+
+
+def test_events_take_the_time_between_them(driver: Any) -> None:
+    memory = open_memory()
+    stream, buffer = memory.new_stream(), memory.new_buffer(4)
+    start, end = memory.new_event(), memory.new_event()
+    memory.record(start, stream)
+    memory.to_gpu(buffer, stream)
+    memory.to_gpu(buffer, stream)
+    memory.record(end, stream)
+    memory.wait(end)
+    assert memory.elapsed_ms(start, end) == 2.0
+    del start, end
+    memory.close()
+
+
+def test_a_graph_runs_when_it_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = play_gpu(monkeypatch, "cuda.bindings").gpu
+    memory = open_memory()
+    stream, buffer = memory.new_stream(), memory.new_buffer(4)
+    graph = memory.capture(stream, lambda: memory.to_gpu(buffer, stream))
+    assert gpu.log == [] and graph is not None
+    memory.launch(graph, stream)
+    memory.launch(graph, stream)
+    assert gpu.log == ["graph", "to gpu"] * 2
+    gpu.refuses_graphs = True
+    assert memory.capture(stream, lambda: memory.to_gpu(buffer, stream)) is None
+    assert gpu.log[-1] == "last error taken", "so that the next call is not blamed"
+    memory.close()
+    assert gpu.is_empty()
+
+
+def test_pycuda_has_no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    play_gpu(monkeypatch, "pycuda")
+    memory = open_memory()
+    assert memory.capture(memory.new_stream(), lambda: None) is None
+    with pytest.raises(EngineError, match="no graph: pycuda has none"):
+        memory.launch(None, 0)
     memory.close()
 
 
 def test_a_failing_call_is_one_line_and_leaves_nothing(driver: Any) -> None:
     memory = open_memory()
-    address = memory.new_buffer(4)
-    driver.fails = True
+    stream, buffer = memory.new_stream(), memory.new_buffer(4)
+    driver.gpu.fails = True
     with pytest.raises(EngineError, match=r"CUDA failed with .*nvidia-smi") as caught:
-        memory.to_gpu(address, np.zeros(4, np.uint8))
+        memory.to_gpu(buffer, stream)
     assert "\n" not in str(caught.value)
     memory.close()
 
@@ -60,7 +104,7 @@ def test_cuda_bindings_is_taken_where_both_are(monkeypatch: pytest.MonkeyPatch) 
     driver = play_gpu(monkeypatch, "cuda.bindings")
     monkeypatch.setattr(cuda_memory, "_importable", lambda name: True)
     memory = open_memory()
-    assert driver.streams == 1
+    assert memory.new_stream() in driver.gpu.streams
     memory.close()
 
 
@@ -81,8 +125,9 @@ def test_the_names_are_those_of_cuda_bindings() -> None:
     """The player above has them too; here the real package is asked."""
     pytest.importorskip("cuda.bindings", reason="needs the package cuda-bindings")
     runtime = importlib.import_module("cuda.bindings.runtime")
-    played = KINDS["cuda.bindings"]()
+    played = FakeCuda(PlayedGpu())
     for name in (name for name in dir(type(played)) if name.startswith("cuda")):
         assert hasattr(runtime, name), name
-    for name in vars(played.cudaMemcpyKind):
-        assert hasattr(runtime.cudaMemcpyKind, name), name
+    for kind in ("cudaMemcpyKind", "cudaDeviceAttr", "cudaStreamCaptureMode"):
+        for name in vars(getattr(played, kind)):
+            assert hasattr(getattr(runtime, kind), name), name

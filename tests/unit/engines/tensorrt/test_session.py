@@ -14,8 +14,31 @@ import pytest
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.tensorrt.session import PlanSession
 from edgefsa.errors import EngineError
+from edgefsa.segment import Segmenter
 from tests.unit.engines import tiny
-from tests.unit.engines.tensorrt.gpu_fakes import KINDS, STREAM, play_gpu
+from tests.unit.engines.tensorrt.gpu_fakes import KINDS, PlayedGpu, play_gpu
+
+
+class FakeContext:
+    """Runs the plan of a FakeEngine on the addresses that it was given."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.addresses: dict[str, int] = {}
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        gpu = self.engine.gpu
+        assert stream in gpu.streams
+        sizes = {name: int(np.prod(shape)) for name, shape in FakeEngine.shapes.items()}
+        views = {
+            name: np.ctypeslib.as_array((ctypes.c_uint8 * sizes[name]).from_address(self.addresses[name]))
+            for name in sizes
+        }
+        gpu.work("engine", lambda: np.greater(views["frames"][::3], 127, out=views["masks"], casting="unsafe"))
+        return self.engine.runs
 
 
 class FakeEngine:
@@ -24,13 +47,15 @@ class FakeEngine:
     num_io_tensors = 2
     shapes = {"frames": (1, *tiny.SIZE_HW, 3), "masks": (1, *tiny.SIZE_HW)}  # noqa: RUF012
     kind = "UINT8"
+    gpu: Any = None
 
     def __init__(self) -> None:
-        self.addresses: dict[str, int] = {}
         self.runs = True
+        self.contexts = 0
 
-    def create_execution_context(self) -> FakeEngine:
-        return self
+    def create_execution_context(self) -> FakeContext:
+        self.contexts += 1
+        return FakeContext(self)
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.shapes)[index]
@@ -43,19 +68,6 @@ class FakeEngine:
 
     def get_tensor_mode(self, name: str) -> int:
         return 1 if name == "frames" else 2
-
-    def set_tensor_address(self, name: str, address: int) -> None:
-        self.addresses[name] = address
-
-    def execute_async_v3(self, stream: int) -> bool:
-        assert stream == STREAM
-        sizes = {name: int(np.prod(shape)) for name, shape in self.shapes.items()}
-        views = {
-            name: np.ctypeslib.as_array((ctypes.c_uint8 * sizes[name]).from_address(self.addresses[name]))
-            for name in sizes
-        }
-        views["masks"][:] = views["frames"][::3] > 127
-        return self.runs
 
 
 @pytest.fixture
@@ -71,8 +83,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 
 
 @pytest.fixture(params=list(KINDS))
-def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return play_gpu(monkeypatch, request.param)
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, engine: FakeEngine) -> PlayedGpu:
+    engine.gpu = play_gpu(monkeypatch, request.param).gpu
+    return engine.gpu
 
 
 @pytest.fixture
@@ -82,46 +95,129 @@ def session(tmp_path: Path, engine: FakeEngine) -> PlanSession:
     return PlanSession(tmp_path, manifest, module="played_tensorrt")
 
 
-def test_a_session_copies_runs_and_gives_everything_back(gpu: Any, session: PlanSession) -> None:
-    frames = np.random.default_rng(0).integers(0, 256, session.input_shape, dtype=np.uint8)
+def some_frames(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, FakeEngine.shapes["frames"], dtype=np.uint8) for _ in range(count)]
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_a_session_copies_runs_and_gives_everything_back(
+    gpu: PlayedGpu, session: PlanSession, integrated: bool
+) -> None:
+    gpu.integrated = integrated
+    (frames,) = some_frames(1)
     with session:
-        assert len(gpu.memory) == 2 and gpu.streams == 1
         masks = session.run(frames)
         assert (masks == (frames[..., 0] > 127)).all() and masks.dtype == np.uint8
         assert (session.run(255 - frames) == (frames[..., 0] < 128)).all()
         assert (masks == (frames[..., 0] > 127)).all(), "a result belongs to the caller"
-    assert not gpu.memory and gpu.streams == 0
+        assert len(gpu.streams) == 1 and len(gpu.memory) == (0 if integrated else 2)
+        assert ("to gpu" in gpu.log) is not integrated, "a GPU that shares the memory reads it where it is"
+    assert gpu.is_empty()
 
 
-def test_a_failing_copy_is_told(gpu: Any, session: PlanSession) -> None:
+def test_engine_and_copies_are_timed_apart(gpu: PlayedGpu, session: PlanSession) -> None:
+    with session:
+        ticket = session.submit(some_frames(1)[0])
+        session.wait(ticket)
+        session.collect(ticket)
+    assert (ticket.engine_ms, ticket.copy_ms) == (1.0, 2.0)
+
+
+def test_runs_under_way_have_streams_and_buffers_of_their_own(
+    gpu: PlayedGpu, session: PlanSession, engine: FakeEngine
+) -> None:
+    batches = some_frames(5)
+    with session:
+        tickets = [session.submit(batch) for batch in batches[:3]]
+        assert len(gpu.streams) == engine.contexts == 3
+        found = [session.collect(ticket) for ticket in reversed(tickets)]
+        for batch, masks in zip(reversed(batches[:3]), found, strict=True):
+            assert (masks == (batch[..., 0] > 127)).all()
+        for batch in batches:
+            assert (session.run(batch) == (batch[..., 0] > 127)).all()
+        assert engine.contexts == 3, "lanes are used again"
+    assert gpu.is_empty()
+
+
+def test_frames_written_into_the_staging_memory_are_not_copied_again(gpu: PlayedGpu, session: PlanSession) -> None:
+    frames, others = some_frames(2)
+    with session:
+        staging = session.staging()
+        assert staging is session.staging() and staging is not None
+        staging[:] = frames
+        ticket = session.submit(staging)
+        next_one = session.staging()
+        assert next_one is not None and not np.shares_memory(staging, next_one), "the run under way still reads it"
+        assert (session.run(others) == (others[..., 0] > 127)).all(), "frames from elsewhere are taken as well"
+        assert (session.collect(ticket) == (frames[..., 0] > 127)).all()
+    assert gpu.is_empty()
+
+
+def test_the_second_run_is_a_graph(monkeypatch: pytest.MonkeyPatch, session: PlanSession, engine: FakeEngine) -> None:
+    engine.gpu = gpu = play_gpu(monkeypatch, "cuda.bindings").gpu
+    batches = some_frames(3)
+    with session:
+        for batch in batches:
+            assert (session.run(batch) == (batch[..., 0] > 127)).all()
+    step = ["to gpu", "graph", "engine", "to host"]
+    assert gpu.log == ["to gpu", "engine", "to host", *step, *step]
+    assert session.notes == [] and gpu.is_empty()
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_without_graphs_it_runs_on_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, session: PlanSession, engine: FakeEngine, kind: str
+) -> None:
+    engine.gpu = gpu = play_gpu(monkeypatch, kind).gpu
+    gpu.refuses_graphs = True
+    with session:
+        tickets = [session.submit(batch) for batch in some_frames(2)]
+        for ticket in tickets:
+            session.collect(ticket)
+        for batch in some_frames(6):
+            assert (session.run(batch) == (batch[..., 0] > 127)).all()
+    assert len(session.notes) == 1 and "runs without a CUDA graph" in session.notes[0]
+    assert "graph" not in gpu.log and gpu.is_empty()
+
+
+def test_the_segmenter_fits_frames_into_the_staging_memory(gpu: PlayedGpu, session: PlanSession) -> None:
+    frame = np.full((tiny.SIZE_HW[0] * 2, tiny.SIZE_HW[1] * 2, 3), 200, np.uint8)
+    with session, Segmenter(session) as segmenter:
+        result = segmenter.segment(frame)
+        assert (result.mask == 1).all() and result.mask.shape == frame.shape[:2]
+        assert (result.times.engine_ms, result.times.copy_ms) == (1.0, 2.0)
+
+
+def test_a_failing_copy_is_told(gpu: PlayedGpu, session: PlanSession) -> None:
     with session, pytest.raises(EngineError, match="CUDA failed with"):
         gpu.fails = True
         session.run(np.zeros(session.input_shape, np.uint8))
-    assert not gpu.memory and gpu.streams == 0
+    assert gpu.is_empty()
 
 
-def test_a_failing_run_is_told(gpu: Any, session: PlanSession, engine: FakeEngine) -> None:
+def test_a_failing_run_is_told(gpu: PlayedGpu, session: PlanSession, engine: FakeEngine) -> None:
     engine.runs = False
     with session, pytest.raises(EngineError, match="tensorrt failed to run"):
         session.run(np.zeros(session.input_shape, np.uint8))
-    assert not gpu.memory and gpu.streams == 0
+    assert gpu.is_empty()
 
 
-def test_a_plan_that_does_not_load(gpu: Any, session: PlanSession) -> None:
+def test_a_plan_that_does_not_load(gpu: PlayedGpu, session: PlanSession) -> None:
     (session.directory / "engine.plan").write_bytes(b"other")
     with pytest.raises(EngineError, match=r"engine\.plan on this GPU"), session:
         pass
-    assert not gpu.memory and gpu.streams == 0
+    assert gpu.is_empty()
 
 
-def test_a_tensor_of_another_type_leaves_nothing(gpu: Any, session: PlanSession, engine: FakeEngine) -> None:
+def test_a_tensor_of_another_type_leaves_nothing(gpu: PlayedGpu, session: PlanSession, engine: FakeEngine) -> None:
     engine.kind = "INT32"
     with pytest.raises(EngineError, match="frames of type INT32"), session:
         pass
-    assert not gpu.memory and gpu.streams == 0
+    assert gpu.is_empty()
 
 
-def test_the_module_is_prepared_before_the_plan_is_read(gpu: Any, session: PlanSession, tmp_path: Path) -> None:
+def test_the_module_is_prepared_before_the_plan_is_read(gpu: PlayedGpu, session: PlanSession, tmp_path: Path) -> None:
     (tmp_path / "engine.plan").write_bytes(b"other")
     seen: list[str] = []
 
