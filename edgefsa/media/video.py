@@ -15,13 +15,16 @@ import av
 import numpy as np
 
 from edgefsa.errors import SourceError
+from edgefsa.media.address import redacted
 from edgefsa.media.colour import bgr_from_video, hdr_transfer
 from edgefsa.media.frames import Frame
 from edgefsa.media.guard import ReadGuard
+from edgefsa.media.network import open_address
 from edgefsa.media.orientation import orientation_from_matrix, upright
 
 DEFAULT_FPS = 25.0
 _PLAUSIBLE_FPS = (0.01, 1000.0)
+_NETWORK_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,36 +36,36 @@ class TimedFrame:
 
 
 class VideoReader:
-    """The frames of a video file, once through, upright, each with its own time.
+    """The frames of a video file (a path, or an http(s) address), once through, upright, each with its own time.
 
     `fps` is the average rate; `total` the number of frames, or an estimate of it, as far as the file says. `close`
     may be called from any thread. Raises SourceError where not one frame can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.label = label = redacted(path) if isinstance(path, str) else str(path)
         self.notes: list[str] = []
         self._facts: Counter[str] = Counter()
         self._container = _open(path)
         self._guard = ReadGuard(self._container.close)
         try:
-            self._stream = _video_stream(self._container, path)
+            self._stream = _video_stream(self._container, label)
             self._decoded = self._decode()
             self._first = self._next()
             if self._first is None:
-                raise SourceError(f"{path}: not one frame of its video can be decoded; it is damaged or cut short")
+                raise SourceError(f"{label}: not one frame of its video can be decoded; it is damaged or cut short")
         except BaseException:
             self.close()
             raise
-        self.fps, rated = _rate_of(self._stream)
+        self.fps, rated = rate_of(self._stream)
         # FFmpeg shortens the duration of a file that is cut short, but not the number of frames.
         self._duration_s = max(_duration_s(self._container, self._stream), self._stream.frames / self.fps)
         self.total = self._stream.frames or round(self._duration_s * self.fps) or None
         transfer = hdr_transfer(self._stream.codec_context)
         if transfer is not None:
-            self.notes.append(f"{path} is of high dynamic range ({transfer}); it is shown without tone mapping")
+            self.notes.append(f"{label} is of high dynamic range ({transfer}); it is shown without tone mapping")
         if not rated:
-            self.notes.append(f"{path} does not say its rate; {self.fps:g} frames a second are taken")
+            self.notes.append(f"{label} does not say its rate; {self.fps:g} frames a second are taken")
 
     def __iter__(self) -> Iterator[TimedFrame]:
         frame, first_s, previous_s, count = self._first, None, 0.0, 0
@@ -117,11 +120,13 @@ class VideoReader:
         # Durations are rounded, and counted in other ways by other writers: a frame or one in a hundred says nothing.
         if end_s < 0.99 * self._duration_s - 1 / self.fps:
             whole = f"{end_s:.2f} of its {self._duration_s:.2f} s"
-            self.notes.append(f"{self.path} is cut short or damaged: {count} frames, {whole}, were read")
-        self.notes += [f"{self.path} has {number} {fact}" for fact, number in self._facts.items()]
+            self.notes.append(f"{self.label} is cut short or damaged: {count} frames, {whole}, were read")
+        self.notes += [f"{self.label} has {number} {fact}" for fact, number in self._facts.items()]
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path | str) -> Any:
+    if isinstance(path, str):
+        return open_address(path, _NETWORK_TIMEOUT_S, _NETWORK_TIMEOUT_S)
     try:
         return av.open(str(path))
     except av.error.FFmpegError as error:
@@ -156,16 +161,16 @@ def _lacks_index(path: Path) -> bool:
     return True
 
 
-def _video_stream(container: Any, path: Path) -> Any:
+def _video_stream(container: Any, label: str) -> Any:
     stream = container.streams.best("video")
     if stream is None:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise SourceError(f"{path} has no video in it, only {kinds}")
+        raise SourceError(f"{label} has no video in it, only {kinds}")
     stream.thread_type = "AUTO"
     return stream
 
 
-def _rate_of(stream: Any) -> tuple[float, bool]:
+def rate_of(stream: Any) -> tuple[float, bool]:
     """Return the frames a second, and whether the file says them."""
     # The streams of raw H.264 and HEVC files have their own word for it, if any, in the codec's headers.
     raw = stream.container.format.name in ("h264", "hevc", "m4v", "mpegvideo", "vvc", "obu")

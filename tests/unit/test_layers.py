@@ -12,7 +12,7 @@ import pytest
 import edgefsa
 
 PACKAGE = Path(edgefsa.__file__).parent
-BASE = {"errors", "artifacts", "media", "machine", "manifest_fields", "metadata", "resources"}
+BASE = {"errors", "artifacts", "cache", "media", "machine", "manifest_fields", "metadata", "resources"}
 # Folder -> what else of edgefsa its files may import.
 ALLOWED = {
     "models": BASE,

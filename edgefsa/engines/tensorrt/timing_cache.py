@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.artifacts import atomic_file
+from edgefsa.cache import cache_folder
 from edgefsa.engines.names import TIMING_CACHE_NAME
-from edgefsa.engines.tensorrt.cache import cache_folder
 from edgefsa.errors import OutputError
 
 

@@ -42,7 +42,8 @@ class FrameSource(ABC):
     `total` is the number of frames as far as it is known beforehand; `fps` is None where frames have no
     rate (images); `live` frames come whether they are taken or not (a camera). `notes` says what a user should know,
     the last hundred, and `failures` lists the files that were left out. `on_note` is called with a note at once,
-    `on_reconnect` when a source that was lost is back; the pipeline sets both before the first frame is asked for.
+    `on_reconnect` when a source that was lost is back, `on_drop` with how many frames a live source left out to keep
+    up. The pipeline sets them before the first frame is asked for.
     """
 
     name: str
@@ -56,6 +57,7 @@ class FrameSource(ABC):
         self.failures: list[Failure] = []
         self.on_note: Callable[[str], None] = lambda note: None
         self.on_reconnect: Callable[[], None] = lambda: None
+        self.on_drop: Callable[[int], None] = lambda frames: None
 
     def __enter__(self) -> FrameSource:
         return self

@@ -1,30 +1,48 @@
-"""Cameras."""
+"""Cameras: V4L2 and whatever else OpenCV opens by a number or a path, CSI cameras and GStreamer pipelines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgefsa.media.camera import Camera
-from edgefsa.segment.sources.base import FrameSource, SourceFrame
+from edgefsa.media.camera import Camera, CameraRequest, CapturedFrame
+from edgefsa.media.feed import Feed, newest_only
+from edgefsa.segment.sources.live import LiveSource, Patience
 
 
-class CameraSource(FrameSource):
-    """A camera by its number; it goes on until it is stopped or unplugged. Times are those of the clock."""
+class CameraSource(LiveSource[CapturedFrame]):
+    """A camera by its number, its path or (`pipeline`) the GStreamer pipeline that reads it.
 
-    live = True
+    It goes on until it is stopped; where it is unplugged, it goes on when it is back.
+    """
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"camera{number}")
-        self._camera = Camera(number)
-        self.fps = self._camera.fps
+    def __init__(
+        self,
+        device: int | str,
+        name: str,
+        label: str,
+        request: CameraRequest | None = None,
+        *,
+        pipeline: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
+        self._device, self._request, self._pipeline = device, request or CameraRequest(), pipeline
+        self._granted = self._said = ""
+        super().__init__(name, label, patience)
 
-    def __iter__(self) -> Iterator[SourceFrame]:
-        count = 0
-        for timed in self._camera:
-            yield SourceFrame(timed.frame, f"{self.name}_{count:06d}", count, timed.time_s)
-            count += 1
-        self.note(f"camera {self._camera.number} stopped after {count} frames")
+    def _connect(self) -> Feed[CapturedFrame]:
+        return Feed(self._open, newest_only)
 
-    def close(self) -> None:
-        """Release the camera, at the end of a read that is under way."""
-        self._camera.close()
+    def _open(self) -> Camera:
+        camera = Camera(self._device, self.label, self._request, pipeline=self._pipeline)
+        self.fps = camera.fps
+        self._granted = camera.granted
+        return camera
+
+    def _connected(self) -> None:
+        super()._connected()
+        if self._granted != self._said:
+            self.note(self._granted)
+            self._said = self._granted
+
+    def _converted(self, item: CapturedFrame) -> Iterator[CapturedFrame]:
+        yield item

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgefsa.errors import SourceError
+from edgefsa.media.address import name_of
 from edgefsa.media.depth import check_bits
 from edgefsa.media.notes import PictureNotes
 from edgefsa.media.orientation import check_convention
@@ -94,10 +95,10 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 class VideoSource(FrameSource):
-    """A video file, upright, each frame with the time that the file gives it."""
+    """A video file by its path or its http(s) address, upright, each frame with the time that the file gives it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.stem)
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path.stem if isinstance(path, Path) else name_of(path))
         self._path = path
         self._reader = VideoReader(path)
         self._begun = self._closed = False

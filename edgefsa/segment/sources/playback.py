@@ -39,7 +39,9 @@ class Playback(FrameSource):
         self._source, self._options = source, options
         self._interrupted = threading.Event()
         self.notes, self.failures = source.notes, source.failures
-        source.on_note, source.on_reconnect = lambda note: self.on_note(note), lambda: self.on_reconnect()
+        source.on_note = lambda note: self.on_note(note)
+        source.on_reconnect = lambda: self.on_reconnect()
+        source.on_drop = lambda frames: self.on_drop(frames)
         step = options.skip + 1
         fps = options.rate or source.fps
         self.fps = None if fps is None else fps / step

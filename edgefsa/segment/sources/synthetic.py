@@ -1,28 +1,102 @@
-"""A drive through a rendered street."""
+"""A drive through a rendered street, rendered once and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import hashlib
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
 
+import numpy as np
+
+from edgefsa.artifacts import atomic_file
+from edgefsa.cache import cache_folder
 from edgefsa.data.readers import SYNTHETIC_SIZE_HW
+from edgefsa.errors import OutputError
+from edgefsa.media.frames import Frame
 from edgefsa.media.video import DEFAULT_FPS
 from edgefsa.segment.sources.base import FrameSource, SourceFrame
 
-_FRAMES = 100
+FRAMES = 100
+_SHAPE = (FRAMES, *SYNTHETIC_SIZE_HW, 3)
+_CLIPS_KEPT = 10
 
 
 class SyntheticSource(FrameSource):
-    """A drive through a rendered street, 360 x 480, the same for the same seed."""
+    """A drive through a rendered street, 360 x 480, the same for the same seed.
 
-    def __init__(self, seed: int) -> None:
+    Once it was iterated to its end, its frames lie in the cache (52 MB), and come from there. `rendered_first` renders
+    all of them before the first is yielded, for a source that has a rate to keep.
+    """
+
+    def __init__(self, seed: int, *, rendered_first: bool = False) -> None:
         super().__init__(f"synthetic{seed}")
-        self._seed = seed
-        self.total = _FRAMES
+        self._seed, self._rendered_first = seed, rendered_first
+        self._interrupted = threading.Event()
+        self.total = FRAMES
         self.fps = DEFAULT_FPS
 
     def __iter__(self) -> Iterator[SourceFrame]:
+        for index, frame in enumerate(self._frames()):
+            yield SourceFrame(frame, f"{self.name}_{index:06d}", index, index / DEFAULT_FPS)
+
+    def interrupt(self) -> None:
+        """End the rendering at the next frame."""
+        self._interrupted.set()
+
+    def _frames(self) -> Iterable[Frame]:
+        path = clip_path(self._seed)
+        if path.is_file() and path.stat().st_size == np.prod(_SHAPE):
+            with contextlib.suppress(OSError):
+                path.touch()  # used last
+            return (np.array(frame) for frame in np.memmap(path, np.uint8, "r", shape=_SHAPE))
+        if not self._rendered_first:
+            return self._rendered(path)
+        self.note(f"{self.name} is rendered before it can be played, once: {FRAMES} frames")
+        frames = []
+        with contextlib.closing(self._rendered(path)) as rendered:
+            for frame in rendered:
+                frames.append(frame)
+                if self._interrupted.is_set():
+                    return []
+        return frames
+
+    def _rendered(self, path: Path) -> Generator[Frame, None, None]:
+        """Yield the frames as they are rendered, and keep them where all of them are asked for."""
         from edgefsa.data.synthetic import render_clip
 
-        clip = render_clip(self._seed, _FRAMES, SYNTHETIC_SIZE_HW, fps=DEFAULT_FPS)
-        for index, (frame, _) in enumerate(clip):
-            yield SourceFrame(frame, f"{self.name}_{index:06d}", index, index / DEFAULT_FPS)
+        clip = (frame for frame, _ in render_clip(self._seed, FRAMES, SYNTHETIC_SIZE_HW, fps=DEFAULT_FPS))
+        try:
+            with atomic_file(path) as partial, partial.open("wb") as file:
+                for frame in clip:
+                    yield frame
+                    file.write(frame.tobytes())
+            _forget_others(path)
+        except OutputError as error:
+            self.note_once(f"{self.name} is rendered anew each time: {error}")
+            yield from clip
+
+
+def clip_path(seed: int) -> Path:
+    """Return where the frames of a seed are kept, as uint8 [100, 360, 480, 3] and nothing else."""
+    return cache_folder("clips") / f"synthetic-{seed}-{_renderer_sha256()[:16]}.bgr"
+
+
+def _renderer_sha256() -> str:
+    """Return a hash of the program that renders, so that no clip outlives a change of it."""
+    from edgefsa.data import synthetic
+
+    digest = hashlib.sha256(repr((_SHAPE, DEFAULT_FPS)).encode())
+    for file in sorted(Path(synthetic.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _forget_others(path: Path) -> None:
+    """Remove the clips of other renderers, and those used longest ago where there are many."""
+    version = path.stem.rpartition("-")[2]
+    clips = sorted(path.parent.glob("synthetic-*.bgr"), key=lambda clip: clip.stat().st_mtime, reverse=True)
+    for place, clip in enumerate(clips):
+        if place >= _CLIPS_KEPT or not clip.stem.endswith(version):
+            clip.unlink(missing_ok=True)

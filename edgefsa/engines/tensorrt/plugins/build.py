@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgefsa.artifacts import atomic_directory
-from edgefsa.engines.tensorrt.cache import cache_folder
+from edgefsa.cache import cache_folder
 from edgefsa.engines.tensorrt.plugins.cmake import build_command, configure_command
 from edgefsa.engines.tensorrt.plugins.library import (
     LIBRARY_NAME,

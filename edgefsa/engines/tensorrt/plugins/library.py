@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.artifacts import sha256_of_file
-from edgefsa.engines.tensorrt.cache import cache_folder
+from edgefsa.cache import cache_folder
 from edgefsa.engines.tensorrt.plugins.sources import checkout_build_folder, source_sha256
 from edgefsa.errors import PluginError
 from edgefsa.graph.operators import OPERATORS

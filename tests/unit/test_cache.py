@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefsa.engines.tensorrt.cache import cache_folder
+from edgefsa.cache import cache_folder
 from edgefsa.engines.tensorrt.timing_cache import timing_cache_path
 
 

@@ -1,4 +1,4 @@
-"""The folders of the user's cache, which keep what was built once for the builds after it."""
+"""The folders of the user's cache, which keep what was made once and takes long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platformdirs
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder of what this user has built of a kind ("plugins", "timing"); it may not exist yet.
+    """Return the folder of what this user has built of a kind ("plugins", "timing", "clips"); it may not exist yet.
 
     It lies in the cache folder of the operating system's user, which EDGEFSA_CACHE_DIR replaces.
     """
