@@ -23,7 +23,7 @@ _CONTOUR = np.arange(256, dtype=np.uint8) // 3 + 160
 class OverlayStyle:
     """How a mask is drawn: `alpha` 0 (frame only) to 1 (mask only), a legend, lines between classes.
 
-    `figures` adds those of a run where there is one, `numbered` the key of each class to the legend. Classes whose
+    `figures` adds those of a live run, `numbered` the key of each class to the legend. Classes whose
     index is in `hidden` are not drawn. `mode` is one of MODES: the mask over the frame, on black, the frame without
     its mask, or frame and overlay beside each other, which is twice as wide.
     """
@@ -31,7 +31,7 @@ class OverlayStyle:
     alpha: float = 0.5
     legend: bool = True
     contours: bool = True
-    figures: bool = False
+    figures: bool = True
     numbered: bool = False
     hidden: frozenset[int] = frozenset()
     mode: str = "overlay"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,7 +28,7 @@ class JsonLinesSink(Sink):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.path = None if str(path) == "-" else Path(path)
-        self._file: IO[str] = sys.stdout
+        self._file: IO[bytes] | None = None
         self._stack = contextlib.ExitStack()
         self._run: Run | None = None
 
@@ -37,7 +36,7 @@ class JsonLinesSink(Sink):
         if self.path is not None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._stack.enter_context(self.path.open("a", encoding="utf-8"))
+                self._file = self._stack.enter_context(self.path.open("ab", buffering=0))
             except OSError as error:
                 raise self._cannot(error) from error
         return self
@@ -54,9 +53,12 @@ class JsonLinesSink(Sink):
     def write(self, frame: SegmentedFrame) -> None:
         """Append the frame's line."""
         live = self._run is not None and self._run.live
+        line = json.dumps(record_of(frame, live=live)) + "\n"
         try:
-            self._file.write(json.dumps(record_of(frame, live=live)) + "\n")
-            self._file.flush()
+            if self._file is not None:
+                self._file.write(line.encode())
+            else:
+                print(line, end="", flush=True)
         except BrokenPipeError:
             if self._run is None:
                 raise

@@ -42,11 +42,12 @@ def _window(argument: str, style: OverlayStyle, output: Path) -> Sink:
 
 
 def _serve(argument: str, style: OverlayStyle, output: Path) -> Sink:
+    if argument and not (argument.isascii() and argument.isdecimal() and int(argument) < 65536):
+        raise InputError(f"serve:{argument}: {argument!r} is no port; write serve or serve:8080, for example")
     from edgefsa.serve import ServeSink  # type: ignore[import-not-found]
 
-    if argument and not (argument.isascii() and argument.isdecimal() and 0 < int(argument) < 65536):
-        raise InputError(f"serve:{argument}: {argument!r} is no port; write serve or serve:8080, for example")
-    sink: Sink = ServeSink(port=int(argument)) if argument else ServeSink()
+    port = {"port": int(argument)} if argument else {}
+    sink: Sink = ServeSink(recordings=output, style=style, **port)
     return sink
 
 

@@ -32,9 +32,10 @@ class Recorder:
     def __init__(self, path: str | Path, fps: float, style: OverlayStyle | None = None, run: Run | None = None) -> None:
         self.path = Path(path)
         self.style = style
-        self._figures = LiveFigures(run) if run is not None and style is not None and style.figures else None
+        live = run if run is not None and run.live else None
+        self._figures = LiveFigures(live) if live is not None and style is not None and style.figures else None
         self._stack = contextlib.ExitStack()
-        created = datetime.now(timezone.utc) if run is not None and run.live else None
+        created = datetime.now(timezone.utc) if live is not None else None
         with contextlib.ExitStack() as stack:
             writer = VideoWriter(stack.enter_context(atomic_file(self.path)), fps, created=created)
             stack.callback(writer.abandon)
