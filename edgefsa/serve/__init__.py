@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from edgefsa.serve.sink import ServeSink
+from edgefsa.serve.sink import DEFAULT_PORT, ServeSink
 
-__all__ = ["ServeSink"]
+__all__ = ["DEFAULT_PORT", "ServeSink"]

@@ -26,7 +26,6 @@ from edgefsa.serve.status import figures, hello
 from edgefsa.serve.viewers import Crowd, LiveView, MjpegStream
 
 if TYPE_CHECKING:
-    from edgefsa.machine.telemetry import Telemetry
     from edgefsa.segment.run import Run
 
 _PAGE = {
@@ -56,7 +55,6 @@ class Shown:
     hub: Hub
     encoder: Encoder
     recordings: Recordings | None
-    telemetry: Telemetry | None
     stale_s: float
     link_note: str = ""
 
@@ -88,7 +86,7 @@ class _Live:
     def __init__(self, shown: Shown, access: Access) -> None:
         self._shown, self._access = shown, access
         self._crowd = Crowd()
-        self._metrics = Metrics(shown.run, self._crowd, shown.telemetry)
+        self._metrics = Metrics(shown.run, self._crowd)
         self.view = LiveView(shown.hub, self._crowd, shown.encoder.message, self._hello)
 
     @contextlib.asynccontextmanager
@@ -112,7 +110,7 @@ class _Live:
     def _figures(self) -> dict[str, Any]:
         shown = self._shown
         return {
-            **figures(shown.run, shown.telemetry.latest() if shown.telemetry is not None else None, shown.link_note),
+            **figures(shown.run, shown.link_note),
             "frame_age_s": shown.hub.frame_age_s,
             "viewers": self._crowd.count,
             "recording": shown.recordings.state() if shown.recordings is not None else None,

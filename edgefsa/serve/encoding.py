@@ -5,15 +5,15 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
 from edgefsa.media.labels import indexed_png
+from edgefsa.segment.figures import LiveFigures
 from edgefsa.segment.overlay import OverlayStyle
-from edgefsa.segment.run import EngineFacts, SegmentedFrame
+from edgefsa.segment.run import Run, SegmentedFrame
 
 # Version, engine, header's bytes; width and height of the JPEG, of the mask; the JPEG's bytes, the frame's index,
 # camera to mask in ms, time of the capture in seconds since 1970. The JPEG follows, then the mask to the end.
@@ -23,11 +23,12 @@ _JPEG_QUALITY = 80
 
 
 class Encoder:
-    """Encodes frames for viewers, none of them wider or higher than `view_size`; `engines` as the run lists them."""
+    """Encodes a run's frames for viewers, none of them wider or higher than `view_size`."""
 
-    def __init__(self, engines: Sequence[EngineFacts], view_size: int, style: OverlayStyle) -> None:
-        self._engines = {engine.name: (index, engine.size_hw) for index, engine in enumerate(engines)}
+    def __init__(self, run: Run, view_size: int, style: OverlayStyle) -> None:
+        self._engines = {name: (index, engine.size_hw) for index, (name, engine) in enumerate(run.engines.items())}
         self._view_size, self._style = view_size, style
+        self._figures = LiveFigures(run) if style.figures else None
 
     def message(self, shown: SegmentedFrame) -> bytes:
         """Return header, JPEG and mask: bytes of class indices, row by row, compressed with zlib."""
@@ -55,8 +56,9 @@ class Encoder:
 
     def overlay_jpeg(self, shown: SegmentedFrame) -> bytes:
         """Return the frame with its mask drawn over it, fitted to the view."""
-        overlay = shown.segmentation.overlay(shown.source.frame, self._style)
-        return _jpeg(resize_frame(overlay, fitted(shown.segmentation.mask.shape, self._view_size)))
+        rows = self._figures.rows() if self._figures is not None else ()
+        overlay = shown.segmentation.overlay(shown.source.frame, self._style, rows)
+        return _jpeg(resize_frame(overlay, fitted(overlay.shape[:2], self._view_size)))
 
     def mask_png(self, shown: SegmentedFrame) -> bytes:
         """Return the mask as an indexed PNG, at the frame's own size."""

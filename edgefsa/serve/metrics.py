@@ -12,7 +12,6 @@ from prometheus_client.registry import Collector
 from edgefsa.serve.viewers import Crowd
 
 if TYPE_CHECKING:
-    from edgefsa.machine.telemetry import Telemetry
     from edgefsa.segment.run import Run
     from edgefsa.segment.statistics import Snapshot
 
@@ -24,8 +23,8 @@ class Metrics(Collector):
 
     media_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, run: Run, crowd: Crowd, telemetry: Telemetry | None) -> None:
-        self._run, self._crowd, self._telemetry = run, crowd, telemetry
+    def __init__(self, run: Run, crowd: Crowd) -> None:
+        self._run, self._crowd = run, crowd
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -43,6 +42,7 @@ class Metrics(Collector):
         yield self._engines()
         yield from self._times(snapshot)
         yield from self._machine()
+        yield from self._canary()
 
     def _engines(self) -> Metric:
         family = GaugeMetricFamily(
@@ -75,11 +75,24 @@ class Metrics(Collector):
         yield quantiles
 
     def _machine(self) -> Iterator[Metric]:
-        sample = self._telemetry.latest() if self._telemetry is not None else None
+        sample = self._run.telemetry.latest() if self._run.telemetry is not None else None
         if sample is not None and sample.power_w is not None:
             yield GaugeMetricFamily("edgefsa_power_watts", f"Power of {sample.power_of}", sample.power_w)
         if sample is not None and sample.temperature_c is not None:
             yield GaugeMetricFamily("edgefsa_temperature_celsius", "The hottest sensor", sample.temperature_c)
+
+    def _canary(self) -> Iterator[Metric]:
+        canary = self._run.canary
+        if canary is None:
+            return
+        agreement = GaugeMetricFamily(
+            "edgefsa_canary_agreement", "Share of pixels on which engine and ONNX graph agree", labels=["of"]
+        )
+        for of, share in (("last", canary.last), ("mean", canary.mean), ("lowest", canary.lowest)):
+            agreement.add_metric([of], share)
+        yield agreement
+        yield CounterMetricFamily("edgefsa_canary_frames", "Frames that the canary compared", canary.frames)
+        yield CounterMetricFamily("edgefsa_canary_frames_below", "Frames that fell below the bound", canary.below)
 
 
 def _counts(snapshot: Snapshot) -> Iterator[Metric]:

@@ -14,7 +14,6 @@ from edgefsa.segment.sinks import Sink
 from edgefsa.serve.hub import Hub
 
 if TYPE_CHECKING:
-    from edgefsa.machine.telemetry import Telemetry
     from edgefsa.segment.run import Run, SegmentedFrame
     from edgefsa.serve.recordings import Recordings
     from edgefsa.serve.server import Server
@@ -32,7 +31,7 @@ class ServeSink(Sink):
     (names that a reverse proxy is reached by), a token is needed: `token`, or one that is made and stands in the link
     that the run notes. Viewers may record clips to the folder `recordings`, where there is one. Pictures are at most
     `view_size` pixels wide and high, and come `max_fps` times a second at most; `stale_s` is after how many
-    seconds without a frame /healthz says so. `telemetry` adds power and temperature. docs/serve.md says the rest.
+    seconds without a frame /healthz says so. docs/serve.md says the rest.
 
     Raises InputError where the address cannot be served or the packages are missing ([serve]).
     """
@@ -48,7 +47,6 @@ class ServeSink(Sink):
         token: str | None = None,
         recordings: str | Path | None = None,
         allow_hosts: Iterable[str] = (),
-        telemetry: Telemetry | None = None,
         view_size: int = VIEW_SIZE,
         max_fps: float = MAX_FPS,
         stale_s: float = STALE_S,
@@ -70,7 +68,6 @@ class ServeSink(Sink):
         if self._token is None and (self._allow_hosts or not self._loopback):
             self._token, self._made = secrets.token_urlsafe(32), True
         self._clips_folder = None if recordings is None else Path(recordings)
-        self._telemetry = telemetry
         self._view_size, self._stale_s = view_size, stale_s
         self._hub = Hub(max_fps)
         self._recordings: Recordings | None = None
@@ -116,8 +113,8 @@ class ServeSink(Sink):
         if self._clips_folder is not None:
             self._recordings = Recordings(self._clips_folder, self.style)
         note = f"live view: {self.link}"
-        encoder = Encoder([*run.engines.values()], self._view_size, self.style)
-        shown = Shown(run, self._hub, encoder, self._recordings, self._telemetry, self._stale_s, note)
+        encoder = Encoder(run, self._view_size, self.style)
+        shown = Shown(run, self._hub, encoder, self._recordings, self._stale_s, note)
         app = live_app(shown, Access(self._token, self.port), Hosts(self._loopback, self._allow_hosts))
         self._run, self._server = run, Server(app, self._listener)
         self._server.start()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import edgefsa
 
 if TYPE_CHECKING:
-    from edgefsa.machine.telemetry import Sample
     from edgefsa.segment.run import Run
 
 # The bars of the page's histograms: four to an octave, from 0.25 ms to 2 s.
@@ -27,12 +26,13 @@ def hello(run: Run) -> dict[str, Any]:
     }
 
 
-def figures(run: Run, sample: Sample | None, unsaid: str) -> dict[str, Any]:
+def figures(run: Run, unsaid: str) -> dict[str, Any]:
     """Return the figures of this moment; None stands where nothing measures one.
 
     The note `unsaid`, which may hold a token, is left out.
     """
     snapshot = run.statistics.snapshot()
+    sample = run.telemetry.latest() if run.telemetry is not None else None
     measured = {name: times for name, times in snapshot.stages.items() if times.count}
     return {
         "type": "figures",
@@ -48,5 +48,6 @@ def figures(run: Run, sample: Sample | None, unsaid: str) -> dict[str, Any]:
         "power_w": sample.power_w if sample is not None else None,
         "temperature_c": sample.temperature_c if sample is not None else None,
         "throttled": sample.throttled if sample is not None else None,
+        "canary": asdict(run.canary) if run.canary is not None else None,
         "notes": [note for note in list(run.notes) if note != unsaid],
     }

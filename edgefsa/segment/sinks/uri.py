@@ -42,12 +42,11 @@ def _window(argument: str, style: OverlayStyle, output: Path) -> Sink:
 
 
 def _serve(argument: str, style: OverlayStyle, output: Path) -> Sink:
-    from edgefsa.serve import ServeSink  # type: ignore[import-not-found]
+    from edgefsa.serve import DEFAULT_PORT, ServeSink
 
     if argument and not (argument.isascii() and argument.isdecimal() and 0 < int(argument) < 65536):
         raise InputError(f"serve:{argument}: {argument!r} is no port; write serve or serve:8080, for example")
-    sink: Sink = ServeSink(port=int(argument)) if argument else ServeSink()
-    return sink
+    return ServeSink(port=int(argument or DEFAULT_PORT), recordings=output, style=style)
 
 
 _NAMES_A_PATH = {

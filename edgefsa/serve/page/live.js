@@ -211,7 +211,8 @@ function showFigures(message) {
     ["temperature", figures.temperature_c && `${figures.temperature_c.toFixed(0)} °C`],
     ["power", figures.power_w && `${figures.power_w.toFixed(1)} W`],
     ["throttled", figures.throttled ? "yes" : null],
-    ["agrees with ONNX", figures.agreement && `${(100 * figures.agreement).toFixed(2)} %`],
+    ["agrees with ONNX", figures.canary && `${(100 * figures.canary.last).toFixed(2)} %`],
+    ["at its lowest", figures.canary && `${(100 * figures.canary.lowest).toFixed(2)} %`],
     ["viewers", figures.viewers],
   ].filter(([, value]) => value !== null && value !== undefined);
   $("figures").replaceChildren(...rows.map(([name, value]) => {
