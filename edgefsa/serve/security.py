@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import ipaddress
+import re
 import secrets
 import socket
 import time
@@ -13,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from edgefsa.errors import InputError
 
 MIN_TOKEN = 16
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:\d+)?")
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self'; "
@@ -96,17 +97,19 @@ class Hosts:
 
     def known(self, host: str) -> bool:
         """Return whether a Host header (name or address, with or without port) means this server."""
-        name = urlsplit(f"//{host}").hostname or ""
+        found = _HOST.fullmatch(host.lower())
+        if found is None:
+            return False
+        name = found["name"]
         try:
-            address = ipaddress.ip_address(name)
+            address = ipaddress.ip_address(name.strip("[]"))
         except ValueError:
             return name in self._names
         return address.is_loopback or not self._loopback or name in self._names
 
     def same_origin(self, origin: str, host: str) -> bool:
         """Return whether an Origin header names a page of this server."""
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+        return origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
 
 
 def _own_names() -> set[str]:

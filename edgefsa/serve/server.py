@@ -50,7 +50,8 @@ class Server:
             loop="asyncio",
             lifespan="on",
             log_config=None,
-            access_log=False,  # a line for each request, with its query
+            log_level="warning",  # at others it logs headers, with the token
+            access_log=False,
             server_header=False,
             ws_max_size=_MAX_MESSAGE,
             ws_per_message_deflate=False,  # JPEG does not shrink

@@ -64,7 +64,7 @@ class ServeSink(Sink):
             ) from None
         self._host, self._port, self._allow_hosts = host, port, tuple(allow_hosts)
         self._loopback = server.is_loopback(host)
-        self._token, self._made = token and security.check_token(token), False
+        self._token, self._made = None if token is None else security.check_token(token), False
         if self._token is None and (self._allow_hosts or not self._loopback):
             self._token, self._made = secrets.token_urlsafe(32), True
         self._clips_folder = None if recordings is None else Path(recordings)

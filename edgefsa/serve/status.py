@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import edgefsa
+from edgefsa import __version__
 
 if TYPE_CHECKING:
     from edgefsa.segment.run import Run
@@ -18,7 +18,7 @@ def hello(run: Run) -> dict[str, Any]:
     """Return what stays as it is: the source, the engines with their classes, the edges of histograms."""
     return {
         "type": "hello",
-        "version": edgefsa.__version__,
+        "version": __version__,
         "source": run.source_name,
         "live": run.live,
         "engines": [asdict(engine) for engine in run.engines.values()],
