@@ -129,10 +129,11 @@ class Rates:
         now_s = time.monotonic()
         left, since_s = self._left.pop(address, (float(self._burst), now_s))
         left = min(float(self._burst), left + (now_s - since_s) * self._rate)
-        self._left[address] = (max(left - 1, 0.0), now_s)
+        granted = left >= 1  # what is refused takes nothing, so that one who asks on and on is heard at the rate
+        self._left[address] = (left - granted, now_s)
         if len(self._left) > _ADDRESSES_KEPT:
             self._left.popitem(last=False)
-        return left >= 1
+        return granted
 
 
 class Guard:
