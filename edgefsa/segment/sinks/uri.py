@@ -44,11 +44,9 @@ def _window(argument: str, style: OverlayStyle, output: Path) -> Sink:
 def _serve(argument: str, style: OverlayStyle, output: Path) -> Sink:
     if argument and not (argument.isascii() and argument.isdecimal() and int(argument) < 65536):
         raise InputError(f"serve:{argument}: {argument!r} is no port; write serve or serve:8080, for example")
-    from edgefsa.serve import ServeSink  # type: ignore[import-not-found]
+    from edgefsa.serve import DEFAULT_PORT, ServeSink
 
-    port = {"port": int(argument)} if argument else {}
-    sink: Sink = ServeSink(recordings=output, style=style, **port)
-    return sink
+    return ServeSink(port=int(argument or DEFAULT_PORT), recordings=output, style=style)
 
 
 _NAMES_A_PATH = {
