@@ -104,8 +104,9 @@ def open_telemetry(interval_s: float = 1.0) -> Telemetry:
     """Return a context manager that samples this machine every `interval_s` seconds, 0.05 or more.
 
     On a Jetson it asks jetson-stats where that is installed and runs, else tegrastats, else the power monitors in
-    /sys; elsewhere NVML (by the package nvidia-ml-py) and the CPU's energy counters (RAPL) where this user may read
-    them. Temperatures, clocks, memory and signs of throttling come from /sys and /proc where no other says them.
+    /sys; elsewhere the CPU's energy counters (RAPL) where this user may read them. NVML (by the package nvidia-ml-py)
+    says the state of the GPU, and its power unless the board's own monitors do. Temperatures, clocks, memory and
+    signs of throttling come from /sys and /proc too.
     InputError for an interval that is too short.
     """
     if not interval_s >= SHORTEST_INTERVAL_S:
@@ -115,5 +116,5 @@ def open_telemetry(interval_s: float = 1.0) -> Telemetry:
 
 def _readers_of_this_machine(interval_s: float) -> list[Reader]:
     board = open_jetson_stats(interval_s) or open_tegrastats(interval_s) or open_rails()
-    readers: list[Reader | None] = [board] if board is not None else [open_nvml(), open_rapl()]
-    return [reader for reader in [*readers, SystemReader()] if reader is not None]
+    readers: list[Reader | None] = [board or open_rapl(), open_nvml(with_power=board is None), SystemReader()]
+    return [reader for reader in readers if reader is not None]
