@@ -40,7 +40,7 @@ def jetson(root: Path = Path("/"), ask: Ask = output_of) -> dict[str, Any] | Non
         "l4t": l4t,
         "jetpack": jetpack_of(l4t) if l4t else None,
         "power_mode": mode.name if mode else None,
-        "power_modes": {item.name: item.number for item in power_modes(root)},
+        "power_modes": {item.name: item.number for item in power_modes(root, ask)},
     }
 
 
