@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands import build, deploy, live, segment, train, verify
+from edgefsa.commands import bench, build, deploy, live, segment, train, verify
 
 # In the order of `edgefsa --help`.
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -25,7 +25,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "serve": live.serve,
     "predict": segment.predict,
     "eval": verify.evaluate,
-    "bench": verify.bench,
+    "bench": bench.bench,
     "report": verify.report,
     "parity": verify.parity,
     "inspect": verify.inspect,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from edgefsa.errors import EdgeFsaError
+from edgefsa.errors import EdgeFsaError, InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -55,6 +55,13 @@ def for_a_program(json_asked: bool) -> bool:
 def message(text: str) -> None:
     """Print one line of news on standard error, above a progress bar that a terminal may show."""
     print(text, file=sys.stderr, flush=True)
+
+
+def confirm(question: str) -> bool:
+    """Ask on standard error and return whether the answer is yes; InputError where nobody is there to answer."""
+    if not sys.stdin.isatty():
+        raise InputError("this asks before it goes on, and nobody is there to answer; give --yes")
+    return typer.confirm(question, err=True)
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands that measure: eval, bench, report, parity, inspect."""
+"""The commands that measure engines: eval, report, parity, inspect."""
 
 from __future__ import annotations
 
@@ -54,40 +54,6 @@ def evaluate(
     text += f"\n\nmIoU {100 * result['miou']:.2f} %, pixel accuracy {100 * result['pixel_accuracy']:.2f} %"
     console.emit(result, as_json=json, text=text + f", {result['frames']} frames of {dataset.name}, split {split}")
     return name_failed(report.unreadable)
-
-
-def bench(
-    engines: EnginePaths,
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each engine is timed.")] = 100,
-    warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Rounds before them that do not count.")] = 10,
-    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads of a run; else all.")] = None,
-    in_flight: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Above 1 also measures throughput with N runs under way at once.")
-    ] = 1,
-    json: JsonFlag = False,
-) -> None:
-    """Measure latency, engines in turn: engine time, and frame-to-mask time with resizing and copies.
-
-    Example: edgefsa bench engines/*
-    """
-    from edgefsa.verify.latency import bench_engines
-
-    with console.progress("rounds") as progress:
-        results = bench_engines(
-            engines, rounds=rounds, warmup=warmup, threads=threads, in_flight=in_flight, progress=progress
-        )
-    warn_of(*engines)
-    rows = []
-    for row in results:
-        for label, key, rate in (("engine", "latency_ms", "engine_fps"), ("frame to mask", "frame_to_mask_ms", "fps")):
-            figures = [f"{row[key][name]:.2f}" for name in ("min", "median", "p95", "p99")]
-            name = Path(row["engine"]).name if key == "latency_ms" else ""
-            rows.append([name, label, str(row["batch"]), *figures, f"{row[rate]:.1f}"])
-        if row["throughput"] is not None:
-            label = f"engine, {row['throughput']['in_flight']} in flight"
-            rows.append(["", label, str(row["batch"]), *["-"] * 4, f"{row['throughput']['fps']:.1f}"])
-    text = console.table(["engine", "time (ms)", "batch", "min", "median", "p95", "p99", "fps"], rows)
-    console.emit(results, as_json=json, text=text)
 
 
 def report(

@@ -1,13 +1,19 @@
-"""What this machine can do: targets, versions, CPU, GPU, and which Jetson it is.
+"""What this machine can do: targets, versions, CPU, GPU, which Jetson it is, and what is to be mended.
 
-Everything is read from files, the drivers and the packages' metadata; nothing is changed, and torch stays out.
+Everything is read from files, the drivers, the vendor's tools and the packages' metadata; nothing is changed, and
+torch stays out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import edgefsa
+from edgefsa.deploy.facts import facts_of_machine
+from edgefsa.deploy.finding import PROBLEM, WARNING
+from edgefsa.deploy.findings import findings
 from edgefsa.engines import PRECISIONS, choose_target, targets
 from edgefsa.engines.tensorrt.plugins.library import library_facts
 from edgefsa.errors import TargetError
@@ -19,12 +25,16 @@ def doctor() -> dict[str, Any]:
 
     Keys: "edgefsa", "python", "system", "cpu" {name, architecture, cores, features}, "gpus" [{name,
     compute_capability, memory_mb, pci_bus_id, and its clocks and power limits where they can be read}], "jetson"
-    ({model, l4t, jetpack, power_mode} or null), "packages" {name: version or null}, "targets" {name: {runs, why_not,
-    builds, why_not_build}}, "auto" {precision: {target, why}}, "plugins" {path, tensorrt, architectures, why_not}:
-    the library of TensorRT plugins.
+    (of machine.jetson, or null), "packages" {name: version or null}, "targets" {name: {runs, why_not, builds,
+    why_not_build}}, "auto" {precision: {target, why}}, "plugins" {path, tensorrt, architectures, why_not}: the library
+    of TensorRT plugins; "environment", "debian", "opencv", "memory" and "cameras" as deploy.facts reads them, and
+    "findings" [{level, what, mend}], of which `level` is ok, warning or problem, and `mend` a command or null.
     """
-    machine = machine_description()
+    machine, facts = machine_description(), facts_of_machine()
     shown = machine["gpus"]
+    usable = {name: _target_facts(name) for name in targets()}
+    library = library_facts(shown[0]["compute_capability"] if shown else None)
+    read = asdict(facts)
     return {
         "edgefsa": edgefsa.__version__,
         "python": machine["python"],
@@ -38,9 +48,11 @@ def doctor() -> dict[str, Any]:
         "gpus": shown,
         "jetson": machine["jetson"],
         "packages": package_versions(),
-        "targets": {name: _target_facts(name) for name in targets()},
+        "targets": usable,
         "auto": {precision: _choice(precision) for precision in PRECISIONS},
-        "plugins": library_facts(shown[0]["compute_capability"] if shown else None),
+        "plugins": library,
+        **{name: read[name] for name in ("environment", "debian", "opencv", "memory", "cameras")},
+        "findings": [asdict(finding) for finding in findings(facts, usable, library)],
     }
 
 
@@ -77,7 +89,7 @@ def doctor_text(facts: dict[str, Any]) -> str:
     if facts["jetson"]:
         board = facts["jetson"]
         lines.append(
-            f"Jetson    {board['model'] or 'unknown'}, Jetson Linux {board['l4t'] or 'unknown'}, "
+            f"Jetson    {board['module'] or board['model'] or 'unknown'}, Jetson Linux {board['l4t'] or 'unknown'}, "
             f"JetPack {board['jetpack'] or 'unknown'}, power mode {board['power_mode'] or 'unknown'}"
         )
     lines += ["", "targets"]
@@ -87,7 +99,15 @@ def doctor_text(facts: dict[str, Any]) -> str:
     lines += ["", f"TensorRT plugins: {_plugins_text(facts['plugins'])}"]
     lines += ["", "packages"]
     lines += [f"  {name.ljust(24)} {version or '-'}" for name, version in facts["packages"].items()]
+    levels = Counter(finding["level"] for finding in facts["findings"])
+    lines += ["", f"findings: {levels[PROBLEM]} problems, {levels[WARNING]} warnings"]
+    lines += [line for finding in facts["findings"] for line in _finding_lines(finding)]
     return "\n".join(lines)
+
+
+def _finding_lines(finding: dict[str, Any]) -> list[str]:
+    mend = [f"           mend: {finding['mend']}"] if finding["mend"] else []
+    return [f"  {finding['level'].ljust(8)} {finding['what']}", *mend]
 
 
 def _plugins_text(library: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ _FIELDS = {
     "power.limit": "power_limit_w",
     "power.max_limit": "power_limit_max_w",
 }
-_JETSON_GPUS = ("*.gpu", "*.ga10b", "*.gv11b", "*.gp10b")
+_JETSON_GPUS = ("*.gpu", "*.ga10b", "gpu-gpc-0", "*.gv11b", "*.gp10b")
 
 Ask = Callable[[Sequence[str]], str]
 
@@ -54,11 +54,11 @@ def short_bus(bus_id: str) -> str:
 
 
 def jetson_gpu_state(root: Path = Path("/")) -> dict[str, Any] | None:
-    """Read the GPU's clock from where Jetson Linux keeps it; None elsewhere."""
+    """Read the GPU's clock, and between which it may go, from where Jetson Linux keeps them; None elsewhere."""
     for pattern in _JETSON_GPUS:
         for folder in sorted((root / "sys/class/devfreq").glob(pattern)):
-            now, highest = (_megahertz(folder / name) for name in ("cur_freq", "max_freq"))
-            return {"clock_mhz": now, "clock_max_mhz": highest}
+            files = {"clock_mhz": "cur_freq", "clock_min_mhz": "min_freq", "clock_max_mhz": "max_freq"}
+            return {name: _megahertz(folder / file) for name, file in files.items()}
     return None
 
 

@@ -7,54 +7,50 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.machine.gpu_state import Ask, output_of
+from edgefsa.machine.jetpack import jetpack_of
+from edgefsa.machine.modules import CAPABILITY_OF_SOC, MODULES, module_id, soc_name
+from edgefsa.machine.nvpmodel import current_power_mode, power_modes
 
-# Jetson Linux (L4T) release -> JetPack, as both are named together in NVIDIA's JetPack archive. Of a release that is
-# not listed only the generation is known.
-_JETPACK_OF_L4T = {
-    "38.4": "7.1",
-    "38.2.1": "7.0",
-    "38.2": "7.0",
-    "36.4.4": "6.2.1",
-    "36.4.3": "6.2",
-    "36.4": "6.1",
-    "36.3": "6.0",
-    "35.6": "5.1.4",
-    "35.4.1": "5.1.2",
-    "35.3.1": "5.1.1",
-    "32.7.3": "4.6.3",
-    "32.7.2": "4.6.2",
-    "32.7.1": "4.6.1",
-    "32.5.1": "4.5.1",
-    "32.4.3": "4.4",
-}
-_GENERATIONS = {"38": "7", "36": "6", "35": "5", "32": "4"}
 _RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
-_POWER_MODE = re.compile(r"NV Power Mode: *(\S+)")
+_CORE_PACKAGE = "nvidia-l4t-core"
 
 
 def jetson(root: Path = Path("/"), ask: Ask = output_of) -> dict[str, Any] | None:
-    """Return a Jetson's {"model", "l4t", "jetpack", "power_mode"}, each None where it is unknown; None elsewhere.
+    """Return what Jetson this is, each value None where it is unknown; None elsewhere.
 
-    `root` is where the file system begins, `ask` runs a program and returns its standard output.
+    Keys: "model" (as the device tree names the board), "module_id" ("p3767-0005"), "module" (its name), "soc"
+    ("tegra234"), "compute_capability" ("8.7"), "dla_cores", "l4t" ("36.4.3"), "jetpack" ("6.2"), "power_mode" (its
+    name), "power_modes" {name: number for nvpmodel}. `root` is where the file system begins, `ask` runs a program and
+    returns its standard output.
     """
     board = _text(root / "proc/device-tree/model").replace("\0", "").strip()
-    release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
-    if release is None and not re.search("jetson", board, re.IGNORECASE):
+    compatible = _text(root / "proc/device-tree/compatible")
+    l4t = _l4t(root, ask)
+    if l4t is None and not re.search("jetson", board, re.IGNORECASE):
         return None
-    l4t = f"{release[1]}.{release[2]}" if release else None
-    mode = _POWER_MODE.search(ask(["nvpmodel", "-q"]))
+    identity, soc, mode = module_id(compatible), soc_name(compatible), current_power_mode(ask)
+    module = MODULES.get(identity or "")
     return {
         "model": board or None,
+        "module_id": identity,
+        "module": module.name if module else None,
+        "soc": soc,
+        "compute_capability": CAPABILITY_OF_SOC.get(soc or ""),
+        "dla_cores": module.dla_cores if module else None,
         "l4t": l4t,
         "jetpack": jetpack_of(l4t) if l4t else None,
-        "power_mode": mode[1] if mode else None,
+        "power_mode": mode.name if mode else None,
+        "power_modes": {item.name: item.number for item in power_modes(root, ask)},
     }
 
 
-def jetpack_of(l4t: str) -> str | None:
-    """Return the JetPack version of a Jetson Linux release ("36.4.3" -> "6.2"), else its generation ("6"), or None."""
-    listed = _JETPACK_OF_L4T.get(l4t.removesuffix(".0"))
-    return listed or _GENERATIONS.get(l4t.partition(".")[0])
+def _l4t(root: Path, ask: Ask) -> str | None:
+    """Return the release of Jetson Linux from its own file, else (as in a container) from its core package."""
+    release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
+    if release is not None:
+        return f"{release[1]}.{release[2]}"
+    package = ask(["dpkg-query", "--show", "--showformat=${Version}", _CORE_PACKAGE])
+    return package.partition("-")[0] or None
 
 
 def _text(path: Path) -> str:

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from edgefsa.errors import InputError
+from edgefsa.machine.telemetry import Telemetry
 from edgefsa.media.fit import fit_frame, fit_of
 from edgefsa.media.frames import Frame
 from edgefsa.segment import Segmenter
+from edgefsa.verify.energy import energy_of, idle_window
 
 CAMERA_SIZE_HW = (480, 640)
 RUNS_PER_BURST = 32
@@ -86,6 +88,7 @@ def bench_engines(
     threads: int | None = None,
     in_flight: int = 1,
     progress: Progress | None = None,
+    telemetry: Telemetry | None = None,
 ) -> list[dict[str, Any]]:
     """Open all engines and measure them in turns; one row each, in the order of `paths`.
 
@@ -96,6 +99,10 @@ def bench_engines(
 
     With `in_flight` above 1 `throughput` has {"in_flight", "fps"}: frames a second with so many runs under way at once,
     median of bursts of RUNS_PER_BURST runs; else it is None.
+
+    With `telemetry` (entered), `conditions` is the Window of the timed rounds as a dict, the same for all. Where it
+    measures power, `energy` is the Energy of a frame from camera to mask as a dict: each engine then runs alone for a
+    while after the rounds, and the idle baseline is taken before them. Else the two are None.
     """
     if not paths:
         raise InputError("no engine was given; give one or more engine directories")
@@ -110,14 +117,17 @@ def bench_engines(
             contestants[f"frame {index}"] = _frame_to_mask(segmenter, frame)
             if in_flight > 1:
                 contestants[f"burst {index}"] = _burst(segmenter, frame, in_flight)
+        idle = idle_window(telemetry)
+        begun = time.monotonic()
         stats = measure(contestants, rounds=rounds, warmup=warmup, progress=progress)
-        return [
-            {
-                **_row(path, segmenter, stats[f"engine {index}"], stats[f"frame {index}"]),
-                "throughput": _throughput(segmenter, stats.get(f"burst {index}"), in_flight),
-            }
-            for index, (path, segmenter) in enumerate(zip(paths, segmenters, strict=True))
-        ]
+        conditions = telemetry.window(begun).as_dict() if telemetry is not None else None
+        rows = []
+        for index, (path, segmenter) in enumerate(zip(paths, segmenters, strict=True)):
+            row = _row(path, segmenter, stats[f"engine {index}"], stats[f"frame {index}"])
+            row["throughput"] = _throughput(segmenter, stats.get(f"burst {index}"), in_flight)
+            energy = energy_of(contestants[f"frame {index}"], segmenter.batch, telemetry, idle)
+            rows.append({**row, "conditions": conditions, "energy": energy.as_dict() if energy else None})
+        return rows
 
 
 def _row(path: str | Path, segmenter: Segmenter, engine: LatencyStats, frame_to_mask: LatencyStats) -> dict[str, Any]:

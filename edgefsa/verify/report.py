@@ -19,8 +19,10 @@ from edgefsa.artifacts import atomic_file, write_json
 from edgefsa.data.readers import Dataset
 from edgefsa.engines.precision import EVIDENCE
 from edgefsa.machine.description import cpu_in_words, gpu_in_words, machine_description
+from edgefsa.machine.telemetry import Energy, Window, open_telemetry
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import AccuracyReport, evaluate
+from edgefsa.verify.energy import INTERVAL_S
 from edgefsa.verify.latency import bench_engines
 
 Progress = Callable[[str, int, int], None]
@@ -31,7 +33,8 @@ class EngineFacts:
     """One engine's row: latencies are dicts of LatencyStats (ms), `fps` is of frames to masks.
 
     `layers` counts layers by what they run in, and `evidence` says how sure that is, a key of EVIDENCE. The shares are
-    of the multiply-accumulates that run in INT8 and in 16-bit floats, 0 to 1.
+    of the multiply-accumulates that run in INT8 and in 16-bit floats, 0 to 1. `energy` is None where no power could be
+    read.
     """
 
     name: str
@@ -47,6 +50,7 @@ class EngineFacts:
     frame_to_mask_ms: dict[str, float]
     fps: float
     accuracy: AccuracyReport | None
+    energy: Energy | None = None
 
     @property
     def miou_percent(self) -> float | None:
@@ -74,13 +78,17 @@ class ClassTable:
 
 @dataclass(frozen=True)
 class Report:
-    """The facts of several engines, on one machine and one data set. Changes are against the first engine."""
+    """The facts of several engines, on one machine and one data set. Changes are against the first engine.
+
+    `conditions` is what the machine was like while the latencies were measured; None where that was not sampled.
+    """
 
     title: str
     date: str
     data: str
     machine: dict[str, Any]
     engines: tuple[EngineFacts, ...]
+    conditions: Window | None = None
 
     table_head: ClassVar[tuple[str, ...]] = (
         "engine",
@@ -108,6 +116,9 @@ class Report:
         """What a reader must know to judge the figures, one sentence each."""
         lines = [f"Measured on {cpu_in_words(self.machine)}, {self.machine['os']}; engines took turns in one run."]
         lines += [f"GPU: {gpu_in_words(gpu, self.machine.get('jetson'))}." for gpu in self.machine.get("gpus", ())]
+        if self.conditions is not None and self.conditions.in_words():
+            lines.append(f"Meanwhile {self.conditions.in_words()}.")
+        lines += [f"Energy of {engine.name}: {engine.energy.in_words()}." for engine in self.engines if engine.energy]
         if any(engine.accuracy for engine in self.engines):
             frames = max(engine.accuracy.frames for engine in self.engines if engine.accuracy)
             lines.append(f"Accuracy on {frames} frames of {self.data}; changes are against the first engine.")
@@ -186,7 +197,8 @@ def report_on_engines(
     def counted(step: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(step, done, total)
 
-    rows = bench_engines(paths, rounds=rounds, threads=threads, progress=counted("latency"))
+    with open_telemetry(INTERVAL_S) as telemetry:
+        rows = bench_engines(paths, rounds=rounds, threads=threads, progress=counted("latency"), telemetry=telemetry)
     engines = []
     for row in rows:
         with Segmenter(row["engine"], threads=threads) as segmenter:
@@ -194,7 +206,9 @@ def report_on_engines(
             accuracy = None if dataset is None else evaluate(segmenter, dataset, counted(name))
             engines.append(_facts(name, segmenter, row, accuracy))
     data = "" if dataset is None else f"{dataset.name.partition(':')[0]} ({dataset.split})"
-    return Report(title, datetime.date.today().isoformat(), data, machine_description(), tuple(engines))
+    conditions = Window(**rows[0]["conditions"])
+    date = datetime.date.today().isoformat()
+    return Report(title, date, data, machine_description(), tuple(engines), conditions)
 
 
 def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: AccuracyReport | None) -> EngineFacts:
@@ -214,6 +228,7 @@ def _facts(name: str, segmenter: Segmenter, row: dict[str, Any], accuracy: Accur
         frame_to_mask_ms=row["frame_to_mask_ms"],
         fps=row["fps"],
         accuracy=accuracy,
+        energy=Energy(**row["energy"]) if row["energy"] else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Readings of a desktop's GPU through NVIDIA's management library, by the package nvidia-ml-py."""
+"""Readings of a GPU through NVIDIA's management library, by the package nvidia-ml-py."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _THROTTLES = ("SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdow
 
 
 class NvmlReader:
-    """Reads one GPU; `nvml` is the module pynvml, already initialised."""
+    """Reads one GPU, its power only where `with_power`; `nvml` is the module pynvml, already initialised."""
 
     name = "NVML"
 
-    def __init__(self, nvml: Any, handle: Any) -> None:
+    def __init__(self, nvml: Any, handle: Any, *, with_power: bool = True) -> None:
         self._nvml, self._handle = nvml, handle
-        self.measures_power = self._asked("nvmlDeviceGetPowerUsage") is not None
+        self.measures_power = with_power and self._asked("nvmlDeviceGetPowerUsage") is not None
         self._throttles = sum(getattr(nvml, f"nvmlClocksThrottleReason{name}", 0) for name in _THROTTLES)
 
     def read(self) -> Reading:
         """Return the state of now; what this GPU does not say stays None."""
-        milliwatts = self._asked("nvmlDeviceGetPowerUsage")
+        milliwatts = self._asked("nvmlDeviceGetPowerUsage") if self.measures_power else None
         temperature = self._asked("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
         clock = self._asked("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM)
         load = self._asked("nvmlDeviceGetUtilizationRates")
@@ -47,7 +47,7 @@ class NvmlReader:
             return None
 
 
-def open_nvml() -> NvmlReader | None:
+def open_nvml(*, with_power: bool = True) -> NvmlReader | None:
     """Open the GPU that engines run on, the first that CUDA shows; None without a GPU or the package nvidia-ml-py."""
     if not gpus():
         return None
@@ -57,6 +57,7 @@ def open_nvml() -> NvmlReader | None:
         return None
     try:
         pynvml.nvmlInit()
-        return NvmlReader(pynvml, pynvml.nvmlDeviceGetHandleByPciBusId(gpus()[0].pci_bus_id.encode()))
+        handle = pynvml.nvmlDeviceGetHandleByPciBusId(gpus()[0].pci_bus_id.encode())
+        return NvmlReader(pynvml, handle, with_power=with_power)
     except pynvml.NVMLError:
         return None

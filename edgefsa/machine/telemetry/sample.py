@@ -55,15 +55,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Window:
-    """What the samples from `start_s` to `end_s` (of time.monotonic) say; a field is None where none of them says it.
+    """What the samples of a span of `length_s` seconds say; a field is None where none of them says it.
 
     `power_w` is the mean over time, and `energy_j` that power over the whole window; both need two samples. Of the
     temperature and the memory in use it is the highest, of clocks and loads the mean; `throttled` is true where it was
     seen once.
     """
 
-    start_s: float
-    end_s: float
+    length_s: float
     samples: int
     power_w: float | None
     energy_j: float | None
@@ -77,14 +76,9 @@ class Window:
     power_of: str
     source: str
 
-    @property
-    def length_s(self) -> float:
-        """The window's length in seconds."""
-        return self.end_s - self.start_s
-
     def as_dict(self) -> dict[str, Any]:
-        """Return the window as plain values for JSON."""
-        return {**asdict(self), "length_s": self.length_s}
+        """Return the window as plain values for JSON; `Window(**values)` is the window again."""
+        return asdict(self)
 
     def in_words(self) -> str:
         """Say in one line what was measured; empty where nothing was."""
@@ -102,13 +96,12 @@ class Window:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], start_s: float, end_s: float) -> Window:
-        """Summarise the samples that lie between two times."""
+        """Summarise the samples that lie between two times of time.monotonic."""
         inside = [sample for sample in samples if start_s <= sample.time_s <= end_s]
         power = _mean_power(inside)
         throttled = _known(sample.throttled for sample in inside)
         return cls(
-            start_s=start_s,
-            end_s=end_s,
+            length_s=end_s - start_s,
             samples=len(inside),
             power_w=power,
             energy_j=None if power is None else power * (end_s - start_s),

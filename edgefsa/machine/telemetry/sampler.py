@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -44,6 +45,7 @@ class Telemetry:
     def __init__(self, open_readers: Callable[[], Iterable[Reader]], interval_s: float = 1.0) -> None:
         self._open_readers, self.interval_s = open_readers, interval_s
         self._readers: list[Reader] = []
+        self._failed: set[str] = set()
         self._samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
         self._stopping, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="edgefsa-telemetry", daemon=True)
@@ -78,7 +80,8 @@ class Telemetry:
         self._stopping.set()
         self._thread.join()
         for reader in self._readers:
-            reader.close()
+            with contextlib.suppress(Exception):  # one that has failed may not be able to close
+                reader.close()
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -92,11 +95,13 @@ class Telemetry:
     def _read(self) -> dict[str, Reading]:
         """Ask all readers; one that fails is left out from then on, since telemetry must not end what it watches."""
         readings = {}
-        for reader in list(self._readers):
+        for reader in self._readers:
+            if reader.name in self._failed:
+                continue
             try:
                 readings[reader.name] = reader.read()
             except Exception:  # a driver or a service that went away says so in its own kind of error
-                self._readers.remove(reader)
+                self._failed.add(reader.name)
         return readings
 
 
@@ -104,8 +109,9 @@ def open_telemetry(interval_s: float = 1.0) -> Telemetry:
     """Return a context manager that samples this machine every `interval_s` seconds, 0.05 or more.
 
     On a Jetson it asks jetson-stats where that is installed and runs, else tegrastats, else the power monitors in
-    /sys; elsewhere NVML (by the package nvidia-ml-py) and the CPU's energy counters (RAPL) where this user may read
-    them. Temperatures, clocks, memory and signs of throttling come from /sys and /proc where no other says them.
+    /sys; elsewhere the CPU's energy counters (RAPL) where this user may read them. NVML (by the package nvidia-ml-py)
+    says the state of the GPU, and its power unless the board's own monitors do. Temperatures, clocks, memory and
+    signs of throttling come from /sys and /proc too.
     InputError for an interval that is too short.
     """
     if not interval_s >= SHORTEST_INTERVAL_S:
@@ -115,5 +121,5 @@ def open_telemetry(interval_s: float = 1.0) -> Telemetry:
 
 def _readers_of_this_machine(interval_s: float) -> list[Reader]:
     board = open_jetson_stats(interval_s) or open_tegrastats(interval_s) or open_rails()
-    readers: list[Reader | None] = [board] if board is not None else [open_nvml(), open_rapl()]
-    return [reader for reader in [*readers, SystemReader()] if reader is not None]
+    readers: list[Reader | None] = [board or open_rapl(), open_nvml(with_power=board is None), SystemReader()]
+    return [reader for reader in readers if reader is not None]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgefsa.machine.memory import memory
 from edgefsa.machine.telemetry.sample import Reading
 
 # Sensors that are off or broken say less or more than any chip that runs.
@@ -33,11 +34,12 @@ class SystemReader:
 
     def read(self) -> Reading:
         """Return the state of now; throttling is seen by alerts that are on, and by events since the last reading."""
+        here = memory(self._root)
         clocks = _numbers(self._root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
         return Reading(
             temperature_c=self._hottest(),
             cpu_clock_mhz=sum(clocks) / len(clocks) / 1000 if clocks else None,
-            memory_used_mb=self._memory_used_mb(),
+            memory_used_mb=here.total_mb - here.available_mb if here else None,
             throttled=self._throttled(),
         )
 
@@ -49,12 +51,6 @@ class SystemReader:
         paths += self._root.glob("sys/class/hwmon/hwmon*/temp*_input")
         low, high = _TEMPERATURES_C
         return max((value / 1000 for value in _numbers(paths) if low < value / 1000 < high), default=None)
-
-    def _memory_used_mb(self) -> float | None:
-        values = meminfo_mb(self._root)
-        if "MemTotal" in values and "MemAvailable" in values:
-            return values["MemTotal"] - values["MemAvailable"]
-        return None
 
     def _throttled(self) -> bool | None:
         alerts = [device for device in self._root.glob("sys/class/thermal/cooling_device*") if _is_alert(device)]
@@ -148,16 +144,6 @@ def open_rails(root: Path = Path("/")) -> RailReader | None:
             if channel in ("1", "2", "3") and name != "NC":
                 rails[name] = (folder / f"in{channel}_input", folder / f"curr{channel}_input")
     return RailReader(rails) if rails else None
-
-
-def meminfo_mb(root: Path = Path("/")) -> dict[str, float]:
-    """Read /proc/meminfo: megabytes (of 2**20) by name, empty where there is none."""
-    values = {}
-    for line in _text(root / "proc/meminfo").splitlines():
-        name, _, rest = line.partition(":")
-        if rest.endswith(" kB"):
-            values[name] = int(rest.split()[0]) / 1024
-    return values
 
 
 def _is_alert(device: Path) -> bool:

@@ -52,10 +52,10 @@ def test_versions_are_those_of_the_packages(facts: dict) -> None:
 
 
 def test_the_text_names_targets_cpu_and_a_jetson(facts: dict) -> None:
-    board = {"model": "NVIDIA Jetson Orin Nano", "l4t": "36.4.3", "jetpack": "6.2", "power_mode": "MAXN"}
+    board = {"model": "NVIDIA", "module": "Jetson NX", "l4t": "36.4.3", "jetpack": "6.2", "power_mode": "MAXN"}
     card = {"name": "NVIDIA GeForce RTX 4060", "compute_capability": "8.9", "memory_mb": 8192}
     text = doctor_text({**facts, "jetson": board, "gpus": [card]})
-    for word in (*targets(), facts["cpu"]["name"], "JetPack 6.2", "MAXN", "RTX 4060", "8.9"):
+    for word in (*targets(), facts["cpu"]["name"], "Jetson NX", "JetPack 6.2", "MAXN", "RTX 4060", "8.9"):
         assert word in text
     assert "none that the NVIDIA driver shows" in doctor_text({**facts, "gpus": []})
 
@@ -101,3 +101,25 @@ def test_the_plugin_library_or_why_there_is_none(facts: dict) -> None:
         assert "tensorrt is not installed" in plugins["why_not"] and plugins["why_not"] in doctor_text(facts)
     found = {"path": "/lib/x.so", "tensorrt": "10.3.0", "architectures": [87], "why_not": None}
     assert "TensorRT plugins: /lib/x.so (TensorRT 10.3.0, sm_87)" in doctor_text({**facts, "plugins": found})
+
+
+def test_findings_are_counted_and_each_says_its_mend(facts: dict) -> None:
+    assert {finding["level"] for finding in facts["findings"]} <= {"ok", "warning", "problem"}
+    found = [
+        {"level": "problem", "what": "NumPy 2.2.6 is imported", "mend": "pip uninstall numpy"},
+        {"level": "warning", "what": "power mode 15W", "mend": None},
+        {"level": "ok", "what": "Python 3.10", "mend": None},
+    ]
+    lines = doctor_text({**facts, "findings": found}).splitlines()[-5:]
+    assert lines[0] == "findings: 1 problems, 1 warnings"
+    assert lines[1].split() == ["problem", "NumPy", "2.2.6", "is", "imported"]
+    assert lines[2].strip() == "mend: pip uninstall numpy"
+    assert [line.split()[0] for line in lines[3:]] == ["warning", "ok"]
+
+
+def test_what_was_read_of_this_machine(facts: dict) -> None:
+    import cv2
+
+    assert facts["opencv"]["version"] == cv2.__version__
+    assert facts["environment"]["version"] == ".".join(facts["python"].split(".")[:2])
+    assert facts["memory"] is None or facts["memory"]["available_mb"] > 0

@@ -1,4 +1,4 @@
-"""Which Jetson a machine is, by the files of Jetson Linux."""
+"""Which Jetson a machine is, by the files of Jetson Linux; the boards are recorded (samples/)."""
 
 from __future__ import annotations
 
@@ -7,58 +7,79 @@ from pathlib import Path
 import pytest
 
 from edgefsa.machine.gpu_state import jetson_gpu_state
-from edgefsa.machine.jetson import jetpack_of, jetson
+from edgefsa.machine.jetson import jetson
+from tests.unit.recorded import play
 
-
-def test_an_orin_nano(tmp_path: Path) -> None:
-    (tmp_path / "proc/device-tree").mkdir(parents=True)
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "proc/device-tree/model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
-    (tmp_path / "etc/nv_tegra_release").write_text(
-        "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 2025\n"
-    )
-    asked: list[list[str]] = []
-
-    def ask(command: list[str]) -> str:
-        asked.append(command)
-        return "NV Power Mode: MAXN_SUPER\n2\n"
-
-    assert jetson(tmp_path, ask) == {
-        "model": "NVIDIA Jetson Orin Nano Developer Kit",
-        "l4t": "36.4.3",
-        "jetpack": "6.2",
-        "power_mode": "MAXN_SUPER",
-    }
-    assert asked == [["nvpmodel", "-q"]]
-
-
-def test_a_raspberry_pi_and_a_desktop_are_no_jetson(tmp_path: Path) -> None:
-    assert jetson(tmp_path) is None
-    (tmp_path / "proc/device-tree").mkdir(parents=True)
-    (tmp_path / "proc/device-tree/model").write_bytes(b"Raspberry Pi 5 Model B\0")
-    assert jetson(tmp_path) is None
+KEYS = ("module", "module_id", "soc", "compute_capability", "dla_cores", "l4t", "jetpack", "power_mode")
 
 
 @pytest.mark.parametrize(
-    ("l4t", "jetpack"),
+    ("board", "facts"),
     [
-        *[("38.4.0", "7.1"), ("38.2", "7.0"), ("38.2.1", "7.0"), ("38.3", "7")],
-        *[("36.4.4", "6.2.1"), ("36.4.3", "6.2"), ("36.4", "6.1"), ("36.4.0", "6.1"), ("36.3.0", "6.0")],
-        *[("36.4.5", "6"), ("36.4.7", "6"), ("36.9.1", "6"), ("36.40", "6")],
-        *[("35.6.0", "5.1.4"), ("35.4.1", "5.1.2"), ("35.4", "5"), ("35.1", "5"), ("32.7.1", "4.6.1"), ("32.1", "4")],
-        *[("99.1", None), ("3", None)],
+        (
+            "orin-nano-jetpack6.2",
+            ("Jetson Orin Nano 8GB developer kit", "p3767-0005", "tegra234", "8.7", 0, "36.4.3", "6.2", "MAXN_SUPER"),
+        ),
+        (
+            "orin-nano-jetpack7.2",
+            ("Jetson Orin Nano 8GB developer kit", "p3767-0005", "tegra234", "8.7", 0, "39.2.1", "7.2.1", "25W"),
+        ),
+        ("orin-nx-jetpack6.1", ("Jetson Orin NX 16GB", "p3767-0000", "tegra234", "8.7", 2, "36.4.0", "6.1", "15W")),
+        (
+            "agx-orin-jetpack6.2.1",
+            ("Jetson AGX Orin 64GB", "p3701-0005", "tegra234", "8.7", 2, "36.4.4", "6.2.1", "MODE_30W"),
+        ),
+        (
+            "agx-orin-jetpack7.2.2",
+            ("Jetson AGX Orin 64GB", "p3701-0005", "tegra234", "8.7", 2, "39.2.2", "7.2.2", "MAXN"),
+        ),
+        (
+            "thor-jetpack7.1",
+            ("Jetson AGX Thor developer kit (T5000)", "p3834-0008", "tegra264", "11.0", 0, "38.4.0", "7.1", "120W"),
+        ),
     ],
 )
-def test_jetpack_of_a_jetson_linux_release(l4t: str, jetpack: str | None) -> None:
-    assert jetpack_of(l4t) == jetpack
+def test_each_board(board: str, facts: tuple[object, ...], tmp_path: Path) -> None:
+    machine = play(board, tmp_path)
+    found = jetson(tmp_path, machine.ask)
+    assert found is not None and tuple(found[key] for key in KEYS) == facts
+    assert found["model"].startswith("NVIDIA Jetson") and "\0" not in found["model"]
+    assert found["power_mode"] in found["power_modes"]
+    modes = list(found["power_modes"])
+    assert [found["power_modes"][mode] for mode in modes] == list(range(len(modes)))
 
 
-@pytest.mark.parametrize("name", ["17000000.gpu", "17000000.ga10b", "17000000.gv11b"])
+def test_a_raspberry_pi_and_a_desktop_are_no_jetson(tmp_path: Path) -> None:
+    assert jetson(tmp_path, lambda command: "") is None
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_bytes(b"Raspberry Pi 5 Model B\0")
+    assert jetson(tmp_path, lambda command: "") is None
+    assert jetson(tmp_path / "desktop", play("desktop", tmp_path / "desktop").ask) is None
+
+
+def test_a_container_on_a_jetson_says_its_release_by_the_core_package(tmp_path: Path) -> None:
+    found = jetson(tmp_path, lambda command: "36.4.3-20250107174145" if command[-1] == "nvidia-l4t-core" else "")
+    assert found is not None and (found["l4t"], found["jetpack"]) == ("36.4.3", "6.2")
+    assert found["model"] is None and found["power_mode"] is None and found["power_modes"] == {}
+
+
+def test_an_unknown_module_keeps_what_its_soc_says(tmp_path: Path) -> None:
+    machine = play("orin-nx-jetpack6.1", tmp_path)
+    compatible = "nvidia,p9999-0000+p3767-9999\0nvidia,tegra234\0"
+    (tmp_path / "proc/device-tree/compatible").write_text(compatible)
+    found = jetson(tmp_path, machine.ask)
+    assert found is not None
+    assert (found["module_id"], found["module"], found["dla_cores"]) == ("p3767-9999", None, None)
+    assert (found["soc"], found["compute_capability"]) == ("tegra234", "8.7")
+
+
+@pytest.mark.parametrize("name", ["17000000.gpu", "17000000.ga10b", "17000000.gv11b", "gpu-gpc-0"])
 def test_the_clock_of_a_jetsons_gpu(tmp_path: Path, name: str) -> None:
     assert jetson_gpu_state(tmp_path) is None
     folder = tmp_path / "sys/class/devfreq" / name
     folder.mkdir(parents=True)
     (folder / "cur_freq").write_text("624750000\n")
-    assert jetson_gpu_state(tmp_path) == {"clock_mhz": 624.8, "clock_max_mhz": None}
+    assert jetson_gpu_state(tmp_path) == {"clock_mhz": 624.8, "clock_min_mhz": None, "clock_max_mhz": None}
+    (folder / "min_freq").write_text("306000000\n")
     (folder / "max_freq").write_text("1020000000\n")
-    assert jetson_gpu_state(tmp_path) == {"clock_mhz": 624.8, "clock_max_mhz": 1020.0}
+    assert jetson_gpu_state(tmp_path) == {"clock_mhz": 624.8, "clock_min_mhz": 306.0, "clock_max_mhz": 1020.0}

@@ -1,0 +1,59 @@
+"""The memory of this machine, and what of it programs may still take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_COMPRESSED_SWAP = "/dev/zram"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Megabytes (of 2**20) as Linux says them; a Jetson's CPU and GPU share this memory.
+
+    `available_mb` is what programs may still take without swapping. `zram_mb` is the part of the swap that is memory
+    itself, compressed.
+    """
+
+    total_mb: float
+    available_mb: float
+    swap_mb: float
+    swap_free_mb: float
+    zram_mb: float
+
+
+def memory(root: Path = Path("/")) -> Memory | None:
+    """Read the memory of now; None where the system does not say it."""
+    values = meminfo_mb(root)
+    if "MemTotal" not in values or "MemAvailable" not in values:
+        return None
+    return Memory(
+        total_mb=values["MemTotal"],
+        available_mb=values["MemAvailable"],
+        swap_mb=values.get("SwapTotal", 0.0),
+        swap_free_mb=values.get("SwapFree", 0.0),
+        zram_mb=_zram_mb(root),
+    )
+
+
+def meminfo_mb(root: Path = Path("/")) -> dict[str, float]:
+    """Read /proc/meminfo: megabytes (of 2**20) by name, empty where there is none."""
+    values = {}
+    for line in _lines(root / "proc/meminfo"):
+        name, _, rest = line.partition(":")
+        if rest.endswith(" kB"):
+            values[name] = int(rest.split()[0]) / 1024
+    return values
+
+
+def _zram_mb(root: Path) -> float:
+    rows = [line.split() for line in _lines(root / "proc/swaps")[1:]]
+    return sum(int(row[2]) / 1024 for row in rows if len(row) > 2 and row[0].startswith(_COMPRESSED_SWAP))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,40 @@
+"""The memory of this machine and of recorded ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgefsa.machine.memory import memory
+from tests.unit.recorded import play
+
+
+def test_a_board_whose_swap_is_memory_itself(tmp_path: Path) -> None:
+    play("orin-nano-jetpack6.2", tmp_path)
+    found = memory(tmp_path)
+    assert found is not None
+    assert round(found.total_mb) == 7619 and round(found.available_mb) == 5000
+    assert found.swap_mb == pytest.approx(found.zram_mb, rel=1e-3) and round(found.swap_mb) == 3810
+
+
+def test_a_desktop_with_a_swap_file(tmp_path: Path) -> None:
+    play("desktop", tmp_path)
+    found = memory(tmp_path)
+    assert found is not None and (found.swap_mb, found.swap_free_mb, found.zram_mb) == (2048.0, 2048.0, 0.0)
+
+
+def test_a_machine_that_does_not_say(tmp_path: Path) -> None:
+    assert memory(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:       32768000 kB\n")
+    assert memory(tmp_path) is None
+
+
+def test_this_machine_agrees_with_sysconf() -> None:
+    here = memory()
+    if here is None:
+        pytest.skip("this system has no /proc/meminfo")
+    assert here.total_mb == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20, rel=0.01)
+    assert 0 < here.available_mb <= here.total_mb
