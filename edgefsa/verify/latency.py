@@ -7,6 +7,7 @@ machine that slows down or a neighbour that wakes up costs all of them alike. Ti
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import time
 from collections import deque
@@ -53,10 +54,12 @@ def measure(
     *,
     rounds: int = 100,
     warmup: int = 10,
+    seconds: float = 0.0,
     progress: Progress | None = None,
 ) -> dict[str, LatencyStats]:
     """Time each callable once a round, after `warmup` rounds that do not count.
 
+    With `seconds` there are more rounds than `rounds` where those take less time than that.
     Each round has another order, the same at every call: who ran before (and left its data in the caches) varies.
     """
     if rounds < 1 or warmup < 0:
@@ -64,7 +67,12 @@ def measure(
     names = list(callables)
     times_ms: dict[str, list[float]] = {name: [] for name in names}
     order = random.Random(0)
-    for index in range(warmup + rounds):
+    until = float("inf")
+    for index in itertools.count():
+        if index == warmup:
+            until = time.perf_counter() + seconds
+        if index >= warmup + rounds and time.perf_counter() >= until:
+            break
         for name in order.sample(names, len(names)):
             run = callables[name]
             start_ns = time.perf_counter_ns()
@@ -73,7 +81,7 @@ def measure(
             if index >= warmup:
                 times_ms[name].append(elapsed_ns / 1e6)
         if progress is not None:
-            progress(index + 1, warmup + rounds)
+            progress(min(index + 1, warmup + rounds), warmup + rounds)
     return {name: LatencyStats.of(times) for name, times in times_ms.items()}
 
 
@@ -82,12 +90,13 @@ def bench_engines(
     *,
     rounds: int = 100,
     warmup: int = 10,
+    seconds: float = 0.0,
     frame: Frame | None = None,
     threads: int | None = None,
     in_flight: int = 1,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Open all engines and measure them in turns; one row each, in the order of `paths`.
+    """Open all engines and measure them in turns; one row each, in the order of `paths`; `seconds` as in `measure`.
 
     `latency_ms` is one run of the engine on a batch that lies ready at its size; `frame_to_mask_ms` is
     `Segmenter.segment_batch` on `batch` times `frame` (uint8 [H, W, 3] BGR; by default a rendered street of
@@ -110,7 +119,7 @@ def bench_engines(
             contestants[f"frame {index}"] = _frame_to_mask(segmenter, frame)
             if in_flight > 1:
                 contestants[f"burst {index}"] = _burst(segmenter, frame, in_flight)
-        stats = measure(contestants, rounds=rounds, warmup=warmup, progress=progress)
+        stats = measure(contestants, rounds=rounds, warmup=warmup, seconds=seconds, progress=progress)
         return [
             {
                 **_row(path, segmenter, stats[f"engine {index}"], stats[f"frame {index}"]),
