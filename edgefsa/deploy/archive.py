@@ -26,6 +26,8 @@ _CHUNK = 1 << 20
 _LOCAL, _CENTRAL, _END = 30, 46, 22
 _END_MARK = b"PK\x05\x06"
 _ENCRYPTED = 0x1
+# What zipfile raises for archives that are damaged: offsets beyond the file, headers that do not fit, wrong sums.
+_DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, struct.error)
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -61,7 +63,7 @@ class Archive:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise BundleError(f"cannot read {self.path}: {reason}; check the path") from None
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except _DAMAGED as error:
             raise BundleError(f"{self.path} is damaged or no bundle ({error}); copy it again") from None
         try:
             self.sizes = self._checked_sizes()
@@ -85,7 +87,7 @@ class Archive:
             raise BundleError(f"{self.path}: {name} has {self.sizes[name]} bytes, {limit} are the most; refused")
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise self._damaged(name) from error
 
     def sha256(self, name: str, output: BinaryIO | None = None) -> str:
@@ -93,7 +95,7 @@ class Archive:
         digest = hashlib.sha256()
         try:
             member = self._zip.open(name)
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise self._damaged(name) from error
         with member:
             while chunk := self._chunk(member, name):
@@ -105,7 +107,7 @@ class Archive:
     def _chunk(self, member: IO[bytes], name: str) -> bytes:
         try:
             return member.read(_CHUNK)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except _DAMAGED as error:
             raise self._damaged(name) from error
 
     def _damaged(self, name: str) -> BundleError:

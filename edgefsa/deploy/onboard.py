@@ -31,6 +31,7 @@ from typing import Any, BinaryIO, NoReturn
 ROOT = Path(__file__).resolve().parent
 RELEASES, CURRENT = ROOT / "releases", ROOT / "current"
 BUNDLE = "bundle.edgefsa"
+LITTLE = 1 << 20
 # Whose version is the system's, wherever it has one: JetPack's modules are built against each other.
 KEPT = ("numpy", "torch", "torchvision", "tensorrt", "opencv-python", "opencv-python-headless", "opencv-contrib-python")
 KEPT_MODULES = ("numpy", "torch", "torchvision", "tensorrt", "cv2")
@@ -144,7 +145,9 @@ def execute(folder: Path, step: str, command: Sequence[str]) -> str:
         except FileNotFoundError:
             fail(f"{command[0]} is not there")
     if status != 0:
-        fail(f"exit status {status}: {telling_line(errors, output)}")
+        # On a full disk not even the error could be written down.
+        full = "; no space left on device, free some there" if shutil.disk_usage(folder).free < LITTLE else ""
+        fail(f"exit status {status}: {telling_line(errors, output)}{full}")
     return output.read_text(errors="replace")
 
 

@@ -67,11 +67,11 @@ def measure(
     names = list(callables)
     times_ms: dict[str, list[float]] = {name: [] for name in names}
     order = random.Random(0)
-    until = float("inf")
+    until_ns = 0.0
     for index in itertools.count():
         if index == warmup:
-            until = time.perf_counter() + seconds
-        if index >= warmup + rounds and time.perf_counter() >= until:
+            until_ns = time.perf_counter_ns() + 1e9 * seconds
+        if index >= warmup + rounds and time.perf_counter_ns() >= until_ns:
             break
         for name in order.sample(names, len(names)):
             run = callables[name]
