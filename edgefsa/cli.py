@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands import bench, build, deploy, live, segment, train, verify
+from edgefsa.commands import bench, build, bundle, deploy, live, segment, train, verify
 
 # In the order of `edgefsa --help`.
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -29,6 +29,10 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "report": verify.report,
     "parity": verify.parity,
     "inspect": verify.inspect,
+    "bundle": bundle.bundle,
+    "unpack": bundle.unpack,
+    "verify": bundle.verify,
+    "deploy": bundle.deploy,
     "doctor": deploy.doctor,
     "plugins": deploy.plugins,
 }

@@ -67,3 +67,11 @@ class OutputError(EdgeFsaError):
 
 class PluginError(TargetError):
     """A library of TensorRT plugins that is not built, is made for something else, or lacks an operator."""
+
+
+class BundleError(EdgeFsaError):
+    """A bundle that is damaged, holds what no bundle has, or is not signed as it was demanded."""
+
+
+class DeployError(EdgeFsaError):
+    """A board that cannot be reached, or a step of a deployment that failed there."""

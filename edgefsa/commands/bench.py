@@ -17,6 +17,9 @@ def bench(
     engines: EnginePaths,
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each engine is timed.")] = 100,
     warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Rounds before them that do not count.")] = 10,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, metavar="S", help="Go on for so long, where N rounds take less.")
+    ] = 0.0,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads of a run; else all.")] = None,
     in_flight: Annotated[
         int, typer.Option(min=1, metavar="N", help="Above 1 also measures throughput with N runs under way at once.")
@@ -46,6 +49,7 @@ def bench(
                 engines,
                 rounds=rounds,
                 warmup=warmup,
+                seconds=seconds,
                 threads=threads,
                 in_flight=in_flight,
                 progress=progress,

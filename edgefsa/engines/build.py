@@ -17,7 +17,7 @@ import edgefsa
 from edgefsa.artifacts import Manifest, atomic_directory, sha256_of_file
 from edgefsa.engines.directory import engine_name
 from edgefsa.engines.golden import NOT_RUN
-from edgefsa.engines.names import SOURCE_NAME
+from edgefsa.engines.names import RANGES_NAME, SOURCE_NAME
 from edgefsa.engines.proof import Proof, ProofFrames, prove, store_golden
 from edgefsa.engines.registry import AUTO, choose_target, target_of
 from edgefsa.engines.session import write_layers
@@ -104,6 +104,8 @@ def build_engine(
         _step(progress, 0)
         shutil.copyfile(graph.path, directory / SOURCE_NAME)
         found = ranges() if callable(ranges) else ranges
+        if found is not None:
+            found.write(directory / RANGES_NAME)
         job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own)
         proof, built = _fill(job, builder, frames, progress)
     return BuildReport(

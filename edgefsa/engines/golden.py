@@ -6,6 +6,7 @@ another machine is noticed there. Imports neither torch nor onnx.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,24 +83,31 @@ def write_golden(directory: Path, frames: Frames, outputs: list[npt.NDArray[Any]
 
 def check_golden_output(session: Session) -> None:
     """Run the golden frames; EngineError where an open session gives other classes than its converted graph."""
-    names = session.manifest.golden
-    try:
-        with np.load(session.directory / names["file"], allow_pickle=False) as stored:
-            frames, expected = stored[names["frames"]], stored[names["outputs"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise EngineError(f"{session.directory / GOLDEN_NAME} cannot be read ({error}); rebuild the engine") from error
-    found = np.stack([session.run(batch) for batch in frames])
-    fault = _difference(found, expected, float(names["agreement"]))
-    if fault:
+    needed = float(session.manifest.golden["agreement"])
+    share = golden_agreement(session, session.directory, session.manifest.golden)
+    if share < needed:
         raise EngineError(
-            f"{session.directory.name} does not give on this machine what its converted graph defines ({fault}); "
-            "rebuild it here with `edgefsa build`"
+            f"{session.directory.name} does not give on this machine what its converted graph defines "
+            f"({100 * share:.1f} % of the pixels agree, {100 * needed:.1f} % must); rebuild it here with "
+            "`edgefsa build`"
         )
 
 
-def _difference(found: npt.NDArray[Any], expected: npt.NDArray[Any], agreement: float) -> str:
+def golden_agreement(session: Session, directory: Path, golden: Mapping[str, Any]) -> float:
+    """Return the share of pixels, 0 to 1, in which an open session has the class of golden outputs for their frames.
+
+    `golden` is a manifest's entry for a file in `directory`, which need not be the session's own. Raises EngineError
+    where that cannot be read, or is of another shape than the engine.
+    """
+    path = directory / golden["file"]
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            frames, expected = stored[golden["frames"]], stored[golden["outputs"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"{path} cannot be read ({error}); rebuild the engine") from error
+    found = np.stack([session.run(batch) for batch in frames])
     if found.shape != expected.shape or found.dtype != expected.dtype:
-        return f"{found.dtype} {list(found.shape)} in place of {expected.dtype} {list(expected.shape)}"
+        here, there = (f"{output.dtype} {list(output.shape)}" for output in (found, expected))
+        raise EngineError(f"{session.directory.name} gives {here}, and {path} holds {there}; rebuild the engine")
     classes = (found, expected) if expected.dtype == np.uint8 else (found.argmax(2), expected.argmax(2))
-    share = float((classes[0] == classes[1]).mean())
-    return "" if share >= agreement else f"{100 * share:.1f} % of the pixels agree, {100 * agreement:.1f} % must"
+    return float((classes[0] == classes[1]).mean())

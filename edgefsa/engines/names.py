@@ -4,6 +4,8 @@
 SOURCE_NAME = "model.onnx"
 QUANTISED_NAME = "int8.onnx"
 HALF_NAME = "fp16.onnx"
+# What the quantiser took, kept so that the engine can be built again elsewhere.
+RANGES_NAME = "ranges.json"
 LAYERS_NAME = "layers.json"
 GOLDEN_NAME = "golden.npz"
 TIMING_CACHE_NAME = "timing.cache"

@@ -7,6 +7,7 @@ machine that slows down or a neighbour that wakes up costs all of them alike. Ti
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import time
 from collections import deque
@@ -55,10 +56,12 @@ def measure(
     *,
     rounds: int = 100,
     warmup: int = 10,
+    seconds: float = 0.0,
     progress: Progress | None = None,
 ) -> dict[str, LatencyStats]:
     """Time each callable once a round, after `warmup` rounds that do not count.
 
+    With `seconds` there are more rounds than `rounds` where those take less time than that.
     Each round has another order, the same at every call: who ran before (and left its data in the caches) varies.
     """
     if rounds < 1 or warmup < 0:
@@ -66,7 +69,12 @@ def measure(
     names = list(callables)
     times_ms: dict[str, list[float]] = {name: [] for name in names}
     order = random.Random(0)
-    for index in range(warmup + rounds):
+    until_ns = 0.0
+    for index in itertools.count():
+        if index == warmup:
+            until_ns = time.perf_counter_ns() + 1e9 * seconds
+        if index >= warmup + rounds and time.perf_counter_ns() >= until_ns:
+            break
         for name in order.sample(names, len(names)):
             run = callables[name]
             start_ns = time.perf_counter_ns()
@@ -75,7 +83,7 @@ def measure(
             if index >= warmup:
                 times_ms[name].append(elapsed_ns / 1e6)
         if progress is not None:
-            progress(index + 1, warmup + rounds)
+            progress(min(index + 1, warmup + rounds), warmup + rounds)
     return {name: LatencyStats.of(times) for name, times in times_ms.items()}
 
 
@@ -84,13 +92,14 @@ def bench_engines(
     *,
     rounds: int = 100,
     warmup: int = 10,
+    seconds: float = 0.0,
     frame: Frame | None = None,
     threads: int | None = None,
     in_flight: int = 1,
     progress: Progress | None = None,
     telemetry: Telemetry | None = None,
 ) -> list[dict[str, Any]]:
-    """Open all engines and measure them in turns; one row each, in the order of `paths`.
+    """Open all engines and measure them in turns; one row each, in the order of `paths`; `seconds` as in `measure`.
 
     `latency_ms` is one run of the engine on a batch that lies ready at its size; `frame_to_mask_ms` is
     `Segmenter.segment_batch` on `batch` times `frame` (uint8 [H, W, 3] BGR; by default a rendered street of
@@ -119,7 +128,7 @@ def bench_engines(
                 contestants[f"burst {index}"] = _burst(segmenter, frame, in_flight)
         idle = idle_window(telemetry)
         begun = time.monotonic()
-        stats = measure(contestants, rounds=rounds, warmup=warmup, progress=progress)
+        stats = measure(contestants, rounds=rounds, warmup=warmup, seconds=seconds, progress=progress)
         conditions = telemetry.window(begun).as_dict() if telemetry is not None else None
         rows = []
         for index, (path, segmenter) in enumerate(zip(paths, segmenters, strict=True)):

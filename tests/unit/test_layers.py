@@ -32,6 +32,8 @@ ALLOWED = {
 EXTRA = {
     "segment/sinks/uri.py": {"serve"},
     "verify/parity.py": {"models", "export", "graph", "quantize"},
+    # A bundle's engine is built on the board as `edgefsa build` builds one.
+    "deploy/verification.py": {"build"},
     "train/qat.py": {"build", "export", "quantize"},
     "train/qat_calls.py": {"graph", "quantize"},
     "train/qat_network.py": {"export", "graph", "quantize"},

@@ -6,7 +6,8 @@ frames uint8 [1, 32, 48, 3] BGR -> stem (stride 2) -> body -> classifier -> logi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,9 @@ class TinyRanges:
     amax: dict[str, float]
     method: str = "minmax"
     data: dict[str, object] = field(default_factory=lambda: {"name": "noise", "fingerprint": "", "frames": 1})
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self)))
 
 
 def weights() -> dict[str, npt.NDArray[np.float32]]:

@@ -50,6 +50,14 @@ def test_contestants_take_turns_and_warm_up_is_left_out(clock: list[int]) -> Non
     assert told[-1] == (8, 8)
 
 
+def test_seconds_bring_more_rounds_and_never_fewer(clock: list[int]) -> None:
+    def run() -> None:
+        clock[0] += 100_000_000
+
+    assert measure({"a": run}, rounds=3, warmup=2, seconds=1.0)["a"].count == 10
+    assert measure({"a": run}, rounds=30, warmup=2, seconds=1.0)["a"].count == 30
+
+
 def test_statistics_equal_a_sorted_list() -> None:
     times = np.random.default_rng(0).gamma(2.0, 3.0, 101).tolist()
     stats, ordered = LatencyStats.of(times), sorted(times)
