@@ -81,6 +81,7 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "proof.numbers": _OBJECT,
     "proof.numbers.frames": _COUNT,
     "proof.numbers.data": _TEXT,
+    "proof.numbers.computed_by?": _TEXT,
     "proof.numbers.float_to_converted": ("a distance", _is_distance),
     "proof.numbers.converted_to_engine": ("a distance or null", lambda value: value is None or _is_distance(value)),
     "int8_macs_share": _SHARE,

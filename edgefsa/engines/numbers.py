@@ -1,8 +1,8 @@
 """The proof by numbers: what a precision costs, and whether an engine computes what its converted graph defines.
 
 Three things run on the same frames: the float32 graph, the converted graph literally as ONNX defines it, and the
-engine. Both distances go into the manifest, and beyond its bound either fails the build. Needs onnx and onnxruntime;
-used at build time only.
+engine. Both distances go into the manifest, and beyond its bound either fails the build. Needs onnx; used at build
+time only.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Numbers:
     """What the comparison found: `outputs` are the converted graph's, the truth that the engine is held against.
 
     `engine` is None where the engine cannot run on this machine, and so is `first`, its distance on the first batch.
+    `computed_by` names what ran the two graphs.
     """
 
     frames: Frames
@@ -61,6 +62,7 @@ class Numbers:
     engine: Distance | None
     engine_bound: Bound
     first: Distance | None = None
+    computed_by: str = ""
 
     def golden_agreement(self) -> float:
         """Return the share of mask pixels of the first batch that an engine must reach when it is opened.
@@ -75,6 +77,7 @@ class Numbers:
         return {
             "frames": int(self.frames.shape[0] * self.frames.shape[1]),
             "data": self.data,
+            "computed_by": self.computed_by,
             "float_to_converted": {**asdict(self.cost), "bound": asdict(self.cost_bound)},
             "converted_to_engine": None
             if self.engine is None
@@ -97,9 +100,10 @@ def converted_numbers(
 
     Raises PrecisionError where the precision costs more than its bound; `foreign` frames are held to the wider one.
     """
-    from edgefsa.graph.running import onnx_runner
+    from edgefsa.graph.running import evaluator_in_words, onnx_runner
 
-    reference = [Outputs(*onnx_runner(source, optimised=False)(batch)) for batch in frames]
+    run = onnx_runner(source, optimised=False)
+    reference = [Outputs(*run(batch)) for batch in frames]
     outputs = reference
     if converted is not None:
         run = onnx_runner(converted, optimised=False)
@@ -111,7 +115,8 @@ def converted_numbers(
             f"{bound.relative_l2:g} and {100 * bound.agreement:g} % ({data}); "
             "calibrate on data like yours (--data), leave layers in float (--skip), or build another precision"
         )
-    return Numbers(frames, outputs, data, cost, bound, None, engine_bound(compute, cost))
+    rounding = engine_bound(compute, cost)
+    return Numbers(frames, outputs, data, cost, bound, None, rounding, computed_by=evaluator_in_words())
 
 
 def engine_bound(compute: str, cost: Distance) -> Bound:

@@ -1,4 +1,4 @@
-"""Ranges of a graph's activations, measured on frames in ONNX Runtime."""
+"""Ranges of a graph's activations, measured on frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy.typing as npt
 import onnx
 
 from edgefsa.errors import RangesError
-from edgefsa.graph.files import FRAMES, LoadedGraph, read_graph, weights_hash
+from edgefsa.graph.files import LoadedGraph, read_graph, weights_hash
+from edgefsa.graph.running import tensors_runner
 from edgefsa.media.fit import fit_frame, fit_of
 from edgefsa.media.frames import Frame
 from edgefsa.quantize.histogram import Histogram, amax_of, check_method
@@ -45,11 +46,11 @@ def ranges_from_calibration(
     graph = read_graph(onnx_path)
     model, metadata = graph.model, graph.metadata
     tensors = calibrated_tensors(model)
-    session, histograms = _session(model, tensors), {name: Histogram() for name in tensors}
+    run, histograms = tensors_runner(model, tensors), {name: Histogram() for name in tensors}
     digest, done = hashlib.sha256(), 0
     for batch, used in batches(islice(frames, max_frames), metadata):
         digest.update(batch[:used].tobytes())
-        for name, value in zip(tensors, session.run(tensors, {FRAMES: batch}), strict=True):
+        for name, value in zip(tensors, run(batch), strict=True):
             histograms[name].add(_finite(value[:used], name, done + 1, graph.path))
         done += used
         if progress is not None:
@@ -80,19 +81,6 @@ def _finite(value: Floats, tensor: str, frame: int, onnx_path: str | Path) -> Fl
     if not np.isfinite(value).all():
         raise RangesError(f"{tensor} is not finite on frame {frame}; the weights of {onnx_path} are broken")
     return value
-
-
-def _session(model: onnx.ModelProto, tensors: list[str]) -> Any:
-    """Open the graph with `tensors` as its outputs, unoptimised where that would rename them."""
-    import onnxruntime
-
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def batches(frames: Iterable[Frame], metadata: Mapping[str, Any]) -> Iterator[tuple[Batch, int]]:
