@@ -423,7 +423,7 @@ class SlowCamera:
 
     waits_s = (0.0, 0.05, 0.2, 0.05, 0.3)
 
-    def __init__(self, _: int) -> None:
+    def __init__(self, *_: object) -> None:
         self.frames = iter((None, *self.waits_s))
 
     def set(self, *_: object) -> bool:

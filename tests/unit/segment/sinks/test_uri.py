@@ -64,11 +64,12 @@ def test_every_kind_that_messages_name_is_known() -> None:
         assert "is no sink" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("spec", "port"), [("serve", None), ("serve:9000", 9000), ("serve:0", 0)])
-def test_serve_is_the_live_view_with_its_port(monkeypatch: pytest.MonkeyPatch, spec: str, port: int | None) -> None:
+@pytest.mark.parametrize(("spec", "port"), [("serve", 8080), ("serve:9000", 9000), ("serve:0", 0)])
+def test_serve_is_the_live_view_with_its_port(monkeypatch: pytest.MonkeyPatch, spec: str, port: int) -> None:
     asked: list[dict[str, Any]] = []
     module: Any = ModuleType("edgefsa.serve")
+    module.DEFAULT_PORT = 8080
     module.ServeSink = lambda **options: asked.append(options)
     monkeypatch.setitem(sys.modules, "edgefsa.serve", module)
     open_sink(spec, style=STYLE, output="clips")
-    assert asked == [{"recordings": Path("clips"), "style": STYLE} | ({} if port is None else {"port": port})]
+    assert asked == [{"port": port, "recordings": Path("clips"), "style": STYLE}]
