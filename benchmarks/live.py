@@ -202,6 +202,37 @@ def _viewers(url: str, count: int, silent: int = 0) -> Iterator[list[int]]:
         pictures += [int(number) for number in output.decode().splitlines()[-1].strip("[]").split(",")]
 
 
+HEADER = ["what", "measured", "wanted"]
+_STAGES_ALONE = {"overlay": "overlay_ms", "H.264": "h264_ms", "engine": "engine_ms"}
+
+
+def lines(parts: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the README's table."""
+    cells = []
+    if part := parts.get("throughput"):
+        share = f"{part['pipeline_fps']:.0f} frames a second, {part['share']:.2f} of `bench --in-flight 2`"
+        cells.append(["decoded frames into nothing", share, f"{part['wanted']:.2f} or more"])
+    if part := parts.get("camera"):
+        times = f"median {part['camera_to_mask_ms']:.1f} ms, p95 {part['camera_to_mask_p95_ms']:.1f} ms"
+        found = f"{times}, {part['dropped']} of {part['frames']} dropped"
+        cells.append(["camera to mask at 30 a second, one viewer", found, f"p95 {part['bound_ms']:.1f} ms, 0 dropped"])
+    for row in parts.get("viewers", []):
+        if row["viewers"] != "nobody":
+            found = f"{row['fps']:.0f} frames a second, {row['share']:.2f} of those without"
+            cells.append([f"the engine with viewers: {row['viewers']}", found, "0.95 or more"])
+    if part := parts.get("record"):
+        stages = [f"{label} {part[key]:.1f}" for label, key in _STAGES_ALONE.items()]
+        found = f"{part['together_ms']:.1f} ms a frame ({', '.join(stages)} alone)"
+        cells.append(["720p with overlay and H.264 recording", found, f"{part['slowest_ms']:.1f} ms, the slowest"])
+    if part := parts.get("overload"):
+        words = [
+            f"{run['camera_to_mask_ms']:.1f} ms at {run['fps']:.0f} a second with {depth} in flight"
+            for depth, run in (("one", part["in_flight_1"]), ("two", part["in_flight_2"]))
+        ]
+        cells.append(["camera to mask, camera three times too fast", ", ".join(words), "-"])
+    return cells
+
+
 PARTS: dict[str, Callable[[Path, float], Any]] = {
     "throughput": throughput,
     "camera": camera,

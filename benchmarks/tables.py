@@ -15,6 +15,7 @@ from pathlib import Path
 
 import _cards
 import fit
+import live
 import peers
 from _common import ACCURACY_HEADER, accuracy_cells, load
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
@@ -74,6 +75,10 @@ def _reference(record: Record, _model: str) -> str:
 
 def _peers(record: Record, _model: str) -> str:
     return markdown(peers.HEADER, peers.cells(record["rows"]), record)
+
+
+def _live(record: Record, _model: str) -> str:
+    return markdown(live.HEADER, live.lines(record["rows"]), record)
 
 
 def _rivals(record: Record, _model: str) -> str:
@@ -139,6 +144,7 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "frequency-cpu": (_measured("frequency-cpu"), _frequency, NOT_MEASURED),
     "reference-cpu": (_measured("reference-cpu"), _reference, NOT_MEASURED),
     "peers-cpu": (_measured("peers-cpu"), _peers, NOT_MEASURED),
+    "live-cpu": (_measured("live-cpu"), _live, NOT_MEASURED),
     "rivals": (_measured("reference-cpu"), _rivals, NOT_MEASURED),
     "facts": (_measured("reference-cpu"), _cards.facts, NOT_MEASURED),
     "layers": (_measured("reference-cpu"), _cards.layers, NOT_MEASURED),
