@@ -40,7 +40,8 @@ SourceSpec = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="An image, a folder, a pattern like 'frames/*.png', a video, camera:0 or synthetic[:SEED].",
+        help="An image, a folder, a pattern like 'frames/*.png', a video, camera:0, csi://0, gst:PIPELINE, rtsp://..., "
+        "http://... or synthetic[:SEED].",
         show_default=False,
     ),
 ]

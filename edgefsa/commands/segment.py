@@ -25,9 +25,10 @@ def predict(
     verbose: Annotated[bool, typer.Option("--verbose", help="List every file that was written.")] = False,
     json: JsonFlag = False,
 ) -> int:
-    """Segment an image, a folder or a video: overlays, and masks as PNG files with the palette.
+    """Segment images, a video, a camera or a stream: overlays, and masks of images as PNG files with the palette.
 
-    Exits with 1 where files of a folder could not be read; the others are done.
+    Cameras and streams go on until --limit or Ctrl-C. Exits with 1 where files of a folder could not be read; the
+    others are done.
 
     Example: edgefsa predict engines/fsanet-edge-openvino-int8-360x480 street.jpg -o out/
     """
@@ -35,10 +36,15 @@ def predict(
 
     with console.progress("frames") as progress:
         result = predict_source(
-            engine, source, output, style=overlay.style(), limit=limit, options=playback.options(), progress=progress
+            engine,
+            source,
+            output,
+            style=overlay.style(),
+            limit=limit,
+            options=playback.options(),
+            progress=progress,
+            on_note=lambda note: console.message(f"note: {note}"),
         )
-    for note in result["notes"]:
-        console.message(f"note: {note}")
     status = name_failed([failure["reason"] for failure in result["failed"]])
     warn_of(engine)
     console.emit(result, as_json=json, text=_in_words(result, verbose))

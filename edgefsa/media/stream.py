@@ -45,7 +45,7 @@ class Stream:
 
     def __init__(self, address: str, open_s: float, silent_s: float) -> None:
         self._label, self._silent_s = redacted(address), silent_s
-        self._container = open_address(address, open_s, silent_s)
+        self._container = open_address(address, open_s, silent_s, live=True)
         stream = self._container.streams.best("video")
         if stream is None or stream.codec_context is None:
             self._container.close()

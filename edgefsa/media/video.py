@@ -126,7 +126,7 @@ class VideoReader:
 
 def _open(path: Path | str) -> Any:
     if isinstance(path, str):
-        return open_address(path, _NETWORK_TIMEOUT_S, _NETWORK_TIMEOUT_S)
+        return open_address(path, _NETWORK_TIMEOUT_S, _NETWORK_TIMEOUT_S, live=False)
     try:
         return av.open(str(path))
     except av.error.FFmpegError as error:

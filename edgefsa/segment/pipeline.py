@@ -78,6 +78,7 @@ def run_pipeline(
     segmenters = segmenter if isinstance(segmenter, Mapping) else {_name_of(segmenter): segmenter}
     run = Run(source, segmenters, on_note=on_note, telemetry=telemetry)
     source.on_note, source.on_reconnect = run.note, run.statistics.count_reconnect
+    source.on_drop = run.statistics.count_left_out
     depth = in_flight or (IN_FLIGHT_LIVE if source.live else IN_FLIGHT_FILES)
     batch = 1 if source.live else min(segmenter.batch for segmenter in segmenters.values())
     deliveries = [Delivery(sink, run) for sink in sinks]

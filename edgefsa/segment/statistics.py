@@ -121,6 +121,12 @@ class Statistics:
         with self._lock:
             self._dropped += frames
 
+    def count_left_out(self, frames: int) -> None:
+        """Count live frames that the source itself left out to keep up."""
+        with self._lock:
+            self._captured += frames
+            self._dropped += frames
+
     def count_reconnect(self) -> None:
         """Count a source that was lost and came back."""
         with self._lock:

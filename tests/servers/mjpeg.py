@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import random
@@ -17,6 +18,7 @@ from tests.servers.bars import BITS
 
 SIZE_HW, SMALL_HW = (96, 160), (48, 80)
 _HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
+_LOGIN = b'HTTP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="street"\r\n\r\n'
 # What a connection does after its good frames, and instead of any.
 FAULTS_LATER = ("end", "cut", "stall", "garbage", "damaged", "resize")
 FAULTS_AT_ONCE = ("refuse", "silent", "noise", "not found", "hang up")
@@ -33,12 +35,22 @@ class MjpegServer:
     """Serves frames on 127.0.0.1, by `with`, at `fps`; the next connection does the next of `faults`, then none.
 
     A connection with a fault of FAULTS_LATER gives `good` frames first. `refuse` closes the port for `refuse_s` seconds
-    before the next connection. Numbers go on from one connection to the next. `seen` lists what was done.
+    before the next connection. Numbers go on from one connection to the next. Only `user` ("name:password") is let in,
+    if given; a connection that is not has had its fault. `seen` lists what was done, `requests` what was asked.
     """
 
-    def __init__(self, faults: Iterable[str] = (), *, fps: float = 50.0, good: int = 10, refuse_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        faults: Iterable[str] = (),
+        *,
+        fps: float = 50.0,
+        good: int = 10,
+        refuse_s: float = 0.5,
+        user: str | None = None,
+    ) -> None:
         self._faults: Iterator[str] = itertools.chain(faults, itertools.repeat("none"))
         self._fps, self._good, self._refuse_s = fps, good, refuse_s
+        self._login = None if user is None else b"Authorization: Basic " + base64.b64encode(user.encode())
         self._numbers = itertools.count()
         self._closed = threading.Event()
         self._listener = self._listen(0)
@@ -90,6 +102,9 @@ class MjpegServer:
                 self._send_noise(connection)
                 return
             self.requests.append(connection.recv(65536))
+            if self._login is not None and self._login not in self.requests[-1]:
+                connection.sendall(_LOGIN)
+                return
             if fault == "not found":
                 connection.sendall(b"HTTP/1.0 404 Not Found\r\n\r\n")
                 return

@@ -80,6 +80,9 @@ class FrameSource(ABC):
         if text not in self.notes:
             self.note(text)
 
+    def keep_rate(self) -> None:  # noqa: B027 most sources are read fast enough
+        """Make ready to be read at a rate: who is going to do that calls it before the first frame."""
+
     def interrupt(self) -> None:  # noqa: B027 most sources never wait for long
         """Ask a read that is under way in another thread to end soon, and no other to begin."""
 

@@ -43,9 +43,7 @@ class SourceOptions:
         if self.skip < 0:
             raise InputError(f"--skip {self.skip} is below 0; give how many frames to leave out after each one taken")
         if self.camera_size_hw is not None and min(self.camera_size_hw) < 1:
-            raise InputError(
-                f"a camera of {self.camera_size_hw} rows and columns cannot be asked for; give more than 0"
-            )
+            raise InputError(f"no camera has {self.camera_size_hw} rows and columns; give more than 0 of each")
         code = self.camera_format
         if code is not None and not (len(code) == 4 and code.isascii() and code.isprintable()):
             raise InputError(f"--camera-format {code} is no code of four characters; write MJPG or YUYV, for example")

@@ -47,6 +47,8 @@ class Playback(FrameSource):
         self.fps = None if fps is None else fps / step
         self.total = None if options.loop or source.total is None else math.ceil(source.total / step)
         self.live = source.live or options.rate is not None
+        if options.rate is not None:
+            source.keep_rate()
 
     def __iter__(self) -> Iterator[SourceFrame]:
         options = self._options
@@ -59,6 +61,10 @@ class Playback(FrameSource):
     def note(self, text: str) -> None:
         """Record what a user should know, in one line."""
         self._source.note(text)
+
+    def keep_rate(self) -> None:
+        """Make ready to be read at a rate."""
+        self._source.keep_rate()
 
     def interrupt(self) -> None:
         """Ask a read that is under way in another thread to end soon, and no other to begin."""

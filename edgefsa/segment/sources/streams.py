@@ -44,6 +44,8 @@ class StreamSource(LiveSource[Arrival]):
         for captured in self._decoder.decode(item, hurried=self._feed.waiting > 1):
             self._compare_size((captured.frame.shape[0], captured.frame.shape[1]))
             yield captured
+        if self._decoder.errors:
+            self.note_once(f"{self.label}: packets that cannot be decoded are left out")
         left_out = self._backlog.dropped + self._decoder.unconverted
         if left_out > self._left_out:
             self.on_drop(left_out - self._left_out)
@@ -52,7 +54,7 @@ class StreamSource(LiveSource[Arrival]):
     def _disconnected(self) -> None:
         errors = 0 if self._decoder is None else self._decoder.errors
         if errors:
-            self.note(f"{self.label}: {errors} packets could not be decoded and were left out")
+            self.note(f"{self.label}: packets of the last connection that could not be decoded: {errors}")
 
     def _compare_size(self, size_hw: tuple[int, int]) -> None:
         if self._size_hw is not None and size_hw != self._size_hw:

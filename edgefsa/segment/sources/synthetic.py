@@ -26,13 +26,12 @@ _CLIPS_KEPT = 10
 class SyntheticSource(FrameSource):
     """A drive through a rendered street, 360 x 480, the same for the same seed.
 
-    Once it was iterated to its end, its frames lie in the cache (52 MB), and come from there. `rendered_first` renders
-    all of them before the first is yielded, for a source that has a rate to keep.
+    Once it was iterated to its end, its frames lie in the cache (52 MB), and come from there.
     """
 
-    def __init__(self, seed: int, *, rendered_first: bool = False) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__(f"synthetic{seed}")
-        self._seed, self._rendered_first = seed, rendered_first
+        self._seed, self._rendered_first = seed, False
         self._interrupted = threading.Event()
         self.total = FRAMES
         self.fps = DEFAULT_FPS
@@ -40,6 +39,10 @@ class SyntheticSource(FrameSource):
     def __iter__(self) -> Iterator[SourceFrame]:
         for index, frame in enumerate(self._frames()):
             yield SourceFrame(frame, f"{self.name}_{index:06d}", index, index / DEFAULT_FPS)
+
+    def keep_rate(self) -> None:
+        """Render all frames before the first is yielded, where they are not in the cache."""
+        self._rendered_first = True
 
     def interrupt(self) -> None:
         """End the rendering at the next frame."""

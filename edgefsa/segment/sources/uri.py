@@ -47,8 +47,7 @@ def open_source(spec: str | Path, options: SourceOptions | None = None) -> Frame
         return played(_of_camera(text, kind, argument, options), options)
     options.refuse_for(redacted(text), *_CAMERAS_ONLY)
     if kind == "synthetic":
-        seed = _whole_number(text, argument or "0", "synthetic:0")
-        return played(SyntheticSource(seed, rendered_first=options.rate is not None), options)
+        return played(SyntheticSource(_whole_number(text, argument or "0", "synthetic:0")), options)
     return played(_of_files(str(spec), options), options)
 
 

@@ -1,12 +1,10 @@
-"""Frames in: images, folders, videos whole and damaged, rotation, cameras."""
+"""Frames in: images, folders, patterns, videos whole and damaged, rotation."""
 
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -16,7 +14,6 @@ from PIL import Image
 
 from edgefsa.errors import InputError, SourceError
 from edgefsa.segment import SourceOptions, open_source
-from edgefsa.segment.sources import CameraSource
 from tests.unit.segment.fakes import moving_square
 
 
@@ -140,6 +137,24 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
         open_source(tmp_path / "nowhere.mp4")
     with pytest.raises(SourceError, match="camera 97 gives no frames"):
         open_source("camera:97")
+    with pytest.raises(SourceError, match=r"rtsp:/\*\*\*@cam/s does not exist"):
+        open_source("rtsp:/root:hunter2@cam/s")
+
+
+def test_a_pattern_names_pictures(tmp_path: Path) -> None:
+    write_images(tmp_path, "a1.png", "a0.png", "b.png")
+    (tmp_path / "deep").mkdir()
+    write_images(tmp_path / "deep", "a2.png")
+    with open_source(str(tmp_path / "a*.png")) as source:
+        assert [frame.name for frame in source] == ["a0", "a1"]
+    assert (source.total, source.name) == (2, tmp_path.name)
+    with open_source(str(tmp_path / "**" / "a*.png")) as source:
+        assert [frame.name for frame in source] == ["a0", "a1", "a2"]
+    with pytest.raises(SourceError, match=r"no file matches .*c\*\.png"):
+        open_source(str(tmp_path / "c*.png"))
+    write_images(tmp_path, "x[1].png")
+    with open_source(tmp_path / "x[1].png") as source:
+        assert [frame.name for frame in source] == ["x[1]"], "a file of that name comes first"
 
 
 @pytest.mark.parametrize(
@@ -224,49 +239,3 @@ def test_a_hole_in_a_video_ends_in_a_note(make_video: Any, tmp_path: Path) -> No
         count = len(list(source))
     assert 0 < count <= 20
     assert bool(source.notes) == (count < 18)
-
-
-class FakeCapture:
-    """A camera that gives five frames and is then unplugged."""
-
-    def __init__(self, _: int) -> None:
-        self.left = 5
-
-    def set(self, *_: object) -> bool:
-        return True
-
-    def get(self, _: int) -> float:
-        return 0.0
-
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        self.left -= 1
-        return (self.left >= 0), (moving_square(self.left) if self.left >= 0 else None)
-
-    def release(self) -> None:
-        pass
-
-
-def test_a_camera_gives_live_frames_until_it_is_unplugged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
-    with open_source("camera:0") as source:
-        frames = list(source)
-    assert isinstance(source, CameraSource)
-    assert (source.live, source.total, source.fps, len(frames)) == (True, None, 25.0, 4)
-    assert source.notes == ["camera 0 stopped after 4 frames"]
-    assert [frame.time_s for frame in frames] == sorted({frame.time_s for frame in frames}), "the clock's times"
-
-
-def test_the_synthetic_street_has_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def render_clip(seed: int, frames: int, size_hw: tuple[int, int], fps: float) -> Iterator[tuple[Any, Any]]:
-        asked.append((seed, size_hw, fps))
-        return ((moving_square(index, size_hw), None) for index in range(frames))
-
-    module: Any = ModuleType("edgefsa.data.synthetic")
-    module.render_clip = render_clip
-    monkeypatch.setitem(sys.modules, "edgefsa.data.synthetic", module)
-    for spec in ("synthetic", "synthetic:7"):
-        with open_source(spec) as source:
-            assert len(list(source)) == source.total
-    assert asked == [(0, (360, 480), 25.0), (7, (360, 480), 25.0)]
