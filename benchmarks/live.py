@@ -64,7 +64,7 @@ def throughput(engine: Path, seconds: float) -> dict[str, Any]:
 
 def camera(engine: Path, seconds: float) -> dict[str, Any]:
     """Run behind a camera of 30 frames a second with one viewer."""
-    with _serving() as (sink, url), _viewers(url, 1):
+    with serving() as (sink, url), viewers_of(url, 1):
         report = _live(engine, [sink], CAMERA_FPS, seconds)
     times = report.statistics.stages
     bound_ms = 1.5 * (times["engine"].median + 1000 / CAMERA_FPS)
@@ -107,7 +107,7 @@ def viewers(engine: Path, seconds: float) -> Rows:
     shown: dict[str, list[float]] = {name: [] for name in crowds}
     for _ in range(ROUNDS):
         for name, (count, silent) in crowds.items():
-            with _serving() as (sink, url), _viewers(url, count, silent) as pictures:
+            with serving() as (sink, url), viewers_of(url, count, silent) as pictures:
                 report = _live(engine, [sink], None, seconds / ROUNDS / len(crowds))
             found[name].append(report.fps)
             shown[name] += [number / report.statistics.seconds for number in pictures]
@@ -177,7 +177,7 @@ def _live(engine: Path, sinks: Sequence[Sink], rate: float | None, seconds: floa
 
 
 @contextlib.contextmanager
-def _serving() -> Iterator[tuple[Sink, str]]:
+def serving() -> Iterator[tuple[Sink, str]]:
     from edgefsa.serve import ServeSink
 
     with ServeSink(port=0) as sink:
@@ -185,7 +185,7 @@ def _serving() -> Iterator[tuple[Sink, str]]:
 
 
 @contextlib.contextmanager
-def _viewers(url: str, count: int, silent: int = 0) -> Iterator[list[int]]:
+def viewers_of(url: str, count: int, silent: int = 0) -> Iterator[list[int]]:
     """Start viewers as soon as the server answers; yield a list that gets the pictures of each reader at the end."""
     pictures: list[int] = []
     if count == 0:
