@@ -4,13 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup setup-dev demo test check bench ablations plugins plugins-all clean
+.PHONY: help setup setup-dev demo test check bench soak ablations plugins plugins-all clean
 
 help:
 	@echo "make demo    set up, build an INT8 engine, segment a clip, print accuracy, latency and file names"
 	@echo "make test    set up, run the tests"
 	@echo "make check   ruff, mypy, clang-format"
 	@echo "make bench   the programs that print the tables of the README and of docs/models"
+	@echo "make soak    ten minutes of a live run whose source fails over and over: memory, handles, recovery"
 	@echo "make ablations DATA=camvid:DIR [RUNS=runs]   train and measure with and without the frequency blocks (takes long)"
 	@echo "make plugins the TensorRT plugins for this machine's GPU (TENSORRT_INCLUDE_DIR=DIR, CUDA_ARCHITECTURES=87)"
 
@@ -20,12 +21,12 @@ $(BIN)/python:
 
 $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing edgefsa and what it builds with into $(VENV) (once; some 300 MB without CUDA) ..."
-	@$(PIP) -e '.[build,cpu,report]'
+	@$(PIP) -e '.[build,cpu,report,serve]'
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup
 	@echo "Installing the test and check tools ..."
-	@$(PIP) -e '.[build,cpu,report,dev]'
+	@$(PIP) -e '.[build,cpu,report,serve,dev]'
 	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(PIP) -e '.[rtx]'; \
 	 else echo "TensorRT-RTX has no package for $$(uname -sm): its tests will be skipped"; fi
 	@touch $@
@@ -51,10 +52,16 @@ bench: $(VENV)/.setup-dev
 	@$(BIN)/python benchmarks/frequency.py
 	@$(BIN)/python benchmarks/latency.py
 	@$(BIN)/python benchmarks/reference.py
+	@$(BIN)/python benchmarks/live.py
 	@$(BIN)/python benchmarks/accuracy.py
 	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/accuracy.py --data "$(DATA)"; fi
 	@if [ -n "$(DATA)" ] && $(BIN)/python -c "import nncf" 2>/dev/null; then $(BIN)/python benchmarks/peers.py --data "$(DATA)"; fi
 	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/fit.py --data "$(DATA)"; fi
+	@$(BIN)/python benchmarks/tables.py
+
+# Ten minutes of a source that fails over and over.
+soak: $(VENV)/.setup-dev
+	@$(BIN)/python benchmarks/soak.py
 	@$(BIN)/python benchmarks/tables.py
 
 # Runs that RUNS holds already are taken as they are, interrupted ones go on.

@@ -8,6 +8,7 @@ python demos/quickstart.py --data camvid:DIR                # accuracy on real l
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from edgefsa import console
@@ -76,6 +77,11 @@ def demo(source: str, data: str, output: Path, limit: int) -> None:
     for path in [*predicted["outputs"], *pictures(engines["int8"], dataset, output / "pictures")]:
         print(f"  {path}")
     print(f"  {engines['int8']}    (try: edgefsa inspect, parity, bench, predict on it)")
+
+    print("5. See it live: in the browser at http://127.0.0.1:8080, with your camera (0) or a drive through a street")
+    program = Path(sys.executable).with_name("edgefsa")
+    print(f"  {program} serve {engines['int8']} {engines['fp32']} --source synthetic:7 --loop")
+    print(f"  {program} run {engines['int8']} --source 0")
 
 
 def main() -> None:
