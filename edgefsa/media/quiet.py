@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import cv2
 
+_SILENT = 0
+
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
@@ -32,14 +34,22 @@ class _OpencvLog:
     def silence(self) -> None:
         with self._lock:
             if self._users == 0:
-                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+                self._level = _set_log_level(_SILENT)
             self._users += 1
 
     def release(self) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                cv2.utils.logging.setLogLevel(self._level)
+                _set_log_level(self._level)
+
+
+def _set_log_level(level: int) -> int:
+    """Set OpenCV's log level and return the one before."""
+    # Where the systems' own OpenCV (JetPack's, Debian's: 4.5 to 4.8) has it, and where newer ones do.
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    previous: int = set_level(level)
+    return previous
 
 
 _opencv_log = _OpencvLog()

@@ -57,7 +57,7 @@ class LiveSource(FrameSource, Generic[Item]):
         try:
             # Proof that frames come; it is stale when they are asked for.
             if next(self._frames(), None) is None:
-                raise SourceError(f"{label} ended before its first frame")
+                raise SourceError(f"{label} ended before its first frame; check what it is")
         except BaseException:
             self.close()
             raise
@@ -134,7 +134,7 @@ class LiveSource(FrameSource, Generic[Item]):
                 yield captured
                 silent_s, last_s = self._patience.silent_s, time.monotonic()
             if time.monotonic() - last_s >= silent_s:
-                raise SourceError(f"{self.label} gave no frame for {silent_s:g} s")
+                raise SourceError(f"{self.label} gave no frame for {silent_s:g} s; check that it is up and not in use")
 
     def _lost(self, reason: str) -> None:
         """Say once that it is lost, and again where the reason is another one."""

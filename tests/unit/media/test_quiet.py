@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import cv2
+import pytest
 
 from edgefsa.media.quiet import quiet_opencv
 
@@ -29,3 +31,17 @@ def test_opencv_is_quiet_until_the_last_thread_is_done() -> None:
     inner_done.set()
     thread.join(20)
     assert log.getLogLevel() == before
+
+
+def test_an_opencv_of_a_system_has_its_log_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = [3]
+
+    def set_log_level(level: int) -> int:
+        levels.append(level)
+        return levels[-2]
+
+    monkeypatch.setattr(cv2, "setLogLevel", set_log_level, raising=False)
+    monkeypatch.setattr(cv2, "utils", SimpleNamespace())  # OpenCV 4.6 has no cv2.utils.logging
+    with quiet_opencv():
+        assert levels == [3, 0]
+    assert levels == [3, 0, 3]
