@@ -79,8 +79,7 @@ class WindowSink(Sink):
         if not self._open:
             height, width = picture.shape[:2]
             shown = min(max(width, _WIDTHS[0]), _WIDTHS[1])
-            # Not with WINDOW_GUI_NORMAL: Qt's windows then stay black now and then.
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.resizeWindow(self._title, shown, round(shown * height / width))
             self._open = True
         cv2.imshow(self._title, picture)

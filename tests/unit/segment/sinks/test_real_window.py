@@ -1,4 +1,4 @@
-"""The window on a real screen (Xvfb), pressed by real keys (xdotool), looked at pixel by pixel.
+"""The window on a real screen (Xvfb with the window manager openbox), real keys (xdotool), looked at pixel by pixel.
 
 It needs an OpenCV with windows. Where the installed one is headless, EDGEFSA_OPENCV_WITH_WINDOWS may name a folder
 with another: pip install --no-deps --target FOLDER opencv-python
@@ -45,9 +45,9 @@ print("ended", report.statistics.frames > 0, flush=True)
 
 def window_packages() -> Path | None:
     """Return a folder to put first on the path for an OpenCV with windows; skip where there is none."""
-    for program in ("Xvfb", "xdotool"):
+    for program in ("Xvfb", "openbox", "xdotool"):
         if shutil.which(program) is None:
-            pytest.skip(f"needs {program}: apt-get install xvfb xdotool")
+            pytest.skip(f"needs {program}: apt-get install xvfb openbox xdotool")
     folder = os.environ.get("EDGEFSA_OPENCV_WITH_WINDOWS")
     if folder is None:
         from edgefsa.segment.sinks.window import _has_gui
@@ -62,7 +62,7 @@ class Screen:
 
     def __init__(self, folder: Path) -> None:
         reading, writing = os.pipe()
-        options = ["-screen", "0", "1000x700x24", "-fbdir", str(folder), "-nolisten", "tcp"]
+        options = ["-screen", "0", "1000x700x24", "-fbdir", str(folder), "-nolisten", "tcp", "-noreset"]
         self._server = subprocess.Popen(
             ["Xvfb", "-displayfd", str(writing), *options], pass_fds=[writing], stderr=subprocess.DEVNULL
         )
@@ -70,13 +70,17 @@ class Screen:
         with os.fdopen(reading) as answer:
             self.display = f":{answer.readline().strip()}"
         self._pixels = folder / "Xvfb_screen0"
+        environment = {**os.environ, "DISPLAY": self.display}
+        self._manager = subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL)
+        wait_for(lambda: self.xdotool("get_num_desktops").isdigit(), "the window manager")
 
     def close(self) -> None:
-        self._server.terminate()
-        self._server.wait(WAIT_S)
+        for program in (self._manager, self._server):
+            program.terminate()
+            program.wait(WAIT_S)
 
     def picture(self) -> np.ndarray:
-        """Return the screen, uint8 [H, W, 3] BGR: an XWD file, whose header is 32-bit numbers, the highest byte first."""
+        """Return the screen, uint8 [H, W, 3] BGR: an XWD file with a header of big-endian numbers."""
         data = self._pixels.read_bytes()
         header = np.frombuffer(data[:100], ">u4")
         width, height, bytes_per_line, colours = (int(header[index]) for index in (4, 5, 12, 19))
