@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from edgefsa.data.classes import CAMVID
+from tests.servers.rtsp import RtspServer
 from tests.unit.segment.fakes import moving_square
 
 ROOT = Path(__file__).parents[2]
@@ -90,8 +91,6 @@ def test_a_folder_of_pictures_becomes_masks_and_a_table(built: Path, tmp_path: P
 
 
 def test_a_stream_in_numbers(built: Path) -> None:
-    from tests.servers.rtsp import RtspServer
-
     with RtspServer() as server:
         done = run("rtsp.py", built, server.address, "--seconds", "3")
     assert done.returncode == 0, done.stderr
