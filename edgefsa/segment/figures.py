@@ -21,7 +21,7 @@ class LiveFigures:
         self._until_s = 0.0
 
     def rows(self) -> Sequence[tuple[str, str]]:
-        """Return frames a second, latency, engine, and dropped frames of a live run."""
+        """Return the rows of `figure_rows`, at most half a second old."""
         now_s = time.monotonic()
         if now_s >= self._until_s:
             self._rows, self._until_s = figure_rows(self._run), now_s + _REFRESH_S
@@ -29,7 +29,10 @@ class LiveFigures:
 
 
 def figure_rows(run: Run) -> list[tuple[str, str]]:
-    """Return the rows of this moment; the latency is camera to mask, or frame to mask where the run is not live."""
+    """Return what the run does at this moment; what is not known (dropped, agreement, temperature, power) has no row.
+
+    The latency is camera to mask, or frame to mask where the run is not live.
+    """
     figures, engine = run.statistics.snapshot(), run.engine
     latency = figures.stages["camera_to_mask" if run.live else "frame_to_mask"]
     rows = [
@@ -40,6 +43,13 @@ def figure_rows(run: Run) -> list[tuple[str, str]]:
     ]
     if run.live:
         rows.append(("dropped", str(figures.dropped)))
+    if run.canary is not None:
+        rows.append(("agreement", f"{100 * run.canary.mean:.2f} %"))
+    sample = run.telemetry.latest() if run.telemetry is not None else None
+    if sample is not None and sample.temperature_c is not None:
+        rows.append(("temperature", f"{sample.temperature_c:.0f} °C"))
+    if sample is not None and sample.power_w is not None:
+        rows.append(("power", f"{sample.power_w:.1f} W"))
     if run.paused:
         rows.append(("", "paused"))
     return rows

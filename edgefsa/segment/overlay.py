@@ -84,7 +84,7 @@ def class_shares(mask: Mask, num_classes: int) -> npt.NDArray[np.float64]:
 
 
 def _key(index: int, name: str, style: OverlayStyle) -> str:
-    return f"{index + 1} {name}" if style.numbered and index < 9 else name
+    return f"{index + 1}  {name}" if style.numbered and index < 9 else name
 
 
 def _masked(frame: Frame, mask: Mask, palette_rgb: Sequence[Colour], style: OverlayStyle) -> Frame:

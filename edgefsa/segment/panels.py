@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgefsa.media.frames import Frame
 
-_PANEL_GREY, _PANEL_ALPHA = 24, 0.72
+_PANEL_GREY, _PANEL_ALPHA = 24, 0.76
 _OUTLINE_BGR = (150, 150, 150)
-_BRIGHT, _DIM = 244, 172
+_BRIGHT, _DIM = 244, 184
 _LOWEST_LINE = 15  # pixels; below, letters run together
 
 Colour = tuple[int, int, int]
@@ -85,8 +85,8 @@ def _legend_width(legend: Sequence[LegendRow], sizes: _Sizes) -> int:
 
 
 def _figures_width(figures: Sequence[tuple[str, str]], sizes: _Sizes) -> int:
-    labels, values = (max((_text_width(row[column], sizes.font) for row in figures), default=0) for column in (0, 1))
-    return 3 * sizes.margin + labels + values
+    text = max((sum(_text_width(part, sizes.font) for part in row) for row in figures), default=0)
+    return 4 * sizes.margin + text
 
 
 def _draw_legend(drawn: Frame, legend: Sequence[LegendRow], sizes: _Sizes, left: int, top: int) -> None:

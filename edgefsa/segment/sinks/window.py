@@ -44,7 +44,7 @@ class WindowSink(Sink):
         _check_gui()
         self._snapshots = Path(snapshots)
         self._title = "edgefsa"
-        self._open = False
+        self._open = self._closed = False
         self._run: Run | None = None
         self._figures: LiveFigures | None = None
         self._frame: SegmentedFrame | None = None
@@ -71,7 +71,9 @@ class WindowSink(Sink):
         run.note(f"keys in the window: {KEYS}")
 
     def write(self, frame: SegmentedFrame) -> None:
-        """Show a frame."""
+        """Show a frame; after the window was closed, nothing."""
+        if self._closed:
+            return
         self._frame = frame
         picture = self._picture(frame)
         if not self._open:
@@ -89,9 +91,15 @@ class WindowSink(Sink):
         key = cv2.waitKey(1)
         if key != -1:
             self._press(key & 0xFF)
-        if self._open and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
-            self._open = False
+        if not self._visible():
+            self._open, self._closed = False, True
             self._stop()
+
+    def _visible(self) -> bool:
+        try:
+            return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
+        except cv2.error:  # Qt's part of OpenCV goes with its last window
+            return False
 
     def _press(self, key: int) -> None:
         if ord("1") <= key <= ord("9"):
@@ -115,6 +123,8 @@ class WindowSink(Sink):
     def _pause(self) -> None:
         if self._run is not None:
             self._run.pause(not self._run.paused)
+            self._figures = LiveFigures(self._run)  # says so at once
+            self._redraw()
 
     def _change_opacity(self, step: float) -> None:
         self._restyle(alpha=min(max(round(self.style.alpha + step, 2), 0.0), 1.0))

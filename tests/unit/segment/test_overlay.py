@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from edgefsa.errors import InputError
 from edgefsa.media.labels import read_label
 from edgefsa.media.pictures import read_image
 from edgefsa.segment import OverlayStyle, draw_overlay
-from edgefsa.segment.overlay import class_shares
+from edgefsa.segment.overlay import MODES, class_shares
 
 NAMES = ("sky", "road", "car")
 PALETTE = ((10, 100, 200), (200, 50, 0), (0, 0, 255))
@@ -65,6 +67,106 @@ def test_legend_lists_only_present_classes() -> None:
     assert [255, 0, 0] not in panel
 
 
+def plainly_drawn(frame: np.ndarray, mask: np.ndarray, alpha: float, hidden: tuple[int, ...]) -> np.ndarray:
+    """The formula in float64: tint of the classes that are shown, then lines 2 pixels wide where classes meet."""
+    shown = np.isin(mask, [index for index in range(len(NAMES)) if index not in hidden])
+    colours = np.array([*PALETTE, *[(0, 0, 0)] * (256 - len(PALETTE))], float)[mask][..., ::-1]
+    drawn = np.where(shown[..., None], alpha * colours + (1 - alpha) * frame, frame)
+    border = np.zeros(mask.shape, bool)
+    border[1:] |= mask[1:] != mask[:-1]
+    border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    border[1:, 1:] |= (mask[1:, 1:] != mask[:-1, :-1]) | (mask[1:, :-1] != mask[:-1, 1:])
+    return np.where(border[..., None], drawn / 3 + 160, drawn)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.35, 1.0])
+@pytest.mark.parametrize("hidden", [(), (1,), (0, 2)])
+@pytest.mark.parametrize("size_hw", [(48, 64), (301, 407)])
+def test_a_picture_is_the_plain_formula(alpha: float, hidden: tuple[int, ...], size_hw: tuple[int, int]) -> None:
+    random = np.random.default_rng(2)
+    frame = random.integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    mask = np.kron(random.choice(np.array([0, 1, 2, 7, 255], np.uint8), (31, 31)), np.ones((10, 14), np.uint8))
+    mask = np.ascontiguousarray(mask[: size_hw[0], : size_hw[1]])
+    before = frame.copy()
+    drawn = draw_overlay(frame, mask, PALETTE, NAMES, OverlayStyle(alpha, legend=False, hidden=frozenset(hidden)))
+    assert np.abs(drawn - plainly_drawn(frame, mask, alpha, hidden)).max() <= 1.01
+    assert np.array_equal(frame, before)
+
+
+def test_modes_show_the_mask_alone_the_frame_alone_or_both() -> None:
+    frame = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    mask = halves()
+    mask[:, 70:] = 255
+    shown = {
+        mode: draw_overlay(frame, mask, PALETTE, NAMES, OverlayStyle(legend=False, contours=False, mode=mode))
+        for mode in MODES
+    }
+    assert np.array_equal(shown["frame"], frame)
+    assert shown["frame"] is not frame
+    colours = np.array([*PALETTE, *[(0, 0, 0)] * 253], np.uint8)[mask][..., ::-1]
+    assert np.array_equal(shown["mask"], colours), "unlabelled pixels are black"
+    assert np.array_equal(shown["side by side"], np.hstack([frame, shown["overlay"]]))
+
+
+FIGURES = (
+    *(("fps", "30.0"), ("latency", "12.5 ms"), ("p95", "16.1 ms"), ("engine", "tensorrt int8"), ("dropped", "104")),
+    *(("agreement", "99.91 %"), ("temperature", "61 °C"), ("power", "14.9 W")),
+)
+CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicycle")
+GRAYS = tuple((20 * index, 20 * index, 20 * index) for index in range(11))
+
+
+def panels_of(size_hw: tuple[int, int], figures: Sequence[tuple[str, str]]) -> list[tuple[int, int, int, int]]:
+    """Draw on white and find the panels: (top, bottom, left, right) of each dark box, by its outline."""
+    mask = (np.arange(size_hw[1]) * 11 // size_hw[1]).astype(np.uint8)[None].repeat(size_hw[0], 0)
+    white = np.full((*size_hw, 3), 255, np.uint8)
+    style = OverlayStyle(alpha=0.0, contours=False)
+    changed = (draw_overlay(white, mask, GRAYS, CAMVID, style, figures) < 255).any(axis=2).astype(np.uint8)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(changed)
+    return [(top, top + high, left, left + wide) for left, top, wide, high, area in boxes[1:] if area > 50]
+
+
+@pytest.mark.parametrize(
+    "size_hw", [(180, 320), (240, 320), (360, 480), (480, 640), (720, 1280), (2160, 3840), (480, 270), (1280, 720)]
+)
+def test_legend_and_figures_have_room_and_never_overlap(size_hw: tuple[int, int]) -> None:
+    boxes = panels_of(size_hw, FIGURES)
+    assert len(boxes) == 2, "two panels apart from each other"
+    for top, bottom, left, right in boxes:
+        assert 0 < top < bottom < size_hw[0]
+        assert 0 < left < right < size_hw[1]
+    assert min(left for _, _, left, _ in boxes) == min(top for top, *_ in boxes), "the same margin"
+    share = sum((bottom - top) * (right - left) for top, bottom, left, right in boxes) / (size_hw[0] * size_hw[1])
+    assert share < (0.75 if min(size_hw) <= 240 else 0.5)
+
+
+@pytest.mark.parametrize("size_hw", [(20, 600), (64, 64), (100, 100), (40, 150), (1, 1)])
+def test_what_has_no_room_is_left_out(size_hw: tuple[int, int]) -> None:
+    for top, bottom, left, right in panels_of(size_hw, FIGURES):
+        assert 0 < top < bottom < size_hw[0]
+        assert 0 < left < right < size_hw[1]
+
+
+@pytest.mark.parametrize(("size_hw", "lowest_px"), [((180, 320), 7), ((720, 1280), 13), ((2160, 3840), 40)])
+def test_letters_are_as_high_as_can_be_read(size_hw: tuple[int, int], lowest_px: int) -> None:
+    black = np.zeros((*size_hw, 3), np.uint8)
+    drawn = draw_overlay(black, black[..., 0], [(0, 0, 0)], ["H"], OverlayStyle(legend=False), [("", "HHH")])
+    rows = np.nonzero((drawn > 128).any(axis=(1, 2)))[0]
+    assert rows.max() - rows.min() + 1 >= lowest_px
+    assert drawn.max() - 24 > 200, "bright on dark"
+
+
+def test_numbers_and_hidden_classes_show_in_the_legend() -> None:
+    frame, mask = np.full((200, 240, 3), 90, np.uint8), halves((200, 240))
+    plain = draw_overlay(frame, mask, PALETTE, NAMES, OverlayStyle(alpha=0.0))
+    numbered = draw_overlay(frame, mask, PALETTE, NAMES, OverlayStyle(alpha=0.0, numbered=True))
+    assert not np.array_equal(plain, numbered)
+    hidden = draw_overlay(frame, mask, PALETTE, NAMES, OverlayStyle(alpha=0.0, hidden=frozenset([0])))
+    swatches = hidden[:60].reshape(-1, 3).tolist()
+    assert [200, 100, 10] not in swatches, "a hidden class has an empty swatch"
+    assert [0, 50, 200] in swatches
+
+
 @pytest.mark.parametrize("size_hw", [(1, 1), (7, 9), (33, 20), (64, 400), (360, 480), (1080, 1920)])
 def test_any_size_and_many_classes(size_hw: tuple[int, int]) -> None:
     names = [f"class number {index}" for index in range(150)]
@@ -88,6 +190,8 @@ def test_mistakes_are_named() -> None:
         draw_overlay(frame, np.zeros((10, 12), np.uint8), PALETTE, NAMES[:2])
     with pytest.raises(InputError, match=r"alpha is 1\.5"):
         OverlayStyle(alpha=1.5)
+    with pytest.raises(InputError, match="'both' is no way to show a mask; give one of overlay"):
+        OverlayStyle(mode="both")
 
 
 def test_a_real_frame_with_its_label(camvid_dir: Path) -> None:
