@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -183,7 +183,7 @@ def test_a_client_that_never_reads_costs_nothing_and_is_let_go(
 
 
 def open_handles() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_mjpeg_is_a_stream_of_overlays(live: Live) -> None:
