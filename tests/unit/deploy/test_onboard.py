@@ -131,9 +131,7 @@ def test_pip_may_not_put_a_package_over_the_systems(root: Path, tmp_path: Path) 
     (system / "cv2").mkdir(parents=True)
     (system / "cv2" / "__init__.py").write_text("")
     (site / "cv2").mkdir(parents=True)
-    code = (
-        "import sys; sys.path[:0] = sys.argv[1:3]; import deploy, pathlib; deploy.check_kept(pathlib.Path(sys.argv[3]))"
-    )
+    code = "import sys; sys.path[:0] = sys.argv[1:3]; import deploy, pathlib; deploy.check_kept(pathlib.Path(sys.argv[3]))"
     command = [sys.executable, "-S", "-c", code, str(root), str(system), str(root / "releases" / "r")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "pip installed cv2 over the system's" in json.loads(done.stdout)["failed"]

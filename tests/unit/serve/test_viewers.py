@@ -32,6 +32,7 @@ def test_a_viewer_gets_the_frame_and_its_mask(live: Live) -> None:
         viewer.send("")
         message = next_frame(viewer)
     assert (hello["type"], hello["source"], hello["live"]) == ("hello", "street", True)
+    assert hello["figures"]["frames"] == 1
     assert [engine["name"] for engine in hello["engines"]] == ["first", "second"]
     assert hello["engines"][0]["names"] == list(NAMES)
     assert np.array_equal(message.mask, shown.segmentation.mask)
