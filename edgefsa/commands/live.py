@@ -123,6 +123,10 @@ def serve(
             help="What a browser must know; made and printed once where it is needed and not given.",
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that a reverse proxy is reached by; asks for a token. Repeatable."),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of recordings.")] = Path(
         "recordings"
     ),
@@ -134,7 +138,7 @@ def serve(
     """
     from edgefsa.serve import ServeSink
 
-    sink = ServeSink(host=host, port=port, token=token, recordings=output)
+    sink = ServeSink(host=host, port=port, token=token, recordings=output, allow_hosts=allow_host or ())
     return _run(engines, source, [sink], flags, playback, as_json=json)
 
 

@@ -105,7 +105,7 @@ class _Live:
             await asyncio.sleep(_FIGURES_S)
 
     def _hello(self) -> dict[str, Any]:
-        return {**hello(self._shown.run), "records": self._shown.recordings is not None}
+        return {**hello(self._shown.run), "records": self._shown.recordings is not None, "figures": self._figures()}
 
     def _figures(self) -> dict[str, Any]:
         shown = self._shown

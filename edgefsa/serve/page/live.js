@@ -166,6 +166,7 @@ function showHello(message) {
   timesChart = new TimesChart($("times"), hello.edges_ms);
   $("live").hidden = false;
   $("login").hidden = true;
+  showFigures(hello.figures);
 }
 
 function showEngine(next) {

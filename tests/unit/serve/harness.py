@@ -90,7 +90,7 @@ class Live:
 @contextlib.contextmanager
 def serving(size_hw: tuple[int, int] = SIZE_HW, **options: Any) -> Iterator[Live]:
     """Serve on a free port until the block ends."""
-    with ServeSink(port=0, **options) as sink:
+    with ServeSink(**{"port": 0, **options}) as sink:
         live = Live(sink, size_hw)
         sink.start(live.run)
         yield live

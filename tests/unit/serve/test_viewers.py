@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,6 +32,7 @@ def test_a_viewer_gets_the_frame_and_its_mask(live: Live) -> None:
         viewer.send("")
         message = next_frame(viewer)
     assert (hello["type"], hello["source"], hello["live"]) == ("hello", "street", True)
+    assert hello["figures"]["frames"] == 1
     assert [engine["name"] for engine in hello["engines"]] == ["first", "second"]
     assert hello["engines"][0]["names"] == list(NAMES)
     assert np.array_equal(message.mask, shown.segmentation.mask)
@@ -183,7 +184,7 @@ def test_a_client_that_never_reads_costs_nothing_and_is_let_go(
 
 
 def open_handles() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_mjpeg_is_a_stream_of_overlays(live: Live) -> None:
