@@ -153,7 +153,9 @@ def _cuda(facts: Facts, brought: Brought | None) -> list[Finding]:
         package = f"cuda-toolkit-{brought.cuda.replace('.', '-')}" if brought else "nvidia-jetpack"
         what = "the CUDA toolkit is not installed: the plugins cannot be built here"
         return [*found, Finding(WARNING, what, f"sudo apt install {package}")]
-    return [*found, Finding(OK, f"CUDA toolkit {', '.join(facts.debian[name] for name in toolkits)}")]
+    driver = "unknown" if facts.driver_cuda is None else "{}.{}".format(*facts.driver_cuda)
+    versions = ", ".join(facts.debian[name] for name in toolkits)
+    return [*found, Finding(OK, f"CUDA toolkit {versions}, the driver is for CUDA {driver}")]
 
 
 def _open_cv(facts: Facts) -> list[Finding]:

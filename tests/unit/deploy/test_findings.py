@@ -212,6 +212,17 @@ def test_a_desktop_whose_card_has_no_driver(tmp_path: Path) -> None:
     assert one(findings(found, {"tensorrt": RUNS}, {"path": "/x.so", "why_not": None}), "/x.so").level == OK
 
 
+def test_a_tensorrt_for_a_newer_driver(tmp_path: Path) -> None:
+    machine = play("desktop", tmp_path)
+    site = package(tmp_path / "pips", "tensorrt_cu13", "10.14.1.48")
+    found = facts_of_machine(tmp_path, machine.ask, folders=[site], cv2_answer=machine.answers["cv2"])
+    found = dataclasses.replace(found, gpus=("NVIDIA GeForce RTX 4060",), driver_cuda=(12, 8))
+    finding = one(findings(found, {"tensorrt": MISSING, "openvino": RUNS}, NO_PLUGINS), "is for CUDA 13")
+    assert finding.level == PROBLEM and str(finding.mend).endswith("pip install tensorrt-cu12")
+    newer = dataclasses.replace(found, driver_cuda=(13, 0))
+    assert one(findings(newer, {"tensorrt": RUNS}, NO_PLUGINS), "TensorRT for it").level == OK
+
+
 def test_a_machine_with_nothing(tmp_path: Path) -> None:
     found = facts_of_machine(tmp_path, lambda command: "", folders=[], cv2_answer="")
     result = findings(found, {"tensorrt": MISSING, "openvino": MISSING}, NO_PLUGINS)
