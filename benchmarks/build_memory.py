@@ -34,6 +34,10 @@ CASES = (
 )
 BUILDS = (("openvino", "fp32"), ("openvino", "int8"), ("onnxruntime", "int8"), ("tensorrt-rtx", "int8"))
 CALIBRATION = "calibration"
+# As on a board: without ONNX Runtime the proof is computed by NumPy.
+NUMPY = ("openvino", "int8")
+COMMAND = ("-m", "edgefsa.cli")
+COMMAND_WITHOUT = ("-c", "import sys; sys.modules['onnxruntime'] = None; from edgefsa.cli import main; main()")
 # A process begins with the peak of the one that starts it, so a small one starts it.
 LAUNCHER = """
 import os, subprocess, sys
@@ -44,9 +48,9 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def peak_mb(*arguments: object) -> float:
+def peak_mb(*arguments: object, command: Sequence[str] = COMMAND) -> float:
     """Run edgefsa with arguments and return the peak of its resident memory, in MB of 2**20."""
-    command = [sys.executable, "-m", "edgefsa.cli", *map(str, arguments)]
+    command = [sys.executable, *command, *map(str, arguments)]
     done = subprocess.run([sys.executable, "-c", LAUNCHER, *command], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
@@ -65,11 +69,14 @@ def measure(model: str, size_hw: tuple[int, int], batch: int, builds: Sequence[t
         frames = ("--data", "synthetic", "--frames", 2 * batch)
         need = calibration_need(graph, seen).total_mb
         rows = [_row(facts, CALIBRATION, peak_mb("calibrate", onnx, *frames, "-o", ranges), need)]
+        need = build_need(graph).total_mb
         for target, precision in builds:
-            flags = ("--target", target, "--precision", precision, "-o", scratch)
+            flags = ("build", onnx, "--target", target, "--precision", precision, "--overwrite", "-o", scratch)
             flags += ("--ranges", ranges) if precision == "int8" else ()
-            peak = peak_mb("build", onnx, *flags)
-            rows.append(_row(facts, f"{target} {precision}", peak, build_need(graph).total_mb))
+            rows.append(_row(facts, f"{target} {precision}", peak_mb(*flags), need))
+            if (target, precision) == NUMPY:
+                peak = peak_mb(*flags, command=COMMAND_WITHOUT)
+                rows.append(_row(facts, f"{target} {precision}, proved by NumPy", peak, need))
     return rows
 
 
