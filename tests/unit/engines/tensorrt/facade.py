@@ -46,6 +46,7 @@ class Played:
     timing: list[bytes] = field(default_factory=list)
     pools: dict[str, int] = field(default_factory=dict)
     level: int = 3
+    gpu: Any = None
     parsed: onnx.ModelProto | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -321,7 +322,8 @@ class Context(Guarded):
             size = int(np.prod(shape))
             views[name] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self._addresses[name]))
             views[name] = views[name].reshape(shape)
-        views["masks"][:] = self._state[0].run(views["frames"])
+        played = self._state[0]
+        played.gpu.work("engine", lambda: np.copyto(views["masks"], played.run(views["frames"])))
         return True
 
 
