@@ -148,7 +148,9 @@ def test_pips_opencv_over_jetpacks(tmp_path: Path) -> None:
 def test_numpy_2_under_jetpacks_modules(tmp_path: Path) -> None:
     """With the system's NumPy behind it pip's goes; without, an older one comes. cv2's own failure is said with it."""
     site = package(tmp_path / "pips", "numpy", "2.2.6")
-    known = facts(NANO, tmp_path, folders=(site,))
+    works = facts(NANO, tmp_path, folders=(site,))
+    assert one(jetson_findings(works), "NumPy 2.2.6").level == OK, "what can be imported is not made for another"
+    known = cv2(works, by="pip")
     finding = one(jetson_findings(known), "NumPy 2.2.6")
     assert (finding.level, finding.mend) == (WARNING, "python -m pip uninstall --yes numpy")
     assert "made for 1.21" in finding.what
