@@ -168,13 +168,18 @@ def calibrate_onnx(
     what was guessed of the data and left out of it; labels are not read.
     """
     from edgefsa.data.readers import open_dataset
+    from edgefsa.engines.build_memory import calibration_need
     from edgefsa.graph.files import read_graph
     from edgefsa.quantize import ranges_from_calibration
     from edgefsa.quantize.budget import SECONDS, CalibrationFrames
+    from edgefsa.quantize.calibrate import calibrated_tensors
 
     graph, dataset = read_graph(onnx_path), open_dataset(data, split="train")
     for note in dataset.split_notes:
         say(f"note: {note}")
+    warning = calibration_need(graph.model, calibrated_tensors(graph.model)).warning()
+    if warning is not None:
+        say(f"warning: {warning}")
     chosen = CalibrationFrames(
         dataset.frame,
         len(dataset),
@@ -286,6 +291,7 @@ def _build_onnx(
         overwrite=request.overwrite,
         frames=proof_frames,
         progress=progress,
+        say=say,
     )
     for warning in report.warnings:
         say(f"warning: {warning}")

@@ -27,8 +27,9 @@ def doctor() -> dict[str, Any]:
     compute_capability, memory_mb, pci_bus_id, and its clocks and power limits where they can be read}], "jetson"
     (of machine.jetson, or null), "packages" {name: version or null}, "targets" {name: {runs, why_not, builds,
     why_not_build}}, "auto" {precision: {target, why}}, "plugins" {path, tensorrt, architectures, why_not}: the library
-    of TensorRT plugins; "environment", "debian", "opencv", "memory" and "cameras" as deploy.facts reads them, and
-    "findings" [{level, what, mend}], of which `level` is ok, warning or problem, and `mend` a command or null.
+    of TensorRT plugins; "environment", "debian", "driver_cuda", "opencv", "memory" and "cameras" as deploy.facts reads
+    them, and "findings" [{level, what, mend}], of which `level` is ok, warning or problem, and `mend` a command or
+    null.
     """
     machine, facts = machine_description(), facts_of_machine()
     shown = machine["gpus"]
@@ -51,7 +52,7 @@ def doctor() -> dict[str, Any]:
         "targets": usable,
         "auto": {precision: _choice(precision) for precision in PRECISIONS},
         "plugins": library,
-        **{name: read[name] for name in ("environment", "debian", "opencv", "memory", "cameras")},
+        **{name: read[name] for name in ("environment", "debian", "driver_cuda", "opencv", "memory", "cameras")},
         "findings": [asdict(finding) for finding in findings(facts, usable, library)],
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgefsa.machine import gpus
+from edgefsa.machine import driver_cuda, gpus
 from edgefsa.machine.cameras import Camera, cameras
 from edgefsa.machine.gpu_state import Ask, jetson_gpu_state, output_of
 from edgefsa.machine.installed import (
@@ -34,8 +34,8 @@ class Facts:
     """A machine's facts: `jetson` as of machine.jetson, `gpu_clock` as of machine.gpu_state (None but on a Jetson).
 
     `python` lists TensorRT's, OpenCV's, NumPy's and CUDA's packages in the order in which Python would import them,
-    `debian` what JetPack brings by dpkg. `gpus` are the names of
-    the GPUs that the driver shows, `nvidia_cards` counts NVIDIA's cards on the PCI bus, with a driver or without.
+    `debian` what JetPack brings by dpkg. `gpus` are the names of the GPUs that the driver shows, `driver_cuda` is the
+    CUDA release that it is for; `nvidia_cards` counts NVIDIA's cards on the PCI bus, with a driver or without.
     """
 
     jetson: dict[str, Any] | None
@@ -47,6 +47,7 @@ class Facts:
     cameras: list[Camera]
     gpu_clock: dict[str, Any] | None
     gpus: tuple[str, ...]
+    driver_cuda: tuple[int, int] | None
     nvidia_cards: int
 
     def first(self, name: str) -> Installed | None:
@@ -81,6 +82,7 @@ def facts_of_machine(
         cameras=cameras(root),
         gpu_clock=jetson_gpu_state(root),
         gpus=tuple(gpu.name for gpu in gpus()),
+        driver_cuda=driver_cuda(),
         nvidia_cards=_nvidia_cards(root),
     )
 

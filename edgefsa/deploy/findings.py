@@ -8,7 +8,7 @@ from typing import Any
 from edgefsa.deploy.facts import Facts
 from edgefsa.deploy.finding import OK, PROBLEM, WARNING, Finding, uninstall
 from edgefsa.deploy.jetson_findings import jetson_findings
-from edgefsa.machine.installed import OPENCV_PACKAGES
+from edgefsa.machine.installed import OPENCV_PACKAGES, TENSORRT_PACKAGES
 
 Targets = Mapping[str, Mapping[str, Any]]
 
@@ -34,6 +34,12 @@ def _graphics_card(facts: Facts, targets: Targets) -> list[Finding]:
     if not facts.gpus:
         what = f"{facts.nvidia_cards} NVIDIA card(s) on the PCI bus, and no driver shows a GPU"
         return [Finding(PROBLEM, what, "sudo ubuntu-drivers install && sudo reboot")]
+    newer = [item for item in facts.by_pip(TENSORRT_PACKAGES) if item.name.endswith("cu13")]
+    if newer and facts.driver_cuda is not None and facts.driver_cuda < (13, 0):
+        what = f"{newer[0].name} {newer[0].version} is for CUDA 13, and the driver for {facts.driver_cuda[0]}"
+        return [
+            Finding(PROBLEM, what, f"{uninstall(['tensorrt', newer[0].name])} && python -m pip install tensorrt-cu12")
+        ]
     what = f"{', '.join(facts.gpus)} without a usable TensorRT: {why_not}"
     return [Finding(WARNING, what, "python -m pip install 'edgefsa[tensorrt]'")]
 

@@ -153,7 +153,8 @@ def _cuda(facts: Facts, brought: Brought | None) -> list[Finding]:
         package = f"cuda-toolkit-{brought.cuda.replace('.', '-')}" if brought else "nvidia-jetpack"
         what = "the CUDA toolkit is not installed: the plugins cannot be built here"
         return [*found, Finding(WARNING, what, f"sudo apt install {package}")]
-    return [*found, Finding(OK, f"CUDA toolkit {', '.join(facts.debian[name] for name in toolkits)}")]
+    driver = "" if facts.driver_cuda is None else ", and a driver for CUDA {}.{}".format(*facts.driver_cuda)
+    return [*found, Finding(OK, f"CUDA toolkit {', '.join(facts.debian[name] for name in toolkits)}{driver}")]
 
 
 def _open_cv(facts: Facts) -> list[Finding]:
@@ -188,6 +189,8 @@ def _numpy(facts: Facts, brought: Brought | None) -> list[Finding]:
     short = ".".join(map(str, version_numbers(built_for)[:2]))
     if version_numbers(here.version)[0] == version_numbers(built_for)[0]:
         return [Finding(OK, f"NumPy {here.version}, which goes with JetPack's modules (made for {short})")]
+    if facts.opencv.error is None and facts.opencv.by != "pip":
+        return [Finding(OK, f"NumPy {here.version}, under which {facts.opencv.path} can be imported")]
     systems = any(item.name.lower() == "numpy" and item.by == "apt" for item in facts.python)
     mend = uninstall(["numpy"]) if systems else f"python -m pip install 'numpy<{version_numbers(built_for)[0] + 1}'"
     what = f"NumPy {here.version} is imported, and JetPack's modules are made for {short}"

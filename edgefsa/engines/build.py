@@ -7,7 +7,7 @@ import datetime
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 import edgefsa
 from edgefsa.artifacts import Manifest, atomic_directory, sha256_of_file
+from edgefsa.engines.build_memory import build_need
 from edgefsa.engines.directory import engine_name
 from edgefsa.engines.golden import NOT_RUN
 from edgefsa.engines.names import RANGES_NAME, SOURCE_NAME
@@ -76,6 +77,7 @@ def build_engine(
     options: Mapping[str, Any] | None = None,
     frames: Callable[[], ProofFrames] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> BuildReport:
     """Build `out_dir`/<model>-<target>-<precision>-<HxW> from an ONNX file that edgefsa exported.
 
@@ -84,7 +86,8 @@ def build_engine(
     beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; `weight_bits` are
     those of INT8 weights, 8, or 7 for CPUs without VNNI, AMX or dot products, by the CPU of this machine where None;
     `options` are the target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers
-    are compared on; without it they are coloured blocks. The directory appears whole, proved by its layers and its
+    are compared on; without it they are coloured blocks. `say` gets a line before the work where the memory that is
+    free is less than it is estimated to take. The directory appears whole, proved by its layers and its
     numbers and with golden outputs stored, or not at all.
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
@@ -99,6 +102,10 @@ def build_engine(
     builder = _usable_builder(target, precision)
     weights = choose_weight_bits(builder, weight_bits)
     own = builder.options_from(options or {})
+    need = build_need(source)
+    warning = replace(need, parts=(*need.parts, *builder.memory_parts(need.parts, own))).warning()
+    if warning is not None:
+        say(f"warning: {warning}")
     engine = Path(out_dir) / engine_name(metadata, target, precision)
     with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):
         _step(progress, 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
+from edgefsa.engines.build_memory import MemoryPart
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.weights import WeightBits
 from edgefsa.errors import InputError
@@ -103,6 +104,10 @@ class Target(ABC):
     def unsuited(self, precision: str) -> str | None:
         """Return why `auto` should not pick this target for `precision` on this machine, or None."""
         return None
+
+    def memory_parts(self, rest: Sequence[MemoryPart], options: TargetOptions) -> list[MemoryPart]:
+        """Return what a build takes of the machine's memory beside `rest`, which every target's build takes."""
+        return []
 
     @abstractmethod
     def build(self, job: BuildJob) -> TargetBuild:

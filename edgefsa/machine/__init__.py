@@ -54,12 +54,16 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU; `compute_capability` as in "8.9", `pci_bus_id` as in "0000:01:00.0", empty where it is unknown."""
+    """An NVIDIA GPU; `compute_capability` as in "8.9", `pci_bus_id` as in "0000:01:00.0", empty where it is unknown.
+
+    An `integrated` one, as a Jetson's, has no memory of its own: it shares the machine's.
+    """
 
     name: str
     compute_capability: str
     memory_mb: int
     pci_bus_id: str = ""
+    integrated: bool = False
 
 
 def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
@@ -157,6 +161,8 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
     for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
         capability.append(str(value.value))
+    driver.cuDeviceGetAttribute(ctypes.byref(value), 18, device)  # CU_DEVICE_ATTRIBUTE_INTEGRATED
+    integrated = value.value == 1
     memory = ctypes.c_size_t()
     driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
     bus = ctypes.create_string_buffer(32)
@@ -166,4 +172,5 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
         ".".join(capability),
         memory.value >> 20,
         bus.value.decode(errors="replace"),
+        integrated,
     )

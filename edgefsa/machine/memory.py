@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ _COMPRESSED_SWAP = "/dev/zram"
 class Memory:
     """Megabytes (of 2**20) as Linux says them; a Jetson's CPU and GPU share this memory.
 
-    `available_mb` is what programs may still take without swapping. `zram_mb` is the part of the swap that is memory
-    itself, compressed.
+    `available_mb` is what programs may still take without swapping, in a container no more than its limit leaves.
+    `zram_mb` is the part of the swap that is memory itself, compressed.
     """
 
     total_mb: float
@@ -28,9 +29,11 @@ def memory(root: Path = Path("/")) -> Memory | None:
     values = meminfo_mb(root)
     if "MemTotal" not in values or "MemAvailable" not in values:
         return None
+    limit, used = (_number_mb(root / "sys/fs/cgroup" / name) for name in ("memory.max", "memory.current"))
+    free_here = math.inf if limit is None or used is None else max(0.0, limit - used)
     return Memory(
-        total_mb=values["MemTotal"],
-        available_mb=values["MemAvailable"],
+        total_mb=min(values["MemTotal"], math.inf if limit is None else limit),
+        available_mb=min(values["MemAvailable"], free_here),
         swap_mb=values.get("SwapTotal", 0.0),
         swap_free_mb=values.get("SwapFree", 0.0),
         zram_mb=_zram_mb(root),
@@ -50,6 +53,12 @@ def meminfo_mb(root: Path = Path("/")) -> dict[str, float]:
 def _zram_mb(root: Path) -> float:
     rows = [line.split() for line in _lines(root / "proc/swaps")[1:]]
     return sum(int(row[2]) / 1024 for row in rows if len(row) > 2 and row[0].startswith(_COMPRESSED_SWAP))
+
+
+def _number_mb(path: Path) -> float | None:
+    """Read bytes as megabytes; None where there is no file, or it says that there is no limit ("max")."""
+    text = "".join(_lines(path)).strip()
+    return int(text) / 2**20 if text.isdecimal() else None
 
 
 def _lines(path: Path) -> list[str]:

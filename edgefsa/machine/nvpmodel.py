@@ -53,11 +53,6 @@ def find_power_mode(asked: str, modes: list[PowerMode]) -> PowerMode | None:
     return unlimited[0] if wanted == _UNLIMITED and len(unlimited) == 1 else None
 
 
-def unlimited_mode(modes: list[PowerMode]) -> PowerMode | None:
-    """Return the mode without a power budget (MAXN or MAXN_SUPER), or None where the board has none."""
-    return next((mode for mode in modes if mode.name.upper().startswith(_UNLIMITED)), None)
-
-
 def check_may_switch() -> None:
     """Let sudo ask for the password where this user is not root; InputError where it may not switch modes."""
     if os.geteuid() == 0:

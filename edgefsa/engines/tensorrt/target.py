@@ -9,17 +9,20 @@ a GPU yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
+from edgefsa.engines.build_memory import MemoryPart, build_need
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
 from edgefsa.engines.precision import half_products, int8_products
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of
+from edgefsa.engines.tensorrt.builder_memory import LEVELS, BuilderMemory, builder_memory
 from edgefsa.engines.tensorrt.layers import PLUGIN_KIND, layers_from_inspector
 from edgefsa.engines.tensorrt.memory import memory_fault
 from edgefsa.engines.tensorrt.plugins.choice import KERNELS, LIBRARY, PluginChoice, choose_plugins, load_plugins
@@ -30,6 +33,7 @@ from edgefsa.engines.tensorrt.timing_cache import store_timing_cache, timing_cac
 from edgefsa.engines.tensorrt.types import hold_types, types_by_node
 from edgefsa.errors import BuildError, InputError
 from edgefsa.machine import Gpu, driver_cuda, gpus
+from edgefsa.machine.memory import memory
 
 if TYPE_CHECKING:
     import onnx
@@ -38,8 +42,6 @@ TITLE = "TensorRT"
 OLDEST = (10, 3)
 PLUGIN_CHOICES = ("auto", "library", "kernels", "none")
 STRONGLY_TYPED_FROM = (10, 12)
-# Enough for the kernels of these networks, and little beside what a Jetson shares with its CPU.
-WORKSPACE_BYTES = 1 << 30
 _JETSON = "a Jetson has it from JetPack: apt install python3-libnvinfer, and a venv with --system-site-packages"
 
 
@@ -47,14 +49,21 @@ _JETSON = "a Jetson has it from JetPack: apt install python3-libnvinfer, and a v
 class TensorRtOptions(TargetOptions):
     """`plugins` is "library", "kernels" (inside the engine), "none" (the function bodies), or "auto".
 
-    With "auto" it is the library where one serves, else none.
+    With "auto" it is the library where one serves, else none. `workspace_mb` (MB of 2**20) and `optimization_level` (0
+    to 5) are the builder's; None lets the free memory of a Jetson decide, and TensorRT elsewhere.
     """
 
     plugins: str = "auto"
+    workspace_mb: int | None = None
+    optimization_level: int | None = None
 
     def __post_init__(self) -> None:
         if self.plugins not in PLUGIN_CHOICES:
             raise InputError(f"plugins {self.plugins} is unknown; use one of {', '.join(PLUGIN_CHOICES)}")
+        if self.workspace_mb is not None and not (type(self.workspace_mb) is int and self.workspace_mb >= 1):
+            raise InputError(f"workspace_mb {self.workspace_mb} is no number of megabytes above 0; give one")
+        if self.optimization_level is not None and self.optimization_level not in LEVELS:
+            raise InputError(f"optimization_level {self.optimization_level} is not one of 0 to {LEVELS[-1]}; give one")
 
 
 class TensorRtTarget(Target):
@@ -86,6 +95,10 @@ class TensorRtTarget(Target):
             return "the driver shows no NVIDIA GPU, and TensorRT builds an engine on the GPU that is to run it"
         return fault or memory_fault()
 
+    def memory_parts(self, rest: Sequence[MemoryPart], options: TargetOptions) -> list[MemoryPart]:
+        """Return what TensorRT takes of the machine's memory."""
+        return _builder_memory(rest, options).parts()
+
     def build(self, job: BuildJob) -> TargetBuild:
         """Compile engine.plan for this machine's GPU, and read back what its layers run in."""
         import tensorrt
@@ -97,7 +110,9 @@ class TensorRtTarget(Target):
         plugins = choose_plugins(asked, operators, tensorrt.__version__, gpu.compute_capability)
         plugins.register(tensorrt, gpu.compute_capability)
         graph = _typed_graph(job, plugins)
+        given = _builder_memory(build_need(job.source).parts, job.options)
         build = _parsed(tensorrt, graph, job.precision, plugins)
+        given.apply(tensorrt, build.config)
         layers = _build_plan(build, job.directory, gpu)
         _check_plugins_are_in(graph.plugin_nodes, layers)
         return TargetBuild(
@@ -106,6 +121,7 @@ class TensorRtTarget(Target):
                 "float": "f32" if job.precision == "fp32" else "f16",
                 "typing": "strong" if _is_strong(tensorrt, plugins) else "builder flags",
                 "plugins": {"asked": asked, "used": plugins.kind, "why": plugins.why},
+                "builder": given.as_dict(),
             },
             converted=graph.converted,
             expected=graph.expected,
@@ -184,7 +200,6 @@ def _parsed(tensorrt: Any, graph: _TypedGraph, precision: str, plugins: PluginCh
         for name in names:
             build.config.set_flag(getattr(flags, name))
         hold_types(tensorrt, build.network, graph.types)
-    build.config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     made = [layer.name for layer in layers_of(build.network) if layer.type == tensorrt.LayerType.PLUGIN_V3]
     if len(made) != len(graph.plugin_nodes):
         raise BuildError(
@@ -217,6 +232,13 @@ def _check_plugins_are_in(nodes: list[str], layers: list[LayerPrecision]) -> Non
         raise BuildError(
             f"the engine has no plugin layer for {', '.join(missing)} by its inspector; build with --plugins none"
         )
+
+
+def _builder_memory(rest: Sequence[MemoryPart], options: TargetOptions) -> BuilderMemory:
+    assert isinstance(options, TensorRtOptions)
+    here = memory() if gpus()[0].integrated else None
+    free_mb = here.available_mb if here is not None else None
+    return builder_memory(free_mb, rest, workspace_mb=options.workspace_mb, level=options.optimization_level)
 
 
 def _device(gpu: Gpu) -> dict[str, Any]:

@@ -148,7 +148,9 @@ def test_pips_opencv_over_jetpacks(tmp_path: Path) -> None:
 def test_numpy_2_under_jetpacks_modules(tmp_path: Path) -> None:
     """With the system's NumPy behind it pip's goes; without, an older one comes. cv2's own failure is said with it."""
     site = package(tmp_path / "pips", "numpy", "2.2.6")
-    known = facts(NANO, tmp_path, folders=(site,))
+    works = facts(NANO, tmp_path, folders=(site,))
+    assert one(jetson_findings(works), "NumPy 2.2.6").level == OK, "what can be imported is not made for another"
+    known = cv2(works, by="pip")
     finding = one(jetson_findings(known), "NumPy 2.2.6")
     assert (finding.level, finding.mend) == (WARNING, "python -m pip uninstall --yes numpy")
     assert "made for 1.21" in finding.what
@@ -210,6 +212,17 @@ def test_a_desktop_whose_card_has_no_driver(tmp_path: Path) -> None:
     both = findings(found, {"tensorrt": RUNS}, NO_PLUGINS)
     assert one(both, "TensorRT plugins").mend == "edgefsa plugins --build"
     assert one(findings(found, {"tensorrt": RUNS}, {"path": "/x.so", "why_not": None}), "/x.so").level == OK
+
+
+def test_a_tensorrt_for_a_newer_driver(tmp_path: Path) -> None:
+    machine = play("desktop", tmp_path)
+    site = package(tmp_path / "pips", "tensorrt_cu13", "10.14.1.48")
+    found = facts_of_machine(tmp_path, machine.ask, folders=[site], cv2_answer=machine.answers["cv2"])
+    found = dataclasses.replace(found, gpus=("NVIDIA GeForce RTX 4060",), driver_cuda=(12, 8))
+    finding = one(findings(found, {"tensorrt": MISSING, "openvino": RUNS}, NO_PLUGINS), "is for CUDA 13")
+    assert finding.level == PROBLEM and str(finding.mend).endswith("pip install tensorrt-cu12")
+    newer = dataclasses.replace(found, driver_cuda=(13, 0))
+    assert one(findings(newer, {"tensorrt": RUNS}, NO_PLUGINS), "TensorRT for it").level == OK
 
 
 def test_a_machine_with_nothing(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def test_arm_and_unknown_cpus_sum_in_32_bits_where_they_say_so(read, text: str, 
     assert device.sums_in_32_bits(read(text)) is exact
 
 
-def test_gpus_are_those_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("integrated", [False, True])
+def test_gpus_are_those_of_the_driver(integrated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     class Driver:
         """libcuda.so.1 with one RTX 4060."""
 
@@ -131,7 +132,7 @@ def test_gpus_are_those_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
             return 0
 
         def cuDeviceGetAttribute(self, value, attribute: int, index) -> int:  # noqa: N802
-            value._obj.value = {75: 8, 76: 9}[attribute]
+            value._obj.value = {18: int(integrated), 75: 8, 76: 9}[attribute]
             return 0
 
         def cuDeviceTotalMem_v2(self, size, index) -> int:  # noqa: N802
@@ -144,7 +145,7 @@ def test_gpus_are_those_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
     device.gpus.cache_clear()
     monkeypatch.setattr(device, "_cuda_driver", Driver)
-    assert device.gpus() == (device.Gpu("NVIDIA GeForce RTX 4060", "8.9", 8192, "0000:01:00.0"),)
+    assert device.gpus() == (device.Gpu("NVIDIA GeForce RTX 4060", "8.9", 8192, "0000:01:00.0", integrated),)
     device.gpus.cache_clear()
     monkeypatch.setattr(device, "_cuda_driver", lambda: None)
     assert device.gpus() == ()

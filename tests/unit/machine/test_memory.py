@@ -25,6 +25,18 @@ def test_a_desktop_with_a_swap_file(tmp_path: Path) -> None:
     assert found is not None and (found.swap_mb, found.swap_free_mb, found.zram_mb) == (2048.0, 2048.0, 0.0)
 
 
+def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
+    play("desktop", tmp_path)
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/memory.current").write_text(f"{500 << 20}\n")
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text("max\n")
+    unlimited = memory(tmp_path)
+    assert unlimited is not None and unlimited.total_mb == 32000.0
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text(f"{2000 << 20}\n")
+    limited = memory(tmp_path)
+    assert limited is not None and (limited.total_mb, limited.available_mb) == (2000.0, 1500.0)
+
+
 def test_a_machine_that_does_not_say(tmp_path: Path) -> None:
     assert memory(tmp_path) is None
     (tmp_path / "proc").mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefsa.machine.nvpmodel import PowerMode, current_power_mode, find_power_mode, power_modes, unlimited_mode
+from edgefsa.machine.nvpmodel import PowerMode, current_power_mode, find_power_mode, power_modes
 from tests.unit.recorded import BOARDS, play
 
 SUPER = [PowerMode(0, "15W"), PowerMode(1, "25W"), PowerMode(2, "MAXN_SUPER")]
@@ -18,7 +18,7 @@ def test_the_mode_that_is_on_is_one_of_those_configured(board: str, tmp_path: Pa
     machine = play(board, tmp_path)
     modes = power_modes(tmp_path)
     assert len(modes) >= 3 and current_power_mode(machine.ask) in modes
-    assert unlimited_mode(modes) is not None
+    assert find_power_mode("MAXN", modes) is not None
 
 
 def test_modes_of_two_boards(tmp_path: Path) -> None:
@@ -28,9 +28,14 @@ def test_modes_of_two_boards(tmp_path: Path) -> None:
 
 
 def test_without_nvpmodel(tmp_path: Path) -> None:
-    assert power_modes(tmp_path) == [] and unlimited_mode([]) is None
+    assert power_modes(tmp_path, lambda command: "") == []
     assert current_power_mode(lambda command: "") is None
     assert current_power_mode(lambda command: "NVPM ERROR: failed to read PARAM\n") is None
+
+
+def test_modes_as_nvpmodel_prints_them(tmp_path: Path) -> None:
+    printed = "NVPM VERB: parsing done\nNVPM VERB: POWER_MODEL: ID=0 NAME=15W\n# POWER_MODEL ID=9 NAME=X\n"
+    assert power_modes(tmp_path, lambda command: printed) == [PowerMode(0, "15W")]
 
 
 @pytest.mark.parametrize(

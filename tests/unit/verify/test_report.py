@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from edgefsa.machine.telemetry import Energy, Window
 from edgefsa.verify.accuracy import AccuracyReport
 from edgefsa.verify.figures import COLOURS
 from edgefsa.verify.report import EngineFacts, Report, report_on_engines
@@ -68,6 +69,18 @@ def test_markdown_has_every_fact() -> None:
     assert "A <fast> CPU, 2 cores, no VNNI and no AMX" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1, "a table's rows are of one length"
+
+
+def test_conditions_and_energy_stand_with_the_figures() -> None:
+    energy = Energy(0.0123, 400, 10.0, 9.5, 5.0, 4.6, "VDD_IN", True)
+    conditions = Window(4.0, 8, 9.0, 36.0, 61.0, 1510.0, 918.0, 2900.0, 0.97, None, True, "VDD_IN", "tegrastats")
+    found = dataclasses.replace(report(dataclasses.replace(TWO[0], energy=energy), TWO[1]), conditions=conditions)
+    for text in (found.markdown(), found.html()):
+        assert "Meanwhile 9.00 W (VDD_IN), at most 61 °C, CPU at 1510 MHz, GPU at 918 MHz" in text
+        assert "Energy of net-fp32: 12.3 mJ a frame above idle: 9.50 W over 10.0 s and 400 frames" in text
+        assert text.count("THROTTLED") == 2 and "Energy of net-int8" not in text
+    assert json.loads(json.dumps(found.as_dict()))["engines"][0]["energy"]["frames"] == 400
+    assert "Meanwhile" not in report(*TWO).markdown() and "Energy" not in report(*TWO).markdown()
 
 
 class Page(HTMLParser):

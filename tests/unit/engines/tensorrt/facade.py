@@ -44,7 +44,9 @@ class Played:
     flags: set[str] = field(default_factory=lambda: {"TF32"})
     precisions: dict[str, str] = field(default_factory=dict)
     timing: list[bytes] = field(default_factory=list)
-    workspace: int = 0
+    pools: dict[str, int] = field(default_factory=dict)
+    level: int = 3
+    gpu: Any = None
     parsed: onnx.ModelProto | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -196,8 +198,8 @@ class Config(Guarded):
         self._state[0].flags.discard(flag.name)
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-        assert pool.name == "WORKSPACE"
-        self._state[0].workspace = size
+        assert pool.name in ("WORKSPACE", "TACTIC_DRAM")
+        self._state[0].pools[pool.name] = size
 
     def create_timing_cache(self, data: bytes) -> Any:
         if data and not data.startswith(b"timing"):
@@ -230,6 +232,7 @@ class Builder(Guarded):
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         played = self._state[0]
         assert config.profiling_verbosity.name == "DETAILED"
+        played.level = getattr(config, "builder_optimization_level", played.level)
         free = "STRONGLY_TYPED" not in played.creation and "FP16" in played.flags
         rows = report_rows(network, free=free, held=played.precisions)
         return PLAN + json.dumps(played.report(rows)).encode()
@@ -319,7 +322,8 @@ class Context(Guarded):
             size = int(np.prod(shape))
             views[name] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self._addresses[name]))
             views[name] = views[name].reshape(shape)
-        views["masks"][:] = self._state[0].run(views["frames"])
+        played = self._state[0]
+        played.gpu.work("engine", lambda: np.copyto(views["masks"], played.run(views["frames"])))
         return True
 
 

@@ -43,7 +43,7 @@ def play_machine(
     monkeypatch.setattr(tensorrt, "tensorrt_version", lambda: version)
     monkeypatch.setenv("EDGEFSA_CACHE_DIR", str(folder / "cache"))
     monkeypatch.setenv(LIBRARY_VARIABLE, str(folder / "none.so"))
-    play_gpu(monkeypatch, "cuda.bindings")
+    played.gpu = play_gpu(monkeypatch, "cuda.bindings").gpu
     return played
 
 

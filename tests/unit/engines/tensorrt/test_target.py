@@ -87,7 +87,7 @@ def test_types_come_from_the_file_or_from_flags(each: Played, build: Build) -> N
         assert bool(each.precisions) == (precision != "fp32" and not strong)
         typing = Manifest.read(report.engine).precision_detail["typing"]
         assert typing == ("strong" if strong else "builder flags")
-    assert 2**28 <= each.workspace <= 2**31
+    assert 2**28 <= each.pools["WORKSPACE"] <= 2**31
 
 
 def test_without_strong_typing_layers_are_held_to_the_file(old: Played, build: Build) -> None:
