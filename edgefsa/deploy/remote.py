@@ -131,7 +131,7 @@ class _Deployment:
         facts = self.steps.do("connect", f"ssh {self.board.host}", self._connect)
         self.steps.do("copy", f"{request.bundle.name} to {facts['root']}", lambda: self._copy(facts["has_bundle"]))
         self._command("venv", self.board.python, "-m", "venv", "--clear", "--system-site-packages", "venv")
-        self._install(request.extra or f"{_extra_of(request.target, facts)},{_BUILDING}")
+        self._install(request.extra or _extras_of(request.target, facts))
         self._edgefsa("unpack", "unpack", "bundle.edgefsa", "-o", "bundle", "--overwrite")
         doctor = json.loads(self._edgefsa("doctor", "doctor", "--json", task="again"))
         self._plugins(doctor)
@@ -214,10 +214,10 @@ class _Deployment:
             self.say(f"note: {self.notes[-1]}")
 
 
-def _extra_of(target: str, facts: dict[str, Any]) -> str:
-    """Return the extra that brings a target's runtime to a board."""
+def _extras_of(target: str, facts: dict[str, Any]) -> str:
+    """Return the extras that bring a target's runtime, and what builds its engines, to a board."""
     if facts["jetson"] and target in (AUTO, "tensorrt"):
         return "jetson"
     if target == AUTO:
-        return target_of("tensorrt" if facts["nvidia"] else "openvino").extra
-    return target_of(target).extra
+        target = "tensorrt" if facts["nvidia"] else "openvino"
+    return f"{target_of(target).extra},{_BUILDING}"

@@ -25,7 +25,9 @@ def report() -> dict:
         },
         "engine": {"engine": "engines/e", "build": {"detail": "2 of 2 int8 layers"}},
         "check": {"agreement": 0.99871, "needed": 0.98},
-        "bench": [{"latency_ms": TIMES, "frame_to_mask_ms": {**TIMES, "median": 5.0}, "engine_fps": 500.0, "fps": 200.0}],
+        "bench": [
+            {"latency_ms": TIMES, "frame_to_mask_ms": {**TIMES, "median": 5.0}, "engine_fps": 500.0, "fps": 200.0}
+        ],
         "steps": {"copy": {"seconds": 1.24, "before": False}, "venv": {"seconds": 3.0, "before": True}},
         "notes": ["without the plugins: no nvcc"],
         "release": {"directory": "/home/user/edgefsa-board", "current": "b", "previous": "a", "removed": []},

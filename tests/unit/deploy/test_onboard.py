@@ -104,7 +104,7 @@ def test_switching_back_and_pruning(root: Path, task: Task) -> None:
     assert task("switch", "b", "engines/e") == {"current": "b", "previous": "a"}
     assert task("switch", "b", "engines/e") == {"current": "b", "previous": "a"}, "twice is as once"
     assert (root / "current" / "engine").resolve() == root / "releases" / "b" / "engines" / "e"
-    assert os.readlink(root / "current") == "releases/b", "the folder can be moved as a whole"
+    assert (root / "current").readlink() == Path("releases/b"), "the folder can be moved as a whole"
     assert sorted(task("prune", "3")) == ["c", "d"], "not the one in use, not the one before, and the newest other"
     assert sorted(path.name for path in (root / "releases").iterdir()) == ["a", "b", "e"]
     assert task("prune", "2") == ["e"] and task("prune", "2") == []
@@ -131,7 +131,9 @@ def test_pip_may_not_put_a_package_over_the_systems(root: Path, tmp_path: Path) 
     (system / "cv2").mkdir(parents=True)
     (system / "cv2" / "__init__.py").write_text("")
     (site / "cv2").mkdir(parents=True)
-    code = "import sys; sys.path[:0] = sys.argv[1:3]; import deploy, pathlib; deploy.check_kept(pathlib.Path(sys.argv[3]))"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]; import deploy, pathlib; deploy.check_kept(pathlib.Path(sys.argv[3]))"
+    )
     command = [sys.executable, "-S", "-c", code, str(root), str(system), str(root / "releases" / "r")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "pip installed cv2 over the system's" in json.loads(done.stdout)["failed"]
