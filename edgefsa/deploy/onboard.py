@@ -52,11 +52,17 @@ def facts(release: str, sha256: str) -> dict[str, Any]:
         "root": str(ROOT),
         "free_bytes": shutil.disk_usage(ROOT).free,
         "has_venv": importlib.util.find_spec("ensurepip") is not None,
-        "jetson": Path("/etc/nv_tegra_release").is_file(),
+        "jetson": is_jetson(),
         "nvidia": Path("/dev/nvidiactl").exists(),
         "current": current(),
         "has_bundle": is_file_of(RELEASES / release / BUNDLE, sha256),
     }
+
+
+def is_jetson() -> bool:
+    """Return whether this is a Jetson, by what Jetson Linux says, or the board itself (in a container)."""
+    model = Path("/proc/device-tree/model")
+    return Path("/etc/nv_tegra_release").is_file() or (model.is_file() and b"Jetson" in model.read_bytes())
 
 
 def current() -> str | None:
