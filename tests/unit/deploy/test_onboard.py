@@ -70,7 +70,7 @@ def test_a_file_arrives_whole_or_not_at_all(root: Path, task: Task) -> None:
 
 def test_a_step_is_done_once_and_again_where_it_is_another_one(root: Path, task: Task) -> None:
     release(root, "r")
-    count = ("run", "r", "count", sys.executable, "-c", "print('x', file=open('count', 'a')); print('done')")
+    count = ("run", "releases/r", "count", sys.executable, "-c", "print('x', file=open('count', 'a')); print('done')")
     first = task(*count)
     assert (first["output"], first["before"]) == ("done\n", False)
     second = task(*count)
@@ -86,11 +86,11 @@ def test_a_step_is_done_once_and_again_where_it_is_another_one(root: Path, task:
 def test_a_command_that_fails_leaves_no_mark_and_says_why(root: Path, task: Task) -> None:
     release(root, "r")
     code = "import sys; print('note: a', file=sys.stderr); print('error: the\\treason', file=sys.stderr); print('b'); "
-    text = task("run", "r", "fails", sys.executable, "-c", code + "sys.exit(3)")
+    text = task("run", "releases/r", "fails", sys.executable, "-c", code + "sys.exit(3)")
     assert text == "failed: exit status 3: error: the reason"
     assert not (root / "releases" / "r" / "done" / "fails.json").exists()
-    assert task("run", "r", "gone", "no-such-program") == "failed: no-such-program is not there"
-    assert task("run", "r", "mute", sys.executable, "-c", "raise SystemExit(4)") == (
+    assert task("run", "releases/r", "gone", "no-such-program") == "failed: no-such-program is not there"
+    assert task("run", "releases/r", "mute", sys.executable, "-c", "raise SystemExit(4)") == (
         "failed: exit status 4: it printed nothing"
     )
 
@@ -112,6 +112,20 @@ def test_switching_back_and_pruning(root: Path, task: Task) -> None:
     assert "not c any more" in task("rollback", "c", "a")
     assert task("rollback", "b", "a") == {"current": "a", "previous": None, "left": "b"}
     assert (root / "current").resolve() == root / "releases" / "a"
+
+
+def test_a_venv_goes_with_the_last_release_that_uses_it(root: Path, task: Task) -> None:
+    for age, (name, venv) in enumerate((("c", "new"), ("b", "new"), ("a", "old"))):
+        (root / "venvs" / venv / "venv").mkdir(parents=True, exist_ok=True)
+        (release(root, name, age=1000 * age) / "venv").symlink_to(f"../../venvs/{venv}/venv")
+    task("switch", "a", "engines/e")
+    task("switch", "b", "engines/e")
+    assert task("prune", "2") == ["c"]
+    assert sorted(path.name for path in (root / "venvs").iterdir()) == ["new", "old"]
+    task("switch", "a", "engines/e")
+    (root / "releases" / "a" / "replaced").write_text("")
+    assert task("prune", "1") == ["b"]
+    assert [path.name for path in (root / "venvs").iterdir()] == ["old"]
 
 
 def test_a_second_deployment_waits_for_the_first(root: Path) -> None:
