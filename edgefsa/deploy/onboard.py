@@ -254,19 +254,31 @@ def rollback(left: str, earlier: str) -> dict[str, Any]:
 
 
 def prune(keep: str) -> list[str]:
-    """Remove the oldest releases but `keep`, never the one in use nor the one to go back to, and venvs without use."""
+    """Remove the oldest releases but `keep`, and venvs that no release uses; return the releases that are gone.
+
+    What is in use stays, the release to go back to, and what a running program was started from.
+    """
     here = current()
     needed = {here, replaced(here) if here else None}
     newest = sorted(RELEASES.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
     spare = [folder for folder in newest if folder.name not in needed]
-    removed = spare[max(0, int(keep) - len(needed - {None})) :]
+    removed = [folder for folder in spare[max(0, int(keep) - len(needed - {None})) :] if not is_running(folder)]
     for folder in removed:
         shutil.rmtree(folder)
     used = {(folder / "venv").resolve().parent for folder in RELEASES.iterdir()}
     for folder in VENVS.iterdir() if VENVS.is_dir() else ():
-        if folder not in used:
+        if folder not in used and not is_running(folder):
             shutil.rmtree(folder)
     return [folder.name for folder in removed]
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether the command line of a process names something in a folder."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in process.read_bytes():
+                return True
+    return False
 
 
 @contextlib.contextmanager

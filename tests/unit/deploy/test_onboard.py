@@ -128,6 +128,19 @@ def test_a_venv_goes_with_the_last_release_that_uses_it(root: Path, task: Task) 
     assert [path.name for path in (root / "venvs").iterdir()] == ["old"]
 
 
+def test_what_a_running_program_was_started_from_stays(root: Path, task: Task) -> None:
+    for age, name in enumerate(("c", "b", "a")):
+        release(root, name, age=1000 * age)
+        (root / "venvs" / name).mkdir(parents=True)
+    task("switch", "c", "engines/e")
+    arguments = [str(root / "releases" / "a" / "engines" / "e"), str(root / "venvs" / "b" / "venv" / "bin" / "x")]
+    with subprocess.Popen([sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE) as program:
+        assert task("prune", "1") == ["b"]
+        assert [path.name for path in (root / "venvs").iterdir()] == ["b"]
+        program.communicate(b"\n")
+    assert task("prune", "1") == ["a"] and not list((root / "venvs").iterdir())
+
+
 def test_a_second_deployment_waits_for_the_first(root: Path) -> None:
     command = [sys.executable, str(root / SCRIPT_NAME), "facts", "r", ""]
     with (root / "lock").open("a") as lock:
