@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefsa.artifacts import atomic_file
+from edgefsa.deploy.finding import OK
+from edgefsa.machine.telemetry import Energy, Window
 
 
 def write_report(report: dict[str, Any], folder: str | Path) -> list[Path]:
@@ -42,8 +44,13 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for name, key, rate in (("engine", "latency_ms", "engine_fps"), ("frame to mask", "frame_to_mask_ms", "fps")):
             times = ", ".join(f"{label} {row[key][label]:.2f}" for label in ("median", "p95", "p99"))
             yield "time", f"{name}: {times} ms, {row[rate]:.1f} fps"
+        yield "meanwhile", Window(**row["conditions"]).in_words() or "nothing could be read"
+        yield "energy", Energy(**row["energy"]).in_words() if row["energy"] else "no power can be read there"
     done = (f"{name} {step['seconds']:.1f}" for name, step in report["steps"].items())
     yield "steps", f"{', '.join(done)} s"
+    for finding in report["doctor"]["findings"]:
+        if finding["level"] != OK:
+            yield finding["level"], finding["what"] + (f"; mended by: {finding['mend']}" if finding["mend"] else "")
     yield from (("note", note) for note in report["notes"])
     yield "in use", f"{release['directory']}/current -> releases/{release['current']}"
     yield "before it", f"releases/{release['previous']}" if release["previous"] else "nothing"

@@ -4,7 +4,8 @@ It is copied to ROOT/deploy.py, and every call is `python3 ROOT/deploy.py TASK .
 {"ok": ...}, or {"failed": why}. A step that is done leaves a mark, so that it is not done again; a lock keeps two
 deployments apart, and one that was cut off is waited for.
 
-    ROOT/releases/ID/   bundle.edgefsa, bundle/, venv/, engines/, engine, logs/, done/, replaced
+    ROOT/releases/ID/   bundle.edgefsa, bundle/, venv, engines/, engine, logs/, done/, replaced
+    ROOT/venvs/ID/      venv/, logs/, done/: what releases of the same wheel and extras share
     ROOT/current        a link to the release that is in use
 """
 
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 ROOT = Path(__file__).resolve().parent
-RELEASES, CURRENT = ROOT / "releases", ROOT / "current"
+RELEASES, VENVS, CURRENT = ROOT / "releases", ROOT / "venvs", ROOT / "current"
 BUNDLE = "bundle.edgefsa"
 LITTLE = 1 << 20
 # Whose version is the system's, wherever it has one: JetPack's modules are built against each other.
@@ -52,11 +53,17 @@ def facts(release: str, sha256: str) -> dict[str, Any]:
         "root": str(ROOT),
         "free_bytes": shutil.disk_usage(ROOT).free,
         "has_venv": importlib.util.find_spec("ensurepip") is not None,
-        "jetson": Path("/etc/nv_tegra_release").is_file(),
+        "jetson": is_jetson(),
         "nvidia": Path("/dev/nvidiactl").exists(),
         "current": current(),
         "has_bundle": is_file_of(RELEASES / release / BUNDLE, sha256),
     }
+
+
+def is_jetson() -> bool:
+    """Return whether this is a Jetson, by what Jetson Linux says, or the board itself (in a container)."""
+    model = Path("/proc/device-tree/model")
+    return Path("/etc/nv_tegra_release").is_file() or (model.is_file() and b"Jetson" in model.read_bytes())
 
 
 def current() -> str | None:
@@ -106,19 +113,19 @@ def store(path: Path, source: BinaryIO | Any, sha256: str) -> None:
             partial.unlink()
 
 
-def run(release: str, step: str, *command: str) -> dict[str, Any]:
-    """Run a command in the release's folder, once; return its standard output."""
-    return once(release, step, command, lambda: execute(RELEASES / release, step, command))
+def run(folder: str, step: str, *command: str) -> dict[str, Any]:
+    """Run a command in a folder of ROOT, once; return its standard output."""
+    return once(ROOT / folder, step, command, lambda: execute(ROOT / folder, step, command))
 
 
-def again(release: str, step: str, *command: str) -> dict[str, Any]:
+def again(folder: str, step: str, *command: str) -> dict[str, Any]:
     """Run a command as `run` does, whether it was run before or not."""
-    return {"output": execute(RELEASES / release, step, command)}
+    return {"output": execute(ROOT / folder, step, command)}
 
 
-def once(release: str, step: str, what: Sequence[str], work: Callable[[], str]) -> dict[str, Any]:
+def once(folder: Path, step: str, what: Sequence[str], work: Callable[[], str]) -> dict[str, Any]:
     """Do `work` unless the mark of `step` says that the very same was done; return {"output", "seconds", "before"}."""
-    mark = RELEASES / release / "done" / (step + ".json")
+    mark = folder / "done" / (step + ".json")
     with contextlib.suppress(OSError, ValueError):
         done = json.loads(mark.read_text())
         if done["what"] == list(what):
@@ -127,17 +134,17 @@ def once(release: str, step: str, what: Sequence[str], work: Callable[[], str]) 
     output = work()
     done = {"what": list(what), "output": output, "seconds": round(time.monotonic() - begun, 3)}
     mark.parent.mkdir(exist_ok=True)
-    text = json.dumps(done).encode()
     partial = mark.with_suffix(".partial")
-    partial.write_bytes(text)
+    partial.write_text(json.dumps(done))
+    os.sync()  # boards lose their power: what a mark says is on the disk before the mark is
     partial.replace(mark)
     return {**done, "before": False}
 
 
 def execute(folder: Path, step: str, command: Sequence[str]) -> str:
-    """Run a command in a release's folder, keep what it prints in `logs`, and return its standard output."""
+    """Run a command in a folder, keep what it prints in `logs`, and return its standard output."""
     logs = folder / "logs"
-    logs.mkdir(exist_ok=True)
+    logs.mkdir(parents=True, exist_ok=True)
     output, errors = logs / (step + ".out"), logs / (step + ".err")
     with output.open("wb") as out, errors.open("wb") as err:
         try:
@@ -159,12 +166,12 @@ def telling_line(*files: Path) -> str:
     return (named or lines or ["it printed nothing"])[-1][:500]
 
 
-def install(release: str, wheel: str, sha256: str, extras: str, *options: str) -> dict[str, Any]:
-    """Install the bundle's wheel into the venv, and nothing in place of the system's own packages."""
-    folder = RELEASES / release
+def install(release: str, venv: str, wheel: str, sha256: str, extras: str, *options: str) -> dict[str, Any]:
+    """Install the bundle's wheel into a venv, and nothing in place of the system's packages; let the release use it."""
+    folder = VENVS / venv
 
     def work() -> str:
-        with zipfile.ZipFile(folder / BUNDLE) as archive, archive.open(wheel) as source:
+        with zipfile.ZipFile(RELEASES / release / BUNDLE) as archive, archive.open(wheel) as source:
             store(folder / wheel, source, sha256)
         kept = {name: version for name, version in versions().items() if version}
         constraints = folder / "constraints.txt"
@@ -174,7 +181,9 @@ def install(release: str, wheel: str, sha256: str, extras: str, *options: str) -
         check_kept(folder)
         return json.dumps({"kept": kept})
 
-    return once(release, "install", [wheel, sha256, extras, *options], work)
+    done = once(folder, "install", [wheel, sha256, extras, *options], work)
+    point(RELEASES / release / "venv", f"../../venvs/{venv}/venv")
+    return done
 
 
 def versions() -> dict[str, str | None]:
@@ -245,15 +254,31 @@ def rollback(left: str, earlier: str) -> dict[str, Any]:
 
 
 def prune(keep: str) -> list[str]:
-    """Remove the oldest releases but `keep`; never the one in use, nor the one to go back to."""
+    """Remove the oldest releases but `keep`, and venvs that no release uses; return the releases that are gone.
+
+    What is in use stays, the release to go back to, and what a running program was started from.
+    """
     here = current()
     needed = {here, replaced(here) if here else None}
     newest = sorted(RELEASES.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
     spare = [folder for folder in newest if folder.name not in needed]
-    removed = spare[max(0, int(keep) - len(needed - {None})) :]
+    removed = [folder for folder in spare[max(0, int(keep) - len(needed - {None})) :] if not is_running(folder)]
     for folder in removed:
         shutil.rmtree(folder)
+    used = {(folder / "venv").resolve().parent for folder in RELEASES.iterdir()}
+    for folder in VENVS.iterdir() if VENVS.is_dir() else ():
+        if folder not in used and not is_running(folder):
+            shutil.rmtree(folder)
     return [folder.name for folder in removed]
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether the command line of a process names something in a folder."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in process.read_bytes():
+                return True
+    return False
 
 
 @contextlib.contextmanager

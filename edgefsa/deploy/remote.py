@@ -78,9 +78,8 @@ def rollback(board: Board, *, say: Say = lambda line: None) -> dict[str, Any]:
         steps.do("connect", f"ssh {board.host}", board.send_script)
         found = steps.do("find", "the release before", lambda: board.call("before"))
         left, earlier = found["current"], found["previous"]
-        steps.do(
-            "check", f"edgefsa {' '.join(_CHECK)}", lambda: board.call("again", earlier, "check", _EDGEFSA, *_CHECK)
-        )
+        check = ("again", f"releases/{earlier}", "check", _EDGEFSA, *_CHECK)
+        steps.do("check", f"edgefsa {' '.join(_CHECK)}", lambda: board.call(*check))
         result: dict[str, Any] = steps.do(
             "rollback", f"current -> releases/{earlier}", lambda: board.call("rollback", left, earlier)
         )
@@ -123,22 +122,18 @@ class _Deployment:
     def __post_init__(self) -> None:
         self.steps = _Steps(self.board, self.say)
         # What another setting makes otherwise is another release, so that the one in use is left alone.
-        settings = json.dumps([self.request.target, self.request.extra, self.board.python])
-        self.release = f"{self.sha256[:12]}-{sha256_of_bytes(settings.encode())[:6]}"
+        self.release = f"{self.sha256[:12]}-{_short_hash(self.request.target, self.request.extra, self.board.python)}"
 
     def run(self) -> dict[str, Any]:
         request = self.request
         facts = self.steps.do("connect", f"ssh {self.board.host}", self._connect)
         self.steps.do("copy", f"{request.bundle.name} to {facts['root']}", lambda: self._copy(facts["has_bundle"]))
-        self._command("venv", self.board.python, "-m", "venv", "--clear", "--system-site-packages", "venv")
-        self._install(request.extra or f"{_extra_of(request.target, facts)},{_BUILDING}")
+        self._install(request.extra or _extras_of(request.target, facts), facts["python"])
         self._edgefsa("unpack", "unpack", "bundle.edgefsa", "-o", "bundle", "--overwrite")
         doctor = json.loads(self._edgefsa("doctor", "doctor", "--json", task="again"))
         self._plugins(doctor)
-        options = ["--target", request.target, "--plugins", request.plugins, "-o", "engines", "--overwrite", "--json"]
-        engine = json.loads(self._edgefsa("engine", "verify", "bundle", *options))
+        engine, check = self._checked_engine()
         place = str(engine["engine"])
-        check = json.loads(self._edgefsa("check", "verify", "bundle", "--engine", place, "--json", task="again"))
         seconds = f"{request.bench_seconds:g}"
         bench = json.loads(self._edgefsa("bench", "bench", place, "--seconds", seconds, "--json"))
         shown = f"current -> releases/{self.release}"
@@ -181,23 +176,44 @@ class _Deployment:
         with self.request.bundle.open("rb") as file:
             return self.board.call("receive", self.release, self.sha256, input=file)
 
-    def _install(self, extras: str) -> None:
-        wheel = self.bundle.index.wheel
+    def _install(self, extras: str, version: str) -> None:
+        """Make a venv and install the wheel, or take that of a release with the same wheel, extras and Python."""
+        wheel, options = self.bundle.index.wheel, self.request.pip_options
         sha256 = str(self.bundle.index.members[wheel]["sha256"])
-        options = self.request.pip_options
+        venv = _short_hash(sha256, extras, options, self.board.python, version)
+        make = (self.board.python, "-m", "venv", "--clear", "--system-site-packages", "venv")
+        self._command("venv", *make, folder=f"venvs/{venv}")
         self.steps.do(
             "install",
             f"pip install {wheel}[{extras}]",
-            lambda: self.board.call("install", self.release, wheel, sha256, extras, *options),
+            lambda: self.board.call("install", self.release, venv, wheel, sha256, extras, *options),
         )
+
+    def _checked_engine(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Build the engine and check it; one of an earlier deployment that does not pass any more is built again."""
+        options = ["--target", self.request.target, "--plugins", self.request.plugins, "-o", "engines", "--overwrite"]
+        engine = json.loads(self._edgefsa("engine", "verify", "bundle", *options, "--json"))
+        check = ("verify", "bundle", "--engine", str(engine["engine"]), "--json")
+        try:
+            return engine, json.loads(self._edgefsa("check", *check, task="again"))
+        except DeployError as error:
+            if not self.steps.done["engine"]["before"]:
+                raise
+            self._note(f"the engine is built again: {error}")
+        engine = json.loads(self._edgefsa("engine", "verify", "bundle", *options, "--json", task="again"))
+        return engine, json.loads(self._edgefsa("check", *check, task="again"))
 
     def _edgefsa(self, name: str, *arguments: str, task: str = "run") -> str:
         return self._command(name, _EDGEFSA, *arguments, task=task)
 
-    def _command(self, name: str, *command: str, task: str = "run") -> str:
-        """Run a command in the release's folder as a step, and return what it printed."""
-        shown = " ".join(command).replace(_EDGEFSA, "edgefsa")
-        return str(self.steps.do(name, shown, lambda: self.board.call(task, self.release, name, *command))["output"])
+    def _command(self, name: str, *command: str, task: str = "run", folder: str | None = None) -> str:
+        """Run a command in a folder there, the release's where None, as a step; return what it printed."""
+        shown, place = " ".join(command).replace(_EDGEFSA, "edgefsa"), folder or f"releases/{self.release}"
+        return str(self.steps.do(name, shown, lambda: self.board.call(task, place, name, *command))["output"])
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.say(f"note: {text}")
 
     def _plugins(self, doctor: dict[str, Any]) -> None:
         """Build TensorRT's plugins where the engine may take them and none serves; with "auto" it can do without."""
@@ -210,14 +226,17 @@ class _Deployment:
         except DeployError as error:
             if self.request.plugins == "library":
                 raise
-            self.notes.append(f"without the plugins: {error}")
-            self.say(f"note: {self.notes[-1]}")
+            self._note(f"without the plugins: {error}")
 
 
-def _extra_of(target: str, facts: dict[str, Any]) -> str:
-    """Return the extra that brings a target's runtime to a board."""
+def _short_hash(*settings: object) -> str:
+    return sha256_of_bytes(json.dumps(settings).encode())[:8]
+
+
+def _extras_of(target: str, facts: dict[str, Any]) -> str:
+    """Return the extras that bring a target's runtime, and what builds its engines, to a board."""
     if facts["jetson"] and target in (AUTO, "tensorrt"):
         return "jetson"
     if target == AUTO:
-        return target_of("tensorrt" if facts["nvidia"] else "openvino").extra
-    return target_of(target).extra
+        target = "tensorrt" if facts["nvidia"] else "openvino"
+    return f"{target_of(target).extra},{_BUILDING}"

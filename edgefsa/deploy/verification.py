@@ -80,28 +80,26 @@ def verify_bundle(
             bundle = unpack_bundle(path, Path(scratch) / "bundle", allowed_signers=allowed_signers)
         manifest = Manifest.read(bundle.path)
         checked = Verification(str(path), len(bundle.index.members), bundle.signed_by)
+        if files_only:
+            return replace(checked, why_not="only the files were asked for")
         if engine is not None:
             return _with_agreement(checked, bundle, manifest, Path(engine))
-        reason = "only the files were asked for" if files_only else _unbuildable(target or manifest.target)
-        if reason is not None and (target is None or files_only):
+        if target is None and (reason := _unbuildable(manifest.target)):
             return replace(checked, why_not=reason)
         chosen = choose_target(manifest.precision)[0] if target == AUTO else target or manifest.target
+        place = Path(scratch if output is None else output) / engine_name(manifest.model, chosen, manifest.precision)
         options = {"plugins": plugins} if plugins and chosen == "tensorrt" else {}
-        place = Path(output) if output is not None else Path(scratch) / "engines"
-        final = place / engine_name(manifest.model, chosen, manifest.precision)
-        with atomic_directory(final, overwrite=overwrite) as partial:
+        with atomic_directory(place, overwrite=overwrite) as partial:
             # Beside the folder that is to appear, so that an engine which does not pass goes away with it.
-            report = _build(bundle, manifest, chosen, options, partial.parent / "built", say, progress)
-            result = _with_agreement(checked, bundle, manifest, Path(report["engine"]))
-            for file in Path(report["engine"]).iterdir():
+            built = _build(bundle, manifest, chosen, options, partial.parent / "built", say, progress)
+            result = _with_agreement(checked, bundle, manifest, Path(built["engine"]))
+            for file in Path(built["engine"]).iterdir():
                 file.rename(partial / file.name)
-    kept = str(final) if output is not None else None
-    return replace(result, engine=kept, build={**report, "engine": kept})
+    kept = None if output is None else str(place)
+    return replace(result, engine=kept, build={**built, "engine": kept})
 
 
 def _unbuildable(target: str) -> str | None:
-    if target == AUTO:
-        return None
     reason = target_of(target).unbuildable() or target_of(target).unusable()
     return None if reason is None else f"{target} cannot build and run here: {reason}"
 

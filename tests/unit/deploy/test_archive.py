@@ -43,7 +43,18 @@ def test_members_come_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("/etc/passwd", "../../.ssh/authorized_keys", "..", ".", "a/b", "a/../b", "..\\..\\x", "C:\\x", "C:x", "\\\\h\\s"),
+        *(
+            "/etc/passwd",
+            "../../.ssh/authorized_keys",
+            "..",
+            ".",
+            "a/b",
+            "a/../b",
+            "..\\..\\x",
+            "C:\\x",
+            "C:x",
+            "\\\\h\\s",
+        ),
         *(".hidden", "-rf", "a\0b", "a\nb", "model.onnx/", " ", "", "ünï.onnx", "a\u202eb"),
     ],
 )

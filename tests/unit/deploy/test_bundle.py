@@ -69,7 +69,7 @@ def test_the_same_engine_makes_the_same_bytes(bundle_file: Path, tiny_engine: Pa
 def test_a_damaged_engine_makes_no_bundle(tiny_engine: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(tiny_engine, tmp_path / "engine"))
     (copied / "model.onnx").write_bytes(b"x")
-    with pytest.raises(EngineError, match="model.onnx was changed"):
+    with pytest.raises(EngineError, match=r"model\.onnx was changed"):
         write_bundle(copied, tmp_path / "b.edgefsa")
     assert not (tmp_path / "b.edgefsa").exists()
 

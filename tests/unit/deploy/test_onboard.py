@@ -70,7 +70,7 @@ def test_a_file_arrives_whole_or_not_at_all(root: Path, task: Task) -> None:
 
 def test_a_step_is_done_once_and_again_where_it_is_another_one(root: Path, task: Task) -> None:
     release(root, "r")
-    count = ("run", "r", "count", sys.executable, "-c", "print('x', file=open('count', 'a')); print('done')")
+    count = ("run", "releases/r", "count", sys.executable, "-c", "print('x', file=open('count', 'a')); print('done')")
     first = task(*count)
     assert (first["output"], first["before"]) == ("done\n", False)
     second = task(*count)
@@ -86,11 +86,11 @@ def test_a_step_is_done_once_and_again_where_it_is_another_one(root: Path, task:
 def test_a_command_that_fails_leaves_no_mark_and_says_why(root: Path, task: Task) -> None:
     release(root, "r")
     code = "import sys; print('note: a', file=sys.stderr); print('error: the\\treason', file=sys.stderr); print('b'); "
-    text = task("run", "r", "fails", sys.executable, "-c", code + "sys.exit(3)")
+    text = task("run", "releases/r", "fails", sys.executable, "-c", code + "sys.exit(3)")
     assert text == "failed: exit status 3: error: the reason"
     assert not (root / "releases" / "r" / "done" / "fails.json").exists()
-    assert task("run", "r", "gone", "no-such-program") == "failed: no-such-program is not there"
-    assert task("run", "r", "mute", sys.executable, "-c", "raise SystemExit(4)") == (
+    assert task("run", "releases/r", "gone", "no-such-program") == "failed: no-such-program is not there"
+    assert task("run", "releases/r", "mute", sys.executable, "-c", "raise SystemExit(4)") == (
         "failed: exit status 4: it printed nothing"
     )
 
@@ -104,7 +104,7 @@ def test_switching_back_and_pruning(root: Path, task: Task) -> None:
     assert task("switch", "b", "engines/e") == {"current": "b", "previous": "a"}
     assert task("switch", "b", "engines/e") == {"current": "b", "previous": "a"}, "twice is as once"
     assert (root / "current" / "engine").resolve() == root / "releases" / "b" / "engines" / "e"
-    assert os.readlink(root / "current") == "releases/b", "the folder can be moved as a whole"
+    assert (root / "current").readlink() == Path("releases/b"), "the folder can be moved as a whole"
     assert sorted(task("prune", "3")) == ["c", "d"], "not the one in use, not the one before, and the newest other"
     assert sorted(path.name for path in (root / "releases").iterdir()) == ["a", "b", "e"]
     assert task("prune", "2") == ["e"] and task("prune", "2") == []
@@ -112,6 +112,33 @@ def test_switching_back_and_pruning(root: Path, task: Task) -> None:
     assert "not c any more" in task("rollback", "c", "a")
     assert task("rollback", "b", "a") == {"current": "a", "previous": None, "left": "b"}
     assert (root / "current").resolve() == root / "releases" / "a"
+
+
+def test_a_venv_goes_with_the_last_release_that_uses_it(root: Path, task: Task) -> None:
+    for age, (name, venv) in enumerate((("c", "new"), ("b", "new"), ("a", "old"))):
+        (root / "venvs" / venv / "venv").mkdir(parents=True, exist_ok=True)
+        (release(root, name, age=1000 * age) / "venv").symlink_to(f"../../venvs/{venv}/venv")
+    task("switch", "a", "engines/e")
+    task("switch", "b", "engines/e")
+    assert task("prune", "2") == ["c"]
+    assert sorted(path.name for path in (root / "venvs").iterdir()) == ["new", "old"]
+    task("switch", "a", "engines/e")
+    (root / "releases" / "a" / "replaced").write_text("")
+    assert task("prune", "1") == ["b"]
+    assert [path.name for path in (root / "venvs").iterdir()] == ["old"]
+
+
+def test_what_a_running_program_was_started_from_stays(root: Path, task: Task) -> None:
+    for age, name in enumerate(("c", "b", "a")):
+        release(root, name, age=1000 * age)
+        (root / "venvs" / name).mkdir(parents=True)
+    task("switch", "c", "engines/e")
+    arguments = [str(root / "releases" / "a" / "engines" / "e"), str(root / "venvs" / "b" / "venv" / "bin" / "x")]
+    with subprocess.Popen([sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE) as program:
+        assert task("prune", "1") == ["b"]
+        assert [path.name for path in (root / "venvs").iterdir()] == ["b"]
+        program.communicate(b"\n")
+    assert task("prune", "1") == ["a"] and not list((root / "venvs").iterdir())
 
 
 def test_a_second_deployment_waits_for_the_first(root: Path) -> None:
@@ -131,7 +158,9 @@ def test_pip_may_not_put_a_package_over_the_systems(root: Path, tmp_path: Path) 
     (system / "cv2").mkdir(parents=True)
     (system / "cv2" / "__init__.py").write_text("")
     (site / "cv2").mkdir(parents=True)
-    code = "import sys; sys.path[:0] = sys.argv[1:3]; import deploy, pathlib; deploy.check_kept(pathlib.Path(sys.argv[3]))"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]; import deploy, pathlib; deploy.check_kept(pathlib.Path(sys.argv[3]))"
+    )
     command = [sys.executable, "-S", "-c", code, str(root), str(system), str(root / "releases" / "r")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "pip installed cv2 over the system's" in json.loads(done.stdout)["failed"]

@@ -18,7 +18,7 @@ def test_a_signature_holds_for_its_data_and_its_signer(keys: Path) -> None:
     assert fingerprint_of(b"data", signature, "x") == listed.stdout.split()[1]
     with pytest.raises(BundleError, match=r"x: the signature of ann@example.org does not hold"):
         signer_of(b"Data", signature, keys / "allowed", "x")
-    with pytest.raises(BundleError, match="x: its signature does not hold"):
+    with pytest.raises(BundleError, match=r"x: its signature does not hold"):
         fingerprint_of(b"Data", signature, "x")
     with pytest.raises(BundleError, match="x is signed by none of"):
         signer_of(b"data", signature, keys / "other", "x")
@@ -45,10 +45,10 @@ def test_rubbish_in_place_of_a_signature(keys: Path) -> None:
 
 
 def test_keys_and_lists_that_are_none(keys: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--sign .*none is no file"):
+    with pytest.raises(InputError, match=r"--sign .*none is no file"):
         sign(b"data", tmp_path / "none")
     (tmp_path / "text").write_text("no key")
-    with pytest.raises(InputError, match="ssh-keygen cannot sign with .*text"):
+    with pytest.raises(InputError, match=r"ssh-keygen cannot sign with .*text"):
         sign(b"data", tmp_path / "text")
-    with pytest.raises(InputError, match="--allowed-signers .*none is no file"):
+    with pytest.raises(InputError, match=r"--allowed-signers .*none is no file"):
         signer_of(b"data", sign(b"data", keys / "ann"), tmp_path / "none", "x")

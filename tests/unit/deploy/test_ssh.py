@@ -109,7 +109,7 @@ def test_a_connection_that_is_lost_says_how_to_go_on(loopback: LoopbackBoard) ->
         board.send_script()
         (loopback.home / "b" / "releases" / "x").mkdir(parents=True)
         with pytest.raises(DeployError, match=r"connection to board was lost.*it goes on where it was"):
-            board.call("again", "x", "step", "sh", "-c", f"kill {session_of(loopback)}; sleep 60")
+            board.call("again", "releases/x", "step", "sh", "-c", f"kill {session_of(loopback)}; sleep 60")
 
 
 def session_of(loopback: LoopbackBoard) -> str:

@@ -40,7 +40,16 @@ def test_the_report_and_the_directory(build: Build, tmp_path: Path) -> None:
     report = build("int8", progress=lambda done, total: steps.append((done, total)))
     assert report.engine == tmp_path / "engines" / "tiny-openvino-int8-32x48"
     assert engines_in(report.engine) == sorted(
-        ["engine.bin", "engine.xml", "golden.npz", "int8.onnx", "layers.json", "manifest.json", "model.onnx", "ranges.json"]
+        [
+            "engine.bin",
+            "engine.xml",
+            "golden.npz",
+            "int8.onnx",
+            "layers.json",
+            "manifest.json",
+            "model.onnx",
+            "ranges.json",
+        ]
     )
     told = report.as_dict()
     assert (told["engine"], told["target"], told["precision"]) == (str(report.engine), "openvino", "int8")
