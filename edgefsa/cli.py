@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands import bench, build, bundle, deploy, live, segment, train, verify
+from edgefsa.commands import bench, build, bundle, deploy, live, segment, service, train, verify
 
 # In the order of `edgefsa --help`.
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(service.app, name="service")
 
 
 def _version(show: bool) -> None:
