@@ -17,7 +17,7 @@ _STATUS_EVERY_S = 10.0
 
 
 class ManagerSink(Sink):
-    """Reports to systemd: ready with the first frame asked for, then figures, and the watchdog's sign of life.
+    """Reports to systemd: ready once engine and source are open, then figures, and the watchdog's sign of life.
 
     The sign is left out, so that systemd starts the run anew, while frames come in and no mask comes out: the engine
     hangs. A source that gives nothing is no reason: it is opened again by itself.
@@ -37,7 +37,7 @@ class ManagerSink(Sink):
         """Report that the engine and the source are open."""
         self._run = run
         self._due_s = time.monotonic() + self._interval_s
-        notify(f"READY=1\nSTATUS={run.source_name}: no mask yet")
+        notify("READY=1\nSTATUS=no mask yet")
 
     def write(self, frame: SegmentedFrame) -> None:
         """Take a frame; what counts are the run's figures."""

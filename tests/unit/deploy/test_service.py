@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import stat
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,6 +124,53 @@ def test_systemd_hands_over_arguments_and_settings_as_they_were(manager: Manager
     manager.systemctl("start", "nasty.service")
     assert json.loads(found.read_text()) == [NASTY, values]
     assert manager.property("nasty.service", "Description") == "edgefsa, 100% %n"
+
+
+def test_a_service_lives_through_crashes_and_hangs_until_it_is_removed(manager: Manager, engine: Path) -> None:
+    """The commands as a user types them, a real systemd, a real engine, a real browser's address."""
+    pytest.importorskip("edgefsa.serve")
+    home = Path(manager.environment["HOME"])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def edgefsa(*arguments: str) -> dict[str, Any]:
+        done = manager.run([sys.executable, "-m", "edgefsa.cli", "service", *arguments, "--name", "live", "--json"])
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def healthy(seconds: float = 60) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):
+                return True
+            time.sleep(0.2)
+        return False
+
+    def restarted() -> bool:
+        once = manager.wait("live.service", "NRestarts", "1") == "1"
+        return once and manager.wait("live.service", "ActiveState", "active") == "active"
+
+    edgefsa("install", str(engine), "--source", "synthetic:7", "--port", str(port), "--flag=--loop", "--flag=--rate=5")
+    assert edgefsa("status")["state"] == "active (running)"  # systemd waited for READY
+    assert healthy()
+    command = Path(f"/proc/{edgefsa('status')['pid']}/cmdline").read_bytes()
+    assert str(engine).encode() in command and b"synthetic" not in command  # `ps` shows no source
+    os.kill(int(edgefsa("status")["pid"]), signal.SIGKILL)
+    assert restarted()
+    hangs = home / ".config/systemd/user/live.service.d"
+    hangs.mkdir()
+    (hangs / "soon.conf").write_text("[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n")
+    manager.systemctl("daemon-reload")
+    manager.systemctl("restart", "live.service")
+    assert manager.wait("live.service", "StatusText", "1").endswith("dropped")  # masks, a rate, times
+    assert edgefsa("status")["restarts"] == "0"
+    os.kill(int(edgefsa("status")["pid"]), signal.SIGSTOP)
+    assert restarted()
+    shutil.rmtree(hangs)
+    assert edgefsa("show")["variables"] == ["EDGEFSA_SOURCE"]
+    assert len(edgefsa("remove")["removed"]) == 2
+    assert manager.property("live.service", "ActiveState") == "inactive"  # not failed: it ended as on Ctrl-C
+    assert not healthy(1)
 
 
 @pytest.mark.parametrize("text", ["a\nExecStartPre=/bin/sh", "a\rb", "a\0b", "\x1b[31m"])
