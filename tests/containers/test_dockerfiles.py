@@ -1,4 +1,4 @@
-"""The Dockerfiles: hadolint finds nothing, the last stage is small and careful, and what is copied is in the context."""
+"""The Dockerfiles: hadolint finds nothing, the last stage is small and careful, what is copied is in the context."""
 
 from __future__ import annotations
 
