@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ LiveSource = Annotated[
     typer.Option(
         "--source",
         metavar="SOURCE",
+        envvar="EDGEFSA_SOURCE",
         help="0 or camera:0, csi://0, gst:PIPELINE, rtsp:, http:, a video, a folder, a pattern or synthetic:SEED.",
     ),
 ]
@@ -154,6 +156,7 @@ def _run(
     """Open everything, run the pipeline, print what came of it; return the exit status."""
     from edgefsa.machine.telemetry import open_telemetry
     from edgefsa.segment import Segmenter, open_source, run_pipeline
+    from edgefsa.segment.sinks.manager import ManagerSink
     from edgefsa.segment.sources import SourceOptions
     from edgefsa.segment.sources.playback import played
     from edgefsa.segment.summary import run_summary
@@ -167,6 +170,8 @@ def _run(
             frames = played(frames, SourceOptions(rate=frames.fps))  # it is only looked at
         segmenters = {name: stack.enter_context(Segmenter(path, threads=flags.threads)) for name, path in named.items()}
         entered = [stack.enter_context(sink) for sink in sinks]
+        if os.environ.get("NOTIFY_SOCKET"):  # systemd started it, and waits to hear how it goes
+            entered.append(stack.enter_context(ManagerSink()))
         if flags.canary is not None:
             entered.append(Canary(flags.canary, named))
         warn_of(*engines)

@@ -34,6 +34,8 @@ EXTRA = {
     "verify/parity.py": {"models", "export", "graph", "quantize"},
     # A bundle's engine is built on the board as `edgefsa build` builds one.
     "deploy/verification.py": {"build"},
+    # The self-check goes the whole way, from an ONNX file to the live view.
+    "deploy/selftest_steps.py": {"build", "graph", "serve"},
     "train/qat.py": {"build", "export", "quantize"},
     "train/qat_calls.py": {"graph", "quantize"},
     "train/qat_network.py": {"export", "graph", "quantize"},
