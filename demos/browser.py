@@ -30,9 +30,7 @@ def serve(engines: list[Path], source_spec: str, host: str, port: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engines", type=Path, nargs="+", help="engine directories; the first one runs")
-    parser.add_argument(
-        "--source", default="synthetic:7", help="0, rtsp://..., a video, a folder, synthetic[:SEED]"
-    )
+    parser.add_argument("--source", default="synthetic:7", help="0, rtsp://..., a video, a folder, synthetic[:SEED]")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
     arguments = parser.parse_args()

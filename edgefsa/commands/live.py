@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +25,8 @@ from edgefsa.commands.options import (
 from edgefsa.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from edgefsa.segment import OverlayStyle, Sink
+    from edgefsa.machine.telemetry import Telemetry
+    from edgefsa.segment import FrameSource, OverlayStyle, PipelineReport, Sink
 
 LiveEngines = Annotated[
     list[Path],
@@ -155,28 +157,53 @@ def _run(
 ) -> int:
     """Open everything, run the pipeline, print what came of it; return the exit status."""
     from edgefsa.machine.telemetry import open_telemetry
-    from edgefsa.segment import Segmenter, open_source, run_pipeline
-    from edgefsa.segment.sinks.manager import ManagerSink
-    from edgefsa.segment.sources import SourceOptions
-    from edgefsa.segment.sources.playback import played
+    from edgefsa.segment import open_source
     from edgefsa.segment.summary import run_summary
-    from edgefsa.verify.canary import Canary
 
     named = _by_name(engines)
     duration_s = duration_from_text(flags.duration)
     with contextlib.ExitStack() as stack:
-        frames = stack.enter_context(open_source(source, playback.options()))
-        if frames.fps and not frames.live and not any(sink.every_frame for sink in sinks):
-            frames = played(frames, SourceOptions(rate=frames.fps))  # it is only looked at
-        segmenters = {name: stack.enter_context(Segmenter(path, threads=flags.threads)) for name, path in named.items()}
+        frames = _played(stack.enter_context(open_source(source, playback.options())), sinks)
+        telemetry = stack.enter_context(open_telemetry())
+        begun_s = time.monotonic()
+        report = _report(named, frames, sinks, flags, duration_s, telemetry)
+        conditions = telemetry.window(begun_s)
+    result = {
+        "engine": str(engines[0]),
+        "source": frames.name,
+        **run_summary(report),
+        "conditions": conditions.as_dict(),
+        "outputs": [str(path) for sink in sinks for path in sink.outputs],
+    }
+    console.emit(result, as_json=as_json, text=_in_words({**result, "conditions": conditions.in_words()}))
+    return name_failed([failure.reason for failure in report.failures])
+
+
+def _report(
+    engines: Mapping[str, Path],
+    source: FrameSource,
+    sinks: Sequence[Sink],
+    flags: RunFlags,
+    duration_s: float | None,
+    telemetry: Telemetry,
+) -> PipelineReport:
+    """Open engines and sinks, and run the pipeline over an open source."""
+    from edgefsa.segment import Segmenter, run_pipeline
+    from edgefsa.segment.sinks.manager import ManagerSink
+    from edgefsa.verify.canary import Canary
+
+    with contextlib.ExitStack() as stack:
+        segmenters = {
+            name: stack.enter_context(Segmenter(path, threads=flags.threads)) for name, path in engines.items()
+        }
         entered = [stack.enter_context(sink) for sink in sinks]
         if os.environ.get("NOTIFY_SOCKET"):  # systemd started it, and waits to hear how it goes
             entered.append(stack.enter_context(ManagerSink()))
         if flags.canary is not None:
-            entered.append(Canary(flags.canary, named))
-        warn_of(*engines)
-        report = run_pipeline(
-            frames,
+            entered.append(Canary(flags.canary, engines))
+        warn_of(*engines.values())
+        return run_pipeline(
+            source,
             segmenters,
             entered,
             limit=flags.limit,
@@ -184,16 +211,18 @@ def _run(
             in_flight=flags.in_flight,
             progress=stack.enter_context(console.progress("frames")),
             on_note=lambda note: console.message(f"note: {note}"),
-            telemetry=stack.enter_context(open_telemetry()),
+            telemetry=telemetry,
         )
-    result = {
-        "engine": str(engines[0]),
-        "source": frames.name,
-        **run_summary(report),
-        "outputs": [str(path) for sink in entered for path in sink.outputs],
-    }
-    console.emit(result, as_json=as_json, text=_in_words(result))
-    return name_failed([failure.reason for failure in report.failures])
+
+
+def _played(source: FrameSource, sinks: Sequence[Sink]) -> FrameSource:
+    """Return a file that is only looked at as a source at its own rate, any other source as it is."""
+    from edgefsa.segment.sources import SourceOptions
+    from edgefsa.segment.sources.playback import played
+
+    if source.live or not source.fps or any(sink.every_frame for sink in sinks):
+        return source
+    return played(source, SourceOptions(rate=source.fps))
 
 
 def _by_name(engines: Sequence[Path]) -> dict[str, Path]:
@@ -231,6 +260,7 @@ def _in_words(result: dict[str, Any]) -> str:
         if canary is None
         else f"{100 * canary['mean']:.2f} % of the pixels agree with the ONNX graph on "
         f"{canary['frames']} frames, at least {100 * canary['lowest']:.2f} %",
+        "machine": result["conditions"],
         "memory": f"at most {result['max_rss_mb']:.0f} MB",
         "outputs": result["outputs"],
     }

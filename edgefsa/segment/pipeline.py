@@ -120,12 +120,15 @@ def _attend(
 ) -> None:
     """Wait in the caller's thread until the engine and every sink are done."""
     end_s = None if duration_s is None else time.monotonic() + duration_s
-    shown = 0
+    shown, throttled = 0, False
     while engine.is_alive() or not all(delivery.done for delivery in deliveries):
         for delivery in deliveries:
             delivery.poll()
         if end_s is not None and time.monotonic() >= end_s:
             run.stop()
+        if run.throttled and not throttled:
+            throttled = True
+            run.note("this machine holds its clocks down, by heat or a power limit: the figures are not its best")
         done = run.statistics.frames
         if progress is not None and done != shown:
             progress(done, total)

@@ -150,6 +150,12 @@ class Run:
         """The error that ended the run."""
         return self._error
 
+    @property
+    def throttled(self) -> bool:
+        """Whether heat or a power limit holds the machine's clocks down now, where that is sampled."""
+        sample = self.telemetry.latest() if self.telemetry is not None else None
+        return bool(sample is not None and sample.throttled)
+
     def note(self, text: str) -> None:
         """Record what a user should know, in one line."""
         self.notes.append(text)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -449,3 +450,13 @@ def test_a_recording_from_a_camera_lasts_as_long_as_it_took(
         times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
     assert len(times) == result["frames"]
     assert 0.55 <= times[-1] <= took_s, "0.6 s of waiting are 0.6 s of video, not 5 frames at 30 a second"
+
+
+def test_throttling_is_said_once() -> None:
+    class Hot:
+        def latest(self) -> Any:
+            return SimpleNamespace(throttled=True)
+
+    heard: list[str] = []
+    run(ListSource(30), ListSink(lambda index: time.sleep(0.005)), telemetry=Hot(), on_note=heard.append)
+    assert len(heard) == 1 and heard[0].startswith("this machine holds its clocks down")
