@@ -177,6 +177,23 @@ def _recovery(report: PipelineReport, gaps: Gaps, failures: list[str], notes: li
     }
 
 
+HEADER = ["a long run", "measured", "wanted"]
+
+
+def lines(found: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the README's table."""
+    first, last = found["rss_mb"]
+    minutes = f"{found['seconds'] / 60:.0f} minutes at {FPS} frames a second, one viewer"
+    counts = "{:.0f} to {:.0f} handles, {:.0f} to {:.0f} threads".format(*found["handles"], *found["threads"])
+    memory = f"{first:.1f} to {last:.1f} MB resident, {counts}"
+    gap = f"at most {found['longest_gap_s']:.1f} s without a mask"
+    recovery = f"{found['said']} notes, {found['reconnects']} reconnects, {gap}"
+    return [
+        [minutes, memory, f"{100 * GROWTH_ALLOWED:.0f} % more at most, no growth"],
+        [f"{found['failures']} failures of {found['kinds']} kinds", recovery, "each said, none hangs"],
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argument_parser(__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -17,6 +17,7 @@ import _cards
 import fit
 import live
 import peers
+import soak
 from _common import ACCURACY_HEADER, accuracy_cells, load
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
 
@@ -79,6 +80,10 @@ def _peers(record: Record, _model: str) -> str:
 
 def _live(record: Record, _model: str) -> str:
     return markdown(live.HEADER, live.lines(record["rows"]), record)
+
+
+def _soak(record: Record, _model: str) -> str:
+    return markdown(soak.HEADER, soak.lines(record["rows"]), record)
 
 
 def _rivals(record: Record, _model: str) -> str:
@@ -145,6 +150,7 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "reference-cpu": (_measured("reference-cpu"), _reference, NOT_MEASURED),
     "peers-cpu": (_measured("peers-cpu"), _peers, NOT_MEASURED),
     "live-cpu": (_measured("live-cpu"), _live, NOT_MEASURED),
+    "soak-cpu": (_measured("soak-cpu"), _soak, NOT_MEASURED),
     "rivals": (_measured("reference-cpu"), _rivals, NOT_MEASURED),
     "facts": (_measured("reference-cpu"), _cards.facts, NOT_MEASURED),
     "layers": (_measured("reference-cpu"), _cards.layers, NOT_MEASURED),
