@@ -61,7 +61,8 @@ def confirm(question: str) -> bool:
     """Ask on standard error and return whether the answer is yes; InputError where nobody is there to answer."""
     if not sys.stdin.isatty():
         raise InputError("this asks before it goes on, and nobody is there to answer; give --yes")
-    return typer.confirm(question, err=True)
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:

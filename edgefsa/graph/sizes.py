@@ -19,10 +19,11 @@ def weights_mb(model: onnx.ModelProto) -> float:
 def activations_mb(model: onnx.ModelProto) -> dict[str, float]:
     """Return tensor -> MB of all that the nodes of a graph make for one batch, the bodies of functions included.
 
-    A tensor whose shape cannot be inferred is left out.
+    A tensor whose type or shape cannot be inferred is left out.
     """
     graph = onnx.shape_inference.infer_shapes(inline_functions(model), data_prop=True).graph
-    types = {item.name: item.type.tensor_type for item in [*graph.value_info, *graph.output]}
+    known = [item for item in [*graph.value_info, *graph.output] if item.type.tensor_type.elem_type]
+    types = {item.name: item.type.tensor_type for item in known}
     made = [name for node in graph.node for name in node.output if name in types]
     return {
         name: _bytes(types[name].elem_type, [dim.dim_value for dim in types[name].shape.dim]) / _MB for name in made

@@ -29,11 +29,10 @@ def memory(root: Path = Path("/")) -> Memory | None:
     values = meminfo_mb(root)
     if "MemTotal" not in values or "MemAvailable" not in values:
         return None
-    limit, used = (_number_mb(root / "sys/fs/cgroup" / name) for name in ("memory.max", "memory.current"))
-    free_here = math.inf if limit is None or used is None else max(0.0, limit - used)
+    limit_mb, left_mb = _container_mb(root / "sys/fs/cgroup")
     return Memory(
-        total_mb=min(values["MemTotal"], math.inf if limit is None else limit),
-        available_mb=min(values["MemAvailable"], free_here),
+        total_mb=min(values["MemTotal"], limit_mb),
+        available_mb=min(values["MemAvailable"], left_mb),
         swap_mb=values.get("SwapTotal", 0.0),
         swap_free_mb=values.get("SwapFree", 0.0),
         zram_mb=_zram_mb(root),
@@ -55,10 +54,14 @@ def _zram_mb(root: Path) -> float:
     return sum(int(row[2]) / 1024 for row in rows if len(row) > 2 and row[0].startswith(_COMPRESSED_SWAP))
 
 
-def _number_mb(path: Path) -> float | None:
-    """Read bytes as megabytes; None where there is no file, or it says that there is no limit ("max")."""
-    text = "".join(_lines(path)).strip()
-    return int(text) / 2**20 if text.isdecimal() else None
+def _container_mb(folder: Path) -> tuple[float, float]:
+    """Return the memory that this container may take (MB), and what is left of it; infinite without a limit."""
+    limit, used = ("".join(_lines(folder / name)).strip() for name in ("memory.max", "memory.current"))
+    if not (limit.isdecimal() and used.isdecimal()):  # "max" is none
+        return math.inf, math.inf
+    cached = [line.split()[1] for line in _lines(folder / "memory.stat") if line.startswith("inactive_file ")]
+    left = int(limit) - int(used) + sum(map(int, cached))  # files in the cache make way
+    return int(limit) / 2**20, max(0, left) / 2**20
 
 
 def _lines(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgefsa import console
-from edgefsa.errors import EngineError
+from edgefsa.errors import EngineError, InputError
 
 
 class Screen(io.StringIO):
@@ -128,6 +128,28 @@ def test_results_go_to_standard_output_and_news_to_standard_error(capsys: pytest
     captured = capsys.readouterr()
     assert captured.err == "news\n"
     assert json.loads(captured.out) == {"a": 1}
+
+
+@pytest.mark.parametrize(("answer", "agreed"), [("y\n", True), ("n\n", False), ("\n", False)])
+def test_a_question_is_asked_of_a_person(
+    answer: str, agreed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, so that results stay alone on standard output; no answer is no."""
+
+    class Person(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Person(answer))
+    assert console.confirm("Go on?") is agreed
+    shown = capsys.readouterr()
+    assert "Go on?" in shown.err and shown.out == ""
+
+
+def test_where_nobody_can_answer_a_question_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    with pytest.raises(InputError, match="give --yes"):
+        console.confirm("Go on?")
 
 
 def test_random_weights_are_said_aloud(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,9 @@ def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
     (tmp_path / "sys/fs/cgroup/memory.max").write_text(f"{2000 << 20}\n")
     limited = memory(tmp_path)
     assert limited is not None and (limited.total_mb, limited.available_mb) == (2000.0, 1500.0)
+    (tmp_path / "sys/fs/cgroup/memory.stat").write_text(f"anon 5\ninactive_file {100 << 20}\nactive_file 7\n")
+    cached = memory(tmp_path)
+    assert cached is not None and cached.available_mb == 1600.0, "files in the cache make way"
 
 
 def test_a_machine_that_does_not_say(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgefsa.errors import InputError
-from edgefsa.machine.nvpmodel import PowerMode
+from edgefsa.machine.nvpmodel import PowerMode, check_may_switch
 from edgefsa.verify import power_modes
 from edgefsa.verify.power_modes import measured_in, modes_from_text
 from tests.unit.verify.fake_nvpmodel import FakeNvpmodel
@@ -77,6 +77,25 @@ def test_a_mode_that_needs_a_restart(board: FakeNvpmodel) -> None:
     with pytest.raises(InputError, match=r"did not switch to 15W .*Reboot required.* sudo nvpmodel -m 0"):
         measured_in(modes_from_text("15W"), lambda mode: None)
     assert board.mode == "25W"
+
+
+def test_a_user_who_is_not_root_goes_by_sudo(board: FakeNvpmodel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    sudo = board.folder / "sudo"
+    sudo.write_text(sudo.read_text().replace("#!/bin/sh", f'#!/bin/sh\necho "$@" >> {board.folder}/asked'))
+    check_may_switch()
+    assert measured_in(modes_from_text("15W"), lambda mode: board.mode) == [(PowerMode(0, "15W"), "15W")]
+    asked = (board.folder / "asked").read_text().splitlines()
+    switches = [f"--non-interactive nvpmodel -m {number}" for number in (0, 1)]
+    assert asked == ["--validate", *switches] and board.mode == "25W"
+
+    sudo.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(InputError, match="needs root, and sudo does not give it"):
+        check_may_switch()
+    sudo.unlink()
+    monkeypatch.setenv("PATH", str(board.folder))
+    with pytest.raises(InputError, match="needs root"):
+        check_may_switch()
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
