@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgefsa.deploy.bundle import write_bundle
+from edgefsa.deploy.ssh import Board
 from edgefsa.engines import open_engine
 from tests.unit.deploy.sshd import LoopbackBoard, start_board, why_no_board
 from tests.unit.deploy.test_verification import with_other_truth
@@ -151,10 +151,10 @@ def check_report(report: dict) -> None:
     assert set(report["steps"]) == set(STEPS)
 
 
-def wait_until_idle(board: LoopbackBoard, folder: object) -> None:
-    """Wait for what a killed deployment left running."""
-    ssh = ["ssh", "-F", str(board.ssh_config), board.host, shlex.join(["flock", f"{folder}/lock", "true"])]
-    assert run(ssh).returncode == 0
+def wait_until_idle(board: LoopbackBoard, folder: Path) -> None:
+    """Wait for what a killed deployment left running: every call there waits for it."""
+    with Board(board.host, directory=str(folder), ssh_config=board.ssh_config) as connected:
+        connected.call("facts", "none", "")
 
 
 def test_a_full_disk_is_named_and_gone_on_from(board: LoopbackBoard, bundle_file: Path, tmp_path: Path) -> None:
