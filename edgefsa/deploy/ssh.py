@@ -20,8 +20,9 @@ SCRIPT_NAME = "deploy.py"
 # A host name, an address or an alias of ~/.ssh/config. What begins with "-" would be an option of ssh.
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_\[:][A-Za-z0-9._:%\[\]-]*")
 _READY = "edgefsa-ready"
-# A board that has gone away is noticed within a minute.
-_ALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
+# What a user's configuration may say for sessions of their own and not for ours; a board that has gone away is noticed
+# within a minute.
+_OPTIONS = ("RemoteCommand=none", "ClearAllForwardings=yes", "ServerAliveInterval=15", "ServerAliveCountMax=4")
 _STORE = 'mkdir -p -- "$1" && cat > "$1/$2.new" && mv -- "$1/$2.new" "$1/$2"'
 _SECONDS_TO_END = 5
 _CONNECTION_LOST = 255  # the exit status of ssh itself
@@ -95,13 +96,10 @@ class Board:
 
     def _connect(self, stack: contextlib.ExitStack, log: Path) -> None:
         """Open the connection that all commands share. It ends with this process, whose pipe `cat` reads."""
-        command = [*self._ssh(), "-o", "ControlMaster=yes", "-o", "ControlPersist=no", "--", self.host]
-        pipe = subprocess.PIPE
+        command, pipe = self._ssh(f"echo {_READY}; exec cat", master=True), subprocess.PIPE
         with log.open("w") as errors:
             try:
-                master = subprocess.Popen(
-                    [*command, f"echo {_READY}; exec cat"], stdin=pipe, stdout=pipe, stderr=errors, text=True
-                )
+                master = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True)
             except FileNotFoundError:
                 raise InputError("deploying needs ssh, which is not here; install OpenSSH's client") from None
         stack.callback(_end, master)
@@ -110,8 +108,10 @@ class Board:
             reason = _last_line(log.read_text(errors="replace"))
             raise DeployError(f"cannot reach {self.host}: {reason}; check with: ssh {self.host} true")
 
-    def _ssh(self) -> list[str]:
-        return ["ssh", *self._config, "-T", *_ALIVE, "-o", f"ControlPath={self._socket}"]
+    def _ssh(self, command: str, *, master: bool = False) -> list[str]:
+        shared = (f"ControlPath={self._socket}", f"ControlMaster={'yes' if master else 'no'}", "ControlPersist=no")
+        options = [word for option in (*shared, *_OPTIONS) for word in ("-o", option)]
+        return ["ssh", *self._config, "-T", *options, "--", self.host, command]
 
     def _run(self, command: Sequence[str], *, input: bytes | IO[bytes] | None = None, fails: bool = False) -> str:
         """Run a command on the board and return what it prints; with `fails` its own failure is no error here."""
@@ -120,7 +120,7 @@ class Board:
                 source.write(input)
                 source.seek(0)
             process = subprocess.Popen(
-                [*self._ssh(), "--", self.host, shlex.join(command)],
+                self._ssh(shlex.join(command)),
                 stdin=source if input is None or isinstance(input, bytes) else input,
                 stdout=output,
                 stderr=subprocess.PIPE,

@@ -66,6 +66,9 @@ def start_board(folder: Path) -> LoopbackBoard:
         f"Host board\n HostName 127.0.0.1\n Port {port}\n User {pwd.getpwuid(os.getuid()).pw_name}\n"
         f" IdentityFile {folder}/user\n IdentitiesOnly yes\n BatchMode yes\n StrictHostKeyChecking yes\n"
         f" UserKnownHostsFile {folder}/known_hosts\n"
+        # What people have for sessions of their own, and a deployment must not take.
+        f" RemoteCommand bash\n RequestTTY yes\n LocalForward {port} 127.0.0.1:{port}\n ExitOnForwardFailure yes\n"
+        f" ControlMaster auto\n ControlPath {folder}/own\n ControlPersist yes\n"
     )
     assert SSHD is not None
     process = subprocess.Popen([SSHD, "-D", "-E", f"{folder}/sshd.log", "-f", f"{folder}/sshd_config"])
