@@ -84,10 +84,11 @@ def plugins(folder: Path, seconds: float) -> dict[str, Any]:
     """Build the plugin library for this TensorRT and this GPU, or take the one that was built before."""
     from edgefsa.engines.tensorrt.plugins.build import build_for_this_machine
     from edgefsa.engines.tensorrt.plugins.library import library_facts
+    from edgefsa.machine import gpus
 
     _require_tensorrt()
     library = build_for_this_machine()
-    return {"built": asdict(library), "serves": library_facts(None)}
+    return {"built": str(library.path), "in_use": library_facts(gpus()[0].compute_capability)}
 
 
 def build_step(precision: str) -> Callable[[Path, float], dict[str, Any]]:
@@ -205,7 +206,10 @@ def view(folder: Path, seconds: float) -> dict[str, Any]:
         raise SkippedError(str(error)) from None
     with _live_source() as source, Segmenter(engine) as segmenter, sink:
         run = threading.Thread(
-            target=run_pipeline, args=(source, segmenter, [sink]), kwargs={"duration_s": seconds / 2}, daemon=True
+            target=run_pipeline,
+            args=(source, segmenter, [sink]),
+            kwargs={"duration_s": min(15.0, seconds / 2)},
+            daemon=True,
         )
         run.start()
         found = _asked(sink.port, run)
