@@ -84,10 +84,11 @@ def plugins(folder: Path, seconds: float) -> dict[str, Any]:
     """Build the plugin library for this TensorRT and this GPU, or take the one that was built before."""
     from edgefsa.engines.tensorrt.plugins.build import build_for_this_machine
     from edgefsa.engines.tensorrt.plugins.library import library_facts
+    from edgefsa.machine import gpus
 
     _require_tensorrt()
     library = build_for_this_machine()
-    return {"built": asdict(library), "serves": library_facts(None)}
+    return {"built": str(library.path), "in_use": library_facts(gpus()[0].compute_capability)}
 
 
 def build_step(precision: str) -> Callable[[Path, float], dict[str, Any]]:
@@ -204,9 +205,8 @@ def view(folder: Path, seconds: float) -> dict[str, Any]:
     except EdgeFsaError as error:
         raise SkippedError(str(error)) from None
     with _live_source() as source, Segmenter(engine) as segmenter, sink:
-        run = threading.Thread(
-            target=run_pipeline, args=(source, segmenter, [sink]), kwargs={"duration_s": seconds / 2}, daemon=True
-        )
+        bound = {"duration_s": min(15.0, seconds / 2)}
+        run = threading.Thread(target=run_pipeline, args=(source, segmenter, [sink]), kwargs=bound, daemon=True)
         run.start()
         found = _asked(sink.port, run)
         run.join()
@@ -219,12 +219,10 @@ def _asked(port: int, run: threading.Thread) -> dict[str, Any]:
     """Ask the live view while it runs, until it is healthy."""
     found: dict[str, Any] = {}
     while run.is_alive() and len(found) < 2:
-        for name, path in (("page_bytes", "/"), ("healthz", "/healthz")):
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as got,
-            ):
-                found[name] = len(got.read()) if name == "page_bytes" else got.status
+        for name, path in (("page", "/"), ("healthz", "/healthz")):
+            address = f"http://127.0.0.1:{port}{path}"
+            with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+                found[name] = answer.status
         time.sleep(0.2)
     return found
 
