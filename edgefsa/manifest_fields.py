@@ -29,6 +29,10 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
 def _is_share(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= 1
 
@@ -67,6 +71,8 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "precision_detail.float": _TEXT,
     "precision_detail.device?": _TEXT,
     "precision_detail.layers?": _OBJECT,
+    "precision_detail.f32_nodes?": ("an object of texts", _is_texts),
+    "precision_detail.range_scan?": ("an object or null", lambda value: value is None or isinstance(value, dict)),
     "files": ("plain file names with their SHA-256", _is_files),
     "golden": _OBJECT,
     "golden.file": ("a plain file name", is_file_name),
@@ -87,7 +93,7 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "int8_macs_share": _SHARE,
     "fp16_macs_share": _SHARE,
     "quantization": ("an object or null", lambda value: value is None or isinstance(value, dict)),
-    "versions": ("an object of texts", lambda value: isinstance(value, dict) and all(map(_is_text, value.values()))),
+    "versions": ("an object of texts", _is_texts),
     "device": _OBJECT,
     "device.cpu?": _TEXT,
     "device.gpu?": _TEXT,

@@ -23,6 +23,8 @@ from edgefsa.commands.options import (
     warn_of,
 )
 
+PARTED = 3  # the exit status where a stage of `parity` is beyond its bound
+
 
 def evaluate(
     engine: EnginePath,
@@ -94,38 +96,49 @@ def parity(
     data: DataSpec = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,
+    split: Split = "val",
     limit: Limit = 16,
+    first: Annotated[
+        str,
+        typer.Option(
+            metavar="STAGE", help="The first: module (PyTorch), onnx, or auto: the module where its weights are here."
+        ),
+    ] = "auto",
+    heatmap: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures of where masks disagree into this folder.")
+    ] = None,
     json: JsonFlag = False,
-) -> None:
-    """Compare an engine with the PyTorch model it came from, stage by stage.
+) -> int:
+    """Compare an engine with all that it was made from, stage by stage, and name the first that parts, and its block.
 
-    Example: edgefsa parity engines/fsanet-edge-openvino-int8-360x480
+    Stages: checkpoint, PyTorch module, ONNX, bodies inlined, converted, engine. The exit status is 3 where one is
+    beyond its bound, and 1 where a file could not be read.
+
+    Example: edgefsa parity engines/fsanet-edge-openvino-int8-360x480 --data camvid:data/camvid
     """
+    from edgefsa.commands.parity_text import parity_text
     from edgefsa.data.readers import open_dataset
     from edgefsa.verify.parity import parity as compare
 
-    dataset = open_dataset(data or "synthetic", split="val", limit=limit)
+    dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    note_data(dataset)
     with console.progress("comparing") as progress:
-        report = compare(
+        found = compare(
             engine,
             checkpoint=checkpoint,
             weights_key=weights_key,
             dataset=dataset,
-            limit=limit or 16,
+            first=first,
+            chosen_data=data is not None,
+            heatmaps=heatmap,
             progress=progress,
         )
     warn_of(engine)
-    result = report.as_dict()
-    rows = [
-        [stage["stage"], f"{100 * stage['argmax_agreement']:.3f}%", _scientific(stage["relative_l2"])]
-        for stage in result["stages"]
-    ]
-    text = console.table(["stage", "same class as PyTorch", "relative L2 of logits"], rows)
-    console.emit(result, as_json=json, text=text + f"\n\n{result['frames']} frames of {dataset.name}")
-
-
-def _scientific(value: float | None) -> str:
-    return "masks only" if value is None else f"{value:.2e}"
+    console.emit(found.as_dict(), as_json=json, text=f"{parity_text(found)}\n{found.frames} frames of {dataset.name}")
+    for note in found.notes:
+        console.message(f"note: {note}")
+    failed = name_failed(found.unreadable)
+    return failed if found.passed else PARTED
 
 
 def inspect(engine: EnginePath, json: JsonFlag = False) -> None:

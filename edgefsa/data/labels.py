@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -62,13 +63,14 @@ class LabelReader:
         coloured = is_coloured(path)
         if self.convention.form == "colours" or (coloured and self.convention.form is None):
             return self._from_colours(path)
-        stored = _equal_channels(path, self._turn) if coloured else _read(read_label, path, self._turn)
+        read = _equal_channels(path, self._turn) if coloured else _read(read_label, path, self._turn)
+        stored = np.ascontiguousarray(read)  # a turned one is a view, which OpenCV does not take
         table = value_table(self.class_set, self.convention, self.rows)
-        counts = np.bincount(stored.ravel(), minlength=256)
+        counts = cv2.calcHist([stored], [0], None, [256], [0, 256]).ravel()
         wrong = np.flatnonzero((counts > 0) & (table == _WRONG))
         if wrong.size:
             raise DataError(self._wrong_value(path, int(wrong[0])))
-        return table.astype(np.uint8)[stored]
+        return np.asarray(cv2.LUT(stored, table.astype(np.uint8)), np.uint8)
 
     def _from_colours(self, path: Path) -> Mask:
         if not self.colours:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 
 from edgefsa.data.readers import Dataset, Sample
@@ -67,7 +68,8 @@ class Survey:
         if sample.orientation != 1:
             self._turned.append(sample.name)
         if sample.label is not None:
-            self._pixels += np.bincount(sample.label.ravel(), minlength=256)
+            label = np.ascontiguousarray(sample.label)
+            self._pixels += cv2.calcHist([label], [0], None, [256], [0, 256]).ravel().astype(np.int64)
             if sample.label_hw not in (None, sample.label.shape) and sample.label_hw != sample.label.shape[::-1]:
                 self._resized.append(f"{sample.name}: {_size(sample.label_hw)} for {_size(sample.label.shape)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,7 +20,7 @@ from edgefsa.engines.build_memory import build_need
 from edgefsa.engines.directory import engine_name
 from edgefsa.engines.golden import NOT_RUN
 from edgefsa.engines.names import RANGES_NAME, SOURCE_NAME
-from edgefsa.engines.proof import Proof, ProofFrames, prove, store_golden
+from edgefsa.engines.proof import Proof, ProofFrames, proof_frames, prove, store_golden
 from edgefsa.engines.registry import AUTO, choose_target, target_of
 from edgefsa.engines.session import write_layers
 from edgefsa.engines.target import BuildJob, Target, TargetBuild
@@ -28,8 +29,10 @@ from edgefsa.errors import EdgeFsaError, InputError, PrecisionError, TargetError
 from edgefsa.machine import features_relied_on
 
 if TYPE_CHECKING:
+    import onnx
+
     from edgefsa.graph.files import LoadedGraph
-    from edgefsa.quantize import Ranges
+    from edgefsa.quantize import HalfScan, Ranges
 
 PRECISIONS = ("fp32", "fp16", "int8")
 _STEPS = 4
@@ -113,8 +116,10 @@ def build_engine(
         found = ranges() if callable(ranges) else ranges
         if found is not None:
             found.write(directory / RANGES_NAME)
-        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own)
-        proof, built = _fill(job, builder, frames, progress)
+        chosen = functools.lru_cache(maxsize=1)(lambda: proof_frames(frames, metadata))
+        scan = functools.lru_cache(maxsize=1)(lambda: _scan(source, chosen()))
+        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own, scan)
+        proof, built = _fill(job, builder, chosen, progress)
     return BuildReport(
         engine=engine,
         target=target,
@@ -166,6 +171,12 @@ def _usable_builder(name: str, precision: str) -> Target:
     return builder
 
 
+def _scan(source: onnx.ModelProto, chosen: ProofFrames) -> HalfScan:
+    from edgefsa.quantize.scan import scan_halves
+
+    return scan_halves(source, chosen.frames, chosen.data)
+
+
 def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
     if progress is not None:
         progress(done, _STEPS)
@@ -174,7 +185,7 @@ def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
 def _fill(
     job: BuildJob,
     target: Target,
-    frames: Callable[[], ProofFrames] | None,
+    frames: Callable[[], ProofFrames],
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Proof, TargetBuild]:
     """Build the engine, prove it, and store its layers, golden outputs and manifest."""

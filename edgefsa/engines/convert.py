@@ -28,6 +28,7 @@ def int8_graph(
         raise RangesError(
             "int8 needs activation ranges; make them with `edgefsa calibrate` and pass --ranges, or pass --data"
         )
+    scan = job.scan() if rest == "f16" else None
     model, summary = int8_onnx(
         job.source,
         job.ranges,
@@ -36,6 +37,7 @@ def int8_graph(
         rest=rest,
         int8_operators=int8_operators,
         weight_bits=job.weights.bits,
+        **({} if scan is None else {"scan": scan}),
     )
     return model, {
         "method": job.ranges.method,
@@ -45,28 +47,36 @@ def int8_graph(
         "skip": list(job.skip),
         "weight_bits": job.weights.bits,
         "weight_bits_why": job.weights.why,
+        "range_scan": None if scan is None else scan.as_dict(),
         **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {}),
     }
 
 
-def half_graph(job: BuildJob) -> onnx.ModelProto:
-    """Convert the job's graph to float16 where that is safe, by the job's ranges too where it has some."""
+def half_graph(job: BuildJob) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Convert the job's graph to float16 where that is safe, by its ranges and a scan of its frames where it has them.
+
+    Returns the graph, and for the manifest's `precision_detail` what stays in float32 and why, and what the scan found.
+    """
     from edgefsa.quantize import fp16_onnx
 
-    return fp16_onnx(job.source, job.ranges)
+    scan = job.scan()
+    graph, kept = fp16_onnx(job.source, job.ranges, scan)
+    return graph, {"f32_nodes": kept, "range_scan": None if scan is None else scan.as_dict()}
 
 
 def check_half(job: BuildJob) -> None:
-    """Raise PrecisionError where the job's ranges ask for float32 nodes in a float16 graph.
+    """Raise PrecisionError where float16 has no room for a tensor, by the job's ranges or by a scan of its frames.
 
     It is for runtimes that run a whole graph in one type. RangesError where the ranges belong to another model.
     """
-    if job.ranges is None:
-        return
     from edgefsa.quantize import wide_tensors
+    from edgefsa.quantize.scan import LARGEST_AMAX
 
-    job.ranges.check(job.source)
-    wide = wide_tensors(job.ranges)
+    if job.ranges is not None:
+        job.ranges.check(job.source)
+    scan = job.scan()
+    measured = [] if scan is None else [name for name, item in scan.tensors.items() if item.amax > LARGEST_AMAX]
+    wide = list(dict.fromkeys([*wide_tensors(job.ranges), *measured]))
     if wide:
         raise PrecisionError(
             f"float16 has no room for {', '.join(wide[:3])}{' and more' if len(wide) > 3 else ''} by their ranges, and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,42 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         quantization = manifest.quantization
         weights = WeightBits(quantization["weight_bits"], quantization["weight_bits_why"])
         summary["int8 weights"] = weights.in_words()
+    kept = detail if "f32_nodes" in detail else manifest.quantization or {}
+    if kept.get("f32_nodes"):
+        summary["kept in float32"] = _reasons_in_words(kept["f32_nodes"])
+    if kept.get("range_scan"):
+        summary["range scan"] = _scan_in_words(kept["range_scan"])
     if "plugins" in detail:
         summary["plugins"] = ", ".join(f"{item['name']} ({item['where']})" for item in manifest.plugins) or (
             f"none: {detail['plugins']['why']}"
         )
     layers = [asdict(layer) for layer in read_layers(directory)]
     return {"summary": summary, "manifest": asdict(manifest), "layers": layers}
+
+
+def _reasons_in_words(nodes: Mapping[str, str]) -> str:
+    """Return how many nodes stay in float32, and those of each reason."""
+    grouped: dict[str, list[str]] = {}
+    for node, reason in nodes.items():
+        grouped.setdefault(reason, []).append(node)
+    parts = [f"{names[0] if len(names) == 1 else len(names)} ({reason})" for reason, names in grouped.items()]
+    return f"{len(nodes)} nodes: {'; '.join(parts)}"
+
+
+def _scan_in_words(scan: Mapping[str, Any]) -> str:
+    """Return the extremes that a scan for float16 met; one that is not finite is said to overflow."""
+    extremes = (
+        ("largest value", "largest", "amax", "tensor"),
+        ("largest partial sum", "largest_sum", "sum", "node"),
+        ("most lost by rounding", "roughest", "rounding", "tensor"),
+    )
+    parts = []
+    for words, key, figure, where in extremes:
+        item = scan.get(key)
+        if item:
+            value = "overflow" if item[figure] is None else f"{item[figure]:.3g}"
+            parts.append(f"{words} {value} ({item[where]})")
+    return f"{', '.join(parts)} on {scan['frames']} frames of {scan['data']}"
 
 
 def _numbers_in_words(numbers: dict[str, Any]) -> dict[str, str]:

@@ -72,23 +72,28 @@ class Proof:
         return [f"only {100 * self.shares.int8:.0f} % of the MACs run in INT8; the largest in float: {named}"]
 
 
+def proof_frames(given: Callable[[], ProofFrames] | None, metadata: dict[str, Any]) -> ProofFrames:
+    """Return the frames that `given` makes; coloured blocks where it is None."""
+    shape = (int(metadata["batch"]), *metadata["size_hw"], 3)
+    return given() if given is not None else ProofFrames(default_frames(shape), "coloured blocks", foreign=True)
+
+
 def prove(
     job: BuildJob,
     target: Target,
     built: TargetBuild,
     manifest: Manifest,
-    frames: Callable[[], ProofFrames] | None,
+    frames: Callable[[], ProofFrames],
     step: Callable[[], None],
 ) -> Proof:
     """Hold the engine in `job.directory` against its converted graph and that against the float one.
 
-    `frames` makes the frames to compare on; None takes coloured blocks. `step` is called when the converted graph is
-    proved. Raises PrecisionError where a bound is passed or a layer runs in another precision.
+    `frames` makes the frames to compare on. `step` is called when the converted graph is proved. Raises PrecisionError
+    where a bound is passed or a layer runs in another precision.
     """
     from edgefsa.graph.cost import macs_by_node
 
-    shape = (int(job.metadata["batch"]), *job.metadata["size_hw"], 3)
-    chosen = frames() if frames is not None else ProofFrames(default_frames(shape), "coloured blocks", foreign=True)
+    chosen = frames()
     numbers = converted_numbers(
         job.source,
         built.converted,

@@ -5,22 +5,22 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.build_memory import MemoryPart
-from edgefsa.engines.session import LayerPrecision, Session
+from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session
 from edgefsa.engines.weights import WeightBits
-from edgefsa.errors import InputError
+from edgefsa.errors import InputError, TargetError
 from edgefsa.machine import Cpu, cpu
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgefsa.quantize import Ranges
+    from edgefsa.quantize import HalfScan, Ranges
 
 # What convolutions and products compute in, by the precision that was asked for.
 COMPUTE_TYPES = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
@@ -36,6 +36,7 @@ class BuildJob:
     """What a target builds from: `source` is the float32 graph with its function bodies, `directory` gets the files.
 
     `weights` says how many bits INT8 weights get, `options` are of the target's own `options_type`.
+    `scan` measures, once and only where it is called, what float16 would meet on the build's frames.
     """
 
     directory: Path
@@ -46,6 +47,7 @@ class BuildJob:
     skip: Collection[str] = ()
     weights: WeightBits = field(default_factory=WeightBits)
     options: TargetOptions = field(default_factory=TargetOptions)
+    scan: Callable[[], HalfScan | None] = lambda: None
 
 
 @dataclass
@@ -120,6 +122,17 @@ class Target(ABC):
     @abstractmethod
     def open_logits(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
         """Return a session of the same engine whose run returns float32 logits [N, K, h, w]; may import onnx."""
+
+    def open_tapped(
+        self, directory: Path, manifest: Manifest, tensors: Collection[str]
+    ) -> Callable[[Frames], dict[str, Outputs]]:
+        """Return a function from frames to the engine's own outputs and inner tensors, by their names in the ONNX file.
+
+        Tensors that the engine no longer has are left out. What is tapped cannot be fused away, so that the engine may
+        compute otherwise than without: hold its outputs against those of a session. For comparing stages; may import
+        onnx. Raises TargetError where an engine shows nothing but its outputs.
+        """
+        raise TargetError(f"an engine of {self.name} shows nothing but its outputs")
 
     def options_from(self, given: Mapping[str, Any]) -> TargetOptions:
         """Return this target's options from their names and values; InputError for one that it does not have."""

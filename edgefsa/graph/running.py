@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgefsa.graph.halves import rounding_in_float
 from edgefsa.metadata import FRAMES, LOGITS, MASKS
 
 Frames = npt.NDArray[np.uint8]
@@ -34,8 +35,9 @@ def tensors_runner(
     """Return a function from frames to the named tensors of a graph, in their order.
 
     ONNX Runtime's CPU provider computes them where it is installed, else ONNX's reference evaluator, many times slower.
-    With `optimised` false no node is fused, folded or reordered: each Q/DQ node rounds and each product is computed in
-    float32, which is what ONNX defines the graph to mean and what engines are held against.
+    With `optimised` false no node is fused, folded or reordered: each Q/DQ node rounds, each product is computed in
+    float32, and what is float16 is rounded to it, which is what ONNX defines the graph to mean and what engines are
+    held against.
     """
     onnxruntime = _onnxruntime()
     if onnxruntime is None:
@@ -43,7 +45,7 @@ def tensors_runner(
 
         return ReferenceRunner(model, tensors)
     probe = onnx.ModelProto()
-    probe.CopyFrom(model)
+    probe.CopyFrom(model if optimised else rounding_in_float(model))
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
     options = onnxruntime.SessionOptions()
@@ -54,6 +56,15 @@ def tensors_runner(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session: Any = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda frames: session.run(None, {FRAMES: frames})  # type: ignore[no-any-return]
+
+
+def named_tensors_runner(
+    model: onnx.ModelProto, tensors: Sequence[str], *, optimised: bool = False
+) -> Callable[[Frames], dict[str, npt.NDArray[Any]]]:
+    """Return a function from frames to the named tensors of a graph, by their names; see `tensors_runner`."""
+    names = list(dict.fromkeys(tensors))
+    run = tensors_runner(model, names, optimised=optimised)
+    return lambda frames: dict(zip(names, run(frames), strict=True))
 
 
 def evaluator_in_words() -> str:

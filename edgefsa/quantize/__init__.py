@@ -4,14 +4,17 @@ Reads ONNX files, never a module: needs onnx, onnxruntime and numpy, and no torc
 """
 
 from edgefsa.quantize.calibrate import ranges_from_calibration
-from edgefsa.quantize.half import fp16_onnx, wide_tensors
+from edgefsa.quantize.half import fp16_onnx
+from edgefsa.quantize.half_plan import wide_tensors
 from edgefsa.quantize.histogram import METHODS
 from edgefsa.quantize.qdq import QuantizationSummary, int8_onnx
 from edgefsa.quantize.ranges import Ranges
 from edgefsa.quantize.recipes import Recipe, read_recipe
+from edgefsa.quantize.scan import HalfScan, scan_halves
 
 __all__ = [
     "METHODS",
+    "HalfScan",
     "QuantizationSummary",
     "Ranges",
     "Recipe",
@@ -19,5 +22,6 @@ __all__ = [
     "int8_onnx",
     "ranges_from_calibration",
     "read_recipe",
+    "scan_halves",
     "wide_tensors",
 ]

@@ -15,32 +15,32 @@ from onnx import TensorProto, helper
 
 from edgefsa.errors import GraphError
 from edgefsa.graph.editing import GraphEditor
-from edgefsa.graph.files import FRAMES, LOGITS, OPSET
-from edgefsa.quantize.placement import MULTIPLYING, reason_for_precision
+from edgefsa.graph.files import OPSET
+from edgefsa.quantize.half_plan import plan_half, tensor_types
 from edgefsa.quantize.ranges import Ranges
+from edgefsa.quantize.scan import LARGEST_AMAX, HalfScan
 
-# An activation this large leaves float16 only three bits before it overflows at 65504.
-LARGEST_AMAX = 8192.0
-_LARGEST_HALF = float(np.finfo(np.float16).max)
 _SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
 
 
-def fp16_onnx(model: onnx.ModelProto, ranges: Ranges | None = None) -> onnx.ModelProto:
-    """Return `model` with float16 weights and activations where that is safe; `model` stays as it is.
+def fp16_onnx(
+    model: onnx.ModelProto, ranges: Ranges | None = None, scan: HalfScan | None = None
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Return `model` with float16 weights and activations where that is safe, and why other nodes stay in float32.
 
-    A node with a stored value beyond 65504 stays in float32, and with `ranges` (of the same network) one that reads
-    or makes a tensor above 8192 as well. Raises RangesError where the ranges are of another network.
+    `model` stays as it is. A node with a stored value that float16 does not hold stays in float32; so does one that
+    reads or makes a tensor above 8192 by `ranges` (of the same network, RangesError else), or one that `scan` found to
+    overflow, to be subnormal, or to have sums that overflow.
     """
-    if ranges is not None:
-        ranges.check(model)
+    plan = plan_half(model, ranges, scan)
     half = onnx.ModelProto()
     half.CopyFrom(model)
-    convert_nodes(half, half_nodes(model, () if ranges is None else wide_tensors(ranges)))
-    return half
+    convert_nodes(half, plan.nodes)
+    return half, plan.kept
 
 
 def half_rest(quantised: onnx.ModelProto, chosen: Collection[str]) -> None:
-    """Turn the nodes named in `chosen` (`half_nodes` of the float graph) to float16 in a Q/DQ graph, in place.
+    """Turn the nodes named in `chosen` (`plan_half` of the float graph) to float16 in a Q/DQ graph, in place.
 
     A tensor is rounded in the type that it is made in and dequantised to the type that it is read in, so that no
     Cast stands between a node and its Q/DQ pairs. The scales there have to be exact in float16 (`half_scale`).
@@ -66,44 +66,9 @@ def fits_half(scale: float) -> bool:
     return _SMALLEST_NORMAL <= scale <= LARGEST_AMAX / 127
 
 
-def wide_tensors(ranges: Ranges) -> list[str]:
-    """Name the tensors that are too large for float16 by their ranges."""
-    return [name for name, item in ranges.tensors.items() if item["amax"] > LARGEST_AMAX]
-
-
-def _types(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the element type of every tensor of the main graph."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    types = {item.name: item.data_type for item in inferred.initializer}
-    tensors = [*inferred.input, *inferred.output, *inferred.value_info]
-    return {item.name: item.type.tensor_type.elem_type for item in tensors} | types
-
-
-def half_nodes(model: onnx.ModelProto, unfit: Collection[str] = ()) -> set[str]:
-    """Name the nodes of a float32 graph that are safe in float16 and touch none of the tensors `unfit`."""
-    editor, types = GraphEditor(model), _types(model)
-    raw = {FRAMES}  # pixels on their way to the first weight: integers above 2048 and the mean need float32
-    chosen = set()
-    for node in editor.nodes:
-        sources = [name for name in node.input if name and not editor.is_stored(name)]
-        if node.op_type not in MULTIPLYING and raw.issuperset(sources):
-            raw.update(node.output)
-            continue
-        is_float = node.output and types.get(node.output[0]) == TensorProto.FLOAT
-        plain = node.op_type != "Cast" and reason_for_precision(node) is None and LOGITS not in node.output
-        if is_float and plain and _fits(editor, node) and not set(unfit).intersection([*node.input, *node.output]):
-            chosen.add(node.name)
-    return chosen
-
-
-def _fits(editor: GraphEditor, node: onnx.NodeProto) -> bool:
-    stored = [editor.array(name) for name in node.input if editor.is_stored(name)]
-    return all(float(np.abs(array).max(initial=0)) <= _LARGEST_HALF for array in stored if array.dtype == np.float32)
-
-
 def convert_nodes(model: onnx.ModelProto, chosen: Collection[str]) -> None:
     """Let the nodes named in `chosen` compute in float16, in place, with Cast nodes where their neighbours do not."""
-    editor, types = GraphEditor(model), _types(model)
+    editor, types = GraphEditor(model), tensor_types(model)
     nodes: list[onnx.NodeProto] = []
     halved: set[str] = set()  # tensors that are float16 now
     casts: dict[str, str] = {}

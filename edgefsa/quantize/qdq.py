@@ -13,9 +13,11 @@ from onnx import helper
 from edgefsa.errors import InputError
 from edgefsa.graph.editing import GraphEditor, int_attribute
 from edgefsa.quantize.biases import integer_biases
-from edgefsa.quantize.half import fits_half, half_nodes, half_rest, half_scale, wide_tensors
+from edgefsa.quantize.half import fits_half, half_rest, half_scale
+from edgefsa.quantize.half_plan import HalfPlan, plan_half
 from edgefsa.quantize.placement import Placement, never_negative, place, result_of
 from edgefsa.quantize.ranges import Ranges
+from edgefsa.quantize.scan import HalfScan
 
 LARGEST = 127  # of signed codes, which are symmetric: -128 is not used for weights
 # By their bits. Two products of a weight of 64 and a uint8 activation are the most that 16 bits hold.
@@ -29,13 +31,15 @@ class QuantizationSummary:
     """What became INT8 and what did not.
 
     `quantised` are the names of the convolutions and matrix products in INT8, `float_nodes` maps the nodes of
-    weight that stayed in float to the reason, `tensors` maps each quantised activation to its scale.
+    weight that stayed in float to the reason, `tensors` maps each quantised activation to its scale. Where the rest
+    runs in float16, `f32_nodes` maps the nodes that stay in float32 to the reason.
     """
 
     activations: str
     quantised: list[str]
     float_nodes: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, float] = field(default_factory=dict)
+    f32_nodes: dict[str, str] = field(default_factory=dict)
 
 
 def int8_onnx(
@@ -47,6 +51,7 @@ def int8_onnx(
     rest: str = "f32",
     int8_operators: bool = False,
     weight_bits: int = 8,
+    scan: HalfScan | None = None,
 ) -> tuple[onnx.ModelProto, QuantizationSummary]:
     """Return `model` with Q/DQ pairs, and what was quantised; `model` stays as it is.
 
@@ -64,9 +69,9 @@ def int8_onnx(
     activations="mixed" is for OpenVINO: tensors that are never negative, and maps that a Concat joins, are uint8 as
     there, all else is the symmetric INT8; both sides of residual additions and what max poolings read are rounded too.
 
-    rest="f16" is for GPUs: what is not INT8 runs in float16 where `fp16_onnx` deems that safe. Scales are then
-    rounded up to float16, weights with the scale as rounded, and a tensor whose scale float16 does not hold well
-    stays in float32 with the nodes around it. `int8_operators` is that of `placement.place`.
+    rest="f16" is for GPUs: what is not INT8 runs in float16 where `fp16_onnx` deems that safe, by `scan` too. Scales
+    are then rounded up to float16, weights with the scale as rounded, and a tensor whose scale float16 does not hold
+    well stays in float32 with the nodes around it. `int8_operators` is that of `placement.place`.
     """
     _check_choices(
         activations=(activations, ACTIVATIONS), rest=(rest, RESTS), weight_bits=(weight_bits, LARGEST_WEIGHT)
@@ -86,15 +91,16 @@ def int8_onnx(
     scales = _scales(plan, ranges, zeros)
     if activations == "uint8":
         _round_before_relu(editor, plan, scales, zeros)
-    half = _choose_half(model, ranges, scales) if rest == "f16" else set()
-    _quantise_weights(editor, plan, half, weight_bits)
+    half = _choose_half(model, ranges, scales, scan) if rest == "f16" else HalfPlan()
+    _quantise_weights(editor, plan, half.nodes, weight_bits)
     if activations == "uint8":
         integer_biases(editor, model, plan.weights, scales)
     _quantise_activations(editor, plan, scales, zeros)
     editor.drop_unused_tensors()
     if rest == "f16":
-        half_rest(quantised, half)
-    return quantised, QuantizationSummary(activations, list(plan.weights), dict(plan.float_nodes), scales)
+        half_rest(quantised, half.nodes)
+    left = dict(plan.float_nodes)
+    return quantised, QuantizationSummary(activations, list(plan.weights), left, scales, half.kept)
 
 
 def _check_choices(**choices: tuple[object, Collection[object]]) -> None:
@@ -111,11 +117,15 @@ def _scales(plan: Placement, ranges: Ranges, zeros: Mapping[str, np.integer]) ->
     return {name: amax[name] / (np.iinfo(zeros[name].dtype).max - int(zeros[name])) for name in plan.tensors}
 
 
-def _choose_half(model: onnx.ModelProto, ranges: Ranges, scales: dict[str, float]) -> set[str]:
-    """Name the nodes that may run in float16, and make the scales that they need exact in it."""
-    unfit = {name for name, scale in scales.items() if not fits_half(scale)}
+def _choose_half(model: onnx.ModelProto, ranges: Ranges, scales: dict[str, float], scan: HalfScan | None) -> HalfPlan:
+    """Plan the nodes that run in float16, and make the scales that they need exact in it."""
+    unfit = {
+        name: f"float16 does not hold {name} in steps of {scale:.3g}"
+        for name, scale in scales.items()
+        if not fits_half(scale)
+    }
     scales.update({name: float(half_scale(scale)) for name, scale in scales.items() if name not in unfit})
-    return half_nodes(model, unfit.union(wide_tensors(ranges)))
+    return plan_half(model, ranges, scan, unfit)
 
 
 def _zero_points(editor: GraphEditor, plan: Placement, activations: str) -> dict[str, np.integer]:

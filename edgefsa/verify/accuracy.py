@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from edgefsa.segment import Segmenter
 from edgefsa.verify.doubts import Doubts
 
 Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
 
 
 class ConfusionMatrix:
@@ -41,19 +43,22 @@ class ConfusionMatrix:
         """
         if prediction.shape != label.shape:
             raise InputError(f"prediction {list(prediction.shape)} and label {list(label.shape)} differ in size")
-        classes = self.num_classes
-        counted = label != self.ignore_index if self.ignore_index is not None else np.ones(label.shape, bool)
-        true, predicted = label[counted].astype(np.intp), prediction[counted].astype(np.intp)
-        if true.size and true.max() >= classes:
-            raise DataError(f"a label holds class {true.max()}, but there are {classes} classes; mend the label")
-        if self.ignore_index is not None and self.ignore_index >= classes:
-            unseen = predicted == self.ignore_index
-            self.missed += np.bincount(true[unseen], minlength=classes)
-            true, predicted = true[~unseen], predicted[~unseen]
-        if predicted.size and predicted.max() >= classes:
-            raise InputError(f"a prediction holds class {predicted.max()}, but there are {classes} classes")
-        pairs = np.bincount(true * classes + predicted, minlength=classes * classes)
-        self.counts += pairs.reshape(classes, classes)
+        pairs = _pairs(label, prediction)
+        classes, ignored = self.num_classes, self.ignore_index
+        if ignored is not None:
+            pairs[ignored] = 0
+        true = np.flatnonzero(pairs.any(axis=1))
+        if true.size and true[-1] >= classes:
+            raise DataError(f"a label holds class {true[-1]}, but there are {classes} classes; mend the label")
+        if ignored is not None and ignored >= classes:
+            missed, pairs[:, ignored] = pairs[:classes, ignored].copy(), 0
+        else:
+            missed = np.zeros(classes, np.int64)
+        predicted = np.flatnonzero(pairs.any(axis=0))
+        if predicted.size and predicted[-1] >= classes:
+            raise InputError(f"a prediction holds class {predicted[-1]}, but there are {classes} classes")
+        self.missed += missed
+        self.counts += pairs[:classes, :classes]
 
     @property
     def per_class_iou(self) -> list[float | None]:
@@ -78,6 +83,12 @@ class ConfusionMatrix:
         if total == 0:
             raise DataError("the labels hold no counted pixel (all are ignored); accuracy needs labelled frames")
         return total
+
+
+def _pairs(label: Mask, prediction: Mask) -> npt.NDArray[np.int64]:
+    """Count the pixels of each label value (row) and predicted value (column), int64 [256, 256]."""
+    joint = (label.astype(np.uint16) << 8) | prediction
+    return np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256).astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,9 @@ def evaluate(segmenter: Segmenter, dataset: Dataset, progress: Progress | None =
     def predict(frames: list[Frame]) -> list[Mask]:
         return [segmentation.mask for segmentation in segmenter.segment_batch(frames)]
 
-    _check_classes(segmenter.names, dataset.class_set, dataset.name)
+    mismatch = class_mismatch(segmenter.names, dataset.class_set, dataset.name)
+    if mismatch is not None:
+        raise DataError(mismatch)
     return accuracy_of(predict, dataset, batch=segmenter.batch, progress=progress)
 
 
@@ -131,9 +144,8 @@ def accuracy_of(
     classes = dataset.class_set
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
     survey, doubts = Survey(dataset), Doubts(dataset)
-    for first in range(0, len(dataset), batch):
-        last = min(first + batch, len(dataset))
-        samples = list(survey.readable(range(first, last)))
+    groups = [range(first, min(first + batch, len(dataset))) for first in range(0, len(dataset), batch)]
+    for group, samples in zip(groups, read_ahead(list(survey.readable(group)) for group in groups), strict=True):
         masks = predict([sample.frame for sample in samples]) if samples else []
         for sample, mask in zip(samples, masks, strict=True):
             label = label_of(sample)
@@ -141,11 +153,21 @@ def accuracy_of(
             matrix.update(resized, label)
             doubts.add(sample, label, resized)
         if progress is not None:
-            progress(last, len(dataset))
+            progress(group.stop, len(dataset))
     survey.check_any()
     per_class = dict(zip(classes.names, matrix.per_class_iou, strict=True))
     notes = (*survey.notes(), *doubts.notes(matrix))
     return AccuracyReport(matrix.miou, matrix.pixel_accuracy, per_class, survey.frames, tuple(survey.unreadable), notes)
+
+
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield `items`, of which the next one is being made in another thread while the caller works on this one."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming: Future[Any] = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item
 
 
 def label_of(sample: Sample) -> Mask:
@@ -157,17 +179,22 @@ def label_of(sample: Sample) -> Mask:
     return sample.label
 
 
-def _check_classes(names: tuple[str, ...], classes: ClassSet, data_name: str) -> None:
+def class_mismatch(names: tuple[str, ...], classes: ClassSet, data_name: str) -> str | None:
+    """Return why an engine with the classes `names` cannot be held against labels of `classes`, or None.
+
+    That is another number of classes, or other names where neither side's are made up ("class 0", ...).
+    """
     if len(names) != classes.num_classes:
-        raise DataError(
+        return (
             f"the engine knows {len(names)} classes, {data_name} has {classes.num_classes}; "
             "evaluate on data with the engine's classes"
         )
     if generated_names(len(names)) in (names, classes.names):
-        return
+        return None
     for index, (name, other) in enumerate(zip(names, classes.names, strict=True)):
         if not same_names((name,), (other,)):
-            raise DataError(
+            return (
                 f"class {index} is {name!r} to the engine and {other!r} in {data_name}; "
                 "evaluate on data with the engine's classes, or mend classes.txt"
             )
+    return None

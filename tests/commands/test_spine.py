@@ -82,10 +82,12 @@ def test_bench_gives_a_list_with_both_times(run: Run, built: Path) -> None:
 
 
 def test_parity_holds_the_engine_against_pytorch(run: Run, built: Path) -> None:
-    result = run("parity", built, "--limit", 2, "--json").json
+    outcome = run("parity", built, "--limit", 2, "--json")
+    result = outcome.json
+    assert outcome.status == 0 and result["passed"] and result["fault"] is None
     assert 0.9 < result["argmax_agreement"] <= 1 and 0 < result["relative_l2"] < 0.3
     stages = {stage["stage"]: stage for stage in result["stages"]}
-    assert stages["model.onnx"]["relative_l2"] < 1e-4, "the float ONNX file must repeat the PyTorch model"
+    assert stages["onnx"]["relative_l2"] < 1e-4, "the float ONNX file must repeat the PyTorch model"
     # OpenVINO once computed the convolution behind a Concat of signed and unsigned codes wrongly: 0.07 here.
     assert stages["engine"]["relative_l2_to_previous"] < 0.03, "the engine must compute what its graph says"
 

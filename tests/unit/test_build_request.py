@@ -18,7 +18,7 @@ from edgefsa.media.pictures import write_image
 from edgefsa.models import create_model
 from edgefsa.quantize import Ranges
 from edgefsa.quantize.half import LARGEST_AMAX
-from edgefsa.verify.parity import _torch_model
+from edgefsa.verify.parity.module import module_of
 from tests.unit.engines import tiny
 
 
@@ -117,10 +117,10 @@ def test_parity_takes_the_weights_that_the_engine_was_built_from(tmp_path: Path)
     facts = {"model": "fsanet-edge", "options": {"num_classes": 3}, "weights": weights}
     manifest = Manifest(facts, "openvino", "fp32", {}, {})
     for key, expected in ((None, averaged), ("ema", averaged), ("model", plain)):
-        found = _torch_model(manifest, None, key).state_dict()
+        found = module_of(manifest, None, key)[0].state_dict()
         assert torch.equal(found["classifier.weight"], expected["classifier.weight"])
     with pytest.raises(CheckpointError, match="no weights under teacher"):
-        _torch_model(manifest, None, "teacher")
+        module_of(manifest, None, "teacher")
     manifest.model["weights"] = {"kind": "random", "source": "random, seed 0", "sha256": "0"}
     with pytest.raises(CheckpointError, match="--weights-key ema is for checkpoints, and this engine has none"):
-        _torch_model(manifest, None, "ema")
+        module_of(manifest, None, "ema")

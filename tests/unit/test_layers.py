@@ -27,11 +27,14 @@ ALLOWED = {
     "deploy": BASE | {"engines", "segment", "verify", "data"},
     "train": BASE | {"models", "data", "verify"},
 }
-# The parity check holds an engine against the PyTorch model it came from, so it alone looks back up the pipeline.
+# The parity check holds an engine against all that it came from, so it alone looks back up the pipeline.
 # Training for INT8 trains what the rest of the pipeline makes of a network. A sink's URI may name the live view.
 EXTRA = {
     "segment/sinks/uri.py": {"serve"},
-    "verify/parity.py": {"models", "export", "graph", "quantize"},
+    "verify/parity/compare.py": {"graph", "quantize"},
+    "verify/parity/module.py": {"models", "export"},
+    "verify/parity/search.py": {"graph"},
+    "verify/parity/stages.py": {"graph"},
     # A bundle's engine is built on the board as `edgefsa build` builds one.
     "deploy/verification.py": {"build"},
     # The self-check goes the whole way, from an ONNX file to the live view.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from collections.abc import Callable, Collection
 from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from edgefsa.engines.session import Frames, Outputs, Session, telling_line
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
 from edgefsa.errors import EngineError, TargetError
 from edgefsa.machine import cpu, gpus
-from edgefsa.metadata import LOGITS
+from edgefsa.metadata import FRAMES, LOGITS
 
 if TYPE_CHECKING:
     import onnx
@@ -63,16 +64,21 @@ class OnnxRuntimeTarget(Target):
         from edgefsa.engines.cpu.onnxruntime_layers import optimised_layers
         from edgefsa.graph.files import inline_functions
 
-        quantization, graph = None, job.source
+        quantization, graph, kept = None, job.source, dict[str, Any]()
         if job.precision == "int8":
             graph, quantization = int8_graph(job, "uint8")
         elif job.precision == "fp16":
-            graph = half_graph(job)
+            graph, kept = half_graph(job)
         provider = _provider_for(job.precision)
         path = job.directory / ENGINE_NAME
         write_graph(graph, path)
         return TargetBuild(
-            detail={"compute": COMPUTE_TYPES[job.precision], "float": _FLOAT[job.precision], "device": provider},
+            detail={
+                "compute": COMPUTE_TYPES[job.precision],
+                "float": _FLOAT[job.precision],
+                "device": provider,
+                **kept,
+            },
             converted=None if job.precision == "fp32" else graph,
             expected=_expected(job.precision, inline_functions(graph).graph),
             layers=optimised_layers(path, provider),
@@ -90,6 +96,14 @@ class OnnxRuntimeTarget(Target):
         return OnnxRuntimeSession(
             directory, manifest, threads=threads, graph=_with_only_logits(directory / ENGINE_NAME)
         )
+
+    def open_tapped(
+        self, directory: Path, manifest: Manifest, tensors: Collection[str]
+    ) -> Callable[[Frames], dict[str, Outputs]]:
+        """Return a function from frames to the engine's outputs and those of `tensors` that its graph has."""
+        graph, names = _with_outputs(directory / ENGINE_NAME, tensors)
+        session = load_session(graph, manifest.precision_detail.get("device", CPU_PROVIDER))
+        return lambda frames: dict(zip(names, session.run(names, {FRAMES: frames}), strict=True))
 
 
 class OnnxRuntimeSession(Session):
@@ -189,3 +203,15 @@ def _with_only_logits(path: Path) -> bytes:
     del model.graph.output[:]
     model.graph.output.append(onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, None))
     return bytes(model.SerializeToString())
+
+
+def _with_outputs(path: Path, tensors: Collection[str]) -> tuple[bytes, list[str]]:
+    """Return the graph with its own outputs and those of `tensors` that a node makes, and all their names."""
+    import onnx
+
+    model = onnx.load(path)
+    own = [item.name for item in model.graph.output]
+    made = {name for node in model.graph.node for name in node.output}
+    taps = [name for name in dict.fromkeys(tensors) if name in made and name not in own]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in taps)
+    return bytes(model.SerializeToString()), [*own, *taps]

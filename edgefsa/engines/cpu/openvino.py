@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,17 @@ class OpenVinoTarget(Target):
         """Return a session that returns the tensor `logits` of the same graph."""
         return OpenVinoSession(directory, manifest, threads=threads, output=LOGITS)
 
+    def open_tapped(
+        self, directory: Path, manifest: Manifest, tensors: Collection[str]
+    ) -> Callable[[Frames], dict[str, Outputs]]:
+        """Return a function from frames to the engine's outputs and those of `tensors` that its IR still names."""
+        import openvino
+
+        core = openvino.Core()
+        model, names = _with_outputs(core.read_model(directory / ENGINE_NAME), tensors)
+        compiled = core.compile_model(model, _DEVICE, session_options(manifest))
+        return lambda frames: dict(zip(names, (np.array(item) for item in compiled([frames]).values()), strict=True))
+
 
 class OpenVinoSession(Session):
     """Runs an IR engine; `output` names an inner tensor to give in place of the engine's own output."""
@@ -121,21 +132,12 @@ class OpenVinoSession(Session):
             model = core.read_model(path)
             if self._output is not None:
                 model = _with_only_output(model, self._output)
-            self._compiled = core.compile_model(model, _DEVICE, self._options())
+            self._compiled = core.compile_model(model, _DEVICE, session_options(self.manifest, self.threads))
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load {path}: {telling_line(error)}; rebuild the engine") from error
         shape = tuple(self._compiled.input(0).shape)
         if shape != self.input_shape:
             raise EngineError(f"{path} takes {list(shape)}, its manifest says {list(self.input_shape)}; rebuild it")
-
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": self.manifest.precision_detail["float"],
-        }
-        if self.threads is not None:
-            options["INFERENCE_NUM_THREADS"] = self.threads
-        return options
 
     def _release(self) -> None:
         self._free.clear()  # a request under way is waited for by OpenVINO when its last reference goes
@@ -173,6 +175,17 @@ class OpenVinoSession(Session):
         if self._compiled is None:
             return super().layer_precisions()
         return _executed_layers(self._compiled)
+
+
+def session_options(manifest: Manifest, threads: int | None = None) -> dict[str, Any]:
+    """Return what an engine is compiled with: one run at a time, in the float type that its manifest says."""
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": manifest.precision_detail["float"],
+    }
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    return options
 
 
 def half_type() -> str | None:
@@ -214,6 +227,21 @@ def _with_only_output(model: Any, name: str) -> Any:
             if name in output.get_names():
                 return openvino.Model([output], model.get_parameters(), LOGITS)
     raise TargetError(f"the engine has no tensor named {name}; export the model again with this edgefsa")
+
+
+def _with_outputs(model: Any, tensors: Collection[str]) -> tuple[Any, list[str]]:
+    """Add `tensors` to a model's outputs where it has them; return it with the name of each output."""
+    import openvino
+
+    wanted = {*tensors, *(name for output in model.outputs for name in output.get_names())}
+    found = {
+        name: output
+        for operation in model.get_ordered_ops()
+        if operation.get_type_name() != "Result"
+        for output in operation.outputs()
+        for name in output.get_names() & wanted
+    }
+    return openvino.Model(list(found.values()), model.get_parameters(), "tapped"), list(found)
 
 
 def _executed_layers(compiled: Any) -> list[LayerPrecision]:

@@ -69,12 +69,12 @@ class TensorRtRtxTarget(Target):
         """Compile engine.plan for the asked-for compute capabilities; runs here only where an RTX GPU is."""
         from edgefsa.graph.files import inline_functions
 
-        quantization, graph = None, job.source
+        quantization, graph, kept = None, job.source, dict[str, Any]()
         if job.precision == "int8":
             graph, quantization = int8_graph(job, "int8", rest="f16")
             write_graph(graph, job.directory / QUANTISED_NAME)
         elif job.precision == "fp16":
-            graph = half_graph(job)
+            graph, kept = half_graph(job)
             write_graph(graph, job.directory / HALF_NAME)
         inlined = inline_functions(graph)
         converted_nodes = {"int8": int8_products, "fp16": half_products}.get(job.precision, convolutions)
@@ -85,7 +85,12 @@ class TensorRtRtxTarget(Target):
         held = check_plan_weights(plan, inlined, expected)
         rest = "f32" if job.precision == "fp32" else "f16"
         return TargetBuild(
-            detail={"compute": COMPUTE_TYPES[job.precision], "float": rest, "compute_capabilities": list(capabilities)},
+            detail={
+                "compute": COMPUTE_TYPES[job.precision],
+                "float": rest,
+                "compute_capabilities": list(capabilities),
+                **kept,
+            },
             converted=None if job.precision == "fp32" else graph,
             expected=expected,
             layers=layers,

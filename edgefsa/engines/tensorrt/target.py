@@ -122,6 +122,7 @@ class TensorRtTarget(Target):
                 "typing": "strong" if _is_strong(tensorrt, plugins) else "builder flags",
                 "plugins": {"asked": asked, "used": plugins.kind, "why": plugins.why},
                 "builder": given.as_dict(),
+                **graph.kept,
             },
             converted=graph.converted,
             expected=graph.expected,
@@ -149,7 +150,10 @@ class TensorRtTarget(Target):
 
 @dataclass(frozen=True)
 class _TypedGraph:
-    """The graph for the parser, whose bodies are inlined; `types` are what a network has to be held to by hand."""
+    """The graph for the parser, whose bodies are inlined; `types` are what a network has to be held to by hand.
+
+    `kept` says for the manifest what stays in float32.
+    """
 
     model: onnx.ModelProto
     converted: onnx.ModelProto | None
@@ -157,18 +161,19 @@ class _TypedGraph:
     types: dict[str, str]
     plugin_nodes: list[str]
     quantization: dict[str, Any] | None
+    kept: dict[str, Any]
 
 
 def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
     from edgefsa.graph.files import inline_functions
     from edgefsa.graph.operators import DOMAIN
 
-    graph, quantization = job.source, None
+    graph, quantization, kept = job.source, None, dict[str, Any]()
     if job.precision == "int8":
         graph, quantization = int8_graph(job, "int8", rest="f16", int8_operators=plugins.kind == LIBRARY)
         write_graph(graph, job.directory / QUANTISED_NAME)
     elif job.precision == "fp16":
-        graph = half_graph(job)
+        graph, kept = half_graph(job)
         write_graph(graph, job.directory / HALF_NAME)
     # Inlined bodies, not functions: parsers before 10.8 mix up their names with those outside, and later ones take a
     # plugin instead of a body wherever one is registered.
@@ -179,7 +184,7 @@ def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
         model = inline_functions(plugin_graph(graph, plugins.operators, namespace=plugins.namespace))
     nodes = [node.name for node in model.graph.node if node.domain == DOMAIN]
     converted = None if job.precision == "fp32" else graph
-    return _TypedGraph(model, converted, expected, types_by_node(whole), nodes, quantization)
+    return _TypedGraph(model, converted, expected, types_by_node(whole), nodes, quantization, kept)
 
 
 def _is_strong(tensorrt: Any, plugins: PluginChoice) -> bool:

@@ -62,9 +62,9 @@ def half_job(onnx_path: Path, tmp_path: Path) -> BuildJob:
 
 
 def test_an_fp16_graph_keeps_in_float32_what_its_ranges_ask_for(half_job: BuildJob) -> None:
-    types = {item.name: numpy_helper.to_array(item).dtype for item in half_graph(half_job).graph.initializer}
+    types = {item.name: numpy_helper.to_array(item).dtype for item in half_graph(half_job)[0].graph.initializer}
     assert types["stem.weight.fp16"] == types["body.weight.fp16"] == np.float16
-    graph = onnx.shape_inference.infer_shapes(half_graph(half_job), strict_mode=True).graph
+    graph = onnx.shape_inference.infer_shapes(half_graph(half_job)[0], strict_mode=True).graph
     kinds = {item.name: item.type.tensor_type.elem_type for item in graph.value_info}
     assert kinds["body_out"] == onnx.TensorProto.FLOAT16 and kinds["body_relu"] == onnx.TensorProto.FLOAT
 

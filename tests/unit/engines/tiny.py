@@ -189,7 +189,9 @@ def _dequantize(tensor: str, output: str = "") -> onnx.NodeProto:
     return helper.make_node("DequantizeLinear", inputs, [output or f"{tensor}_dq"], f"{tensor}_dq")
 
 
-def tiny_fp16(model: onnx.ModelProto, ranges: TinyRanges | None = None) -> onnx.ModelProto:
+def tiny_fp16(
+    model: onnx.ModelProto, ranges: TinyRanges | None = None, scan: object = None
+) -> tuple[onnx.ModelProto, dict[str, str]]:
     """Stem and body in float16, the rest in float32."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     graph = model.graph
@@ -210,7 +212,7 @@ def tiny_fp16(model: onnx.ModelProto, ranges: TinyRanges | None = None) -> onnx.
     del graph.node[:]
     graph.node.extend(kept)
     onnx.checker.check_model(model)
-    return model
+    return model, {"classifier": "the classifier"}
 
 
 def reference_logits(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

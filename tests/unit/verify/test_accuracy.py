@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from edgefsa.data.classes import ClassSet
-from edgefsa.data.readers import Dataset, Sample
+from edgefsa.data.readers import Dataset, Sample, open_dataset
+from edgefsa.engines import build_engine
 from edgefsa.errors import DataError, InputError
 from edgefsa.segment import Segmenter
-from edgefsa.verify.accuracy import ConfusionMatrix, evaluate
+from edgefsa.verify.accuracy import ConfusionMatrix, evaluate, read_ahead
 from tests.unit.segment.fakes import NAMES, PALETTE, FakeSession, moving_square
 
 
@@ -164,3 +166,66 @@ def test_evaluate_names_what_does_not_fit() -> None:
             evaluate(segmenter, fake_dataset(2, classes=3))
         with pytest.raises(DataError, match="f0 has no label"):
             evaluate(segmenter, fake_dataset(2, label=False))
+
+
+@pytest.mark.parametrize(("ignore", "classes"), [(255, 11), (11, 11), (255, 5)])
+def test_miou_is_that_of_torchmetrics(ignore: int, classes: int) -> None:
+    """An implementation that has nothing in common with this one; some classes are rare, one is absent."""
+    torch, metrics = pytest.importorskip("torch"), pytest.importorskip("torchmetrics")
+    rng = np.random.default_rng(7)
+    shares = np.r_[rng.dirichlet(np.full(classes - 1, 0.5)), 0.0]
+    matrix = ConfusionMatrix(classes, ignore)
+    settings = {"task": "multiclass", "num_classes": classes, "ignore_index": ignore}
+    means = metrics.JaccardIndex(average="macro", **settings)
+    by_class = metrics.JaccardIndex(average="none", **settings)
+    for _ in range(4):
+        label = rng.choice(classes, (60, 80), p=shares).astype(np.uint8)
+        guess = np.where(rng.random(label.shape) < 0.7, label, rng.choice(classes, label.shape, p=shares))
+        label[rng.random(label.shape) < 0.1] = ignore
+        matrix.update(guess.astype(np.uint8), label)
+        for metric in (means, by_class):
+            metric.update(torch.from_numpy(guess.astype(np.int64)), torch.from_numpy(label.astype(np.int64)))
+    assert matrix.miou == pytest.approx(float(means.compute()), abs=1e-6)
+    for ours, theirs in zip(matrix.per_class_iou, by_class.compute().tolist(), strict=True):
+        assert ours is None or ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_a_real_engine_scores_what_torchmetrics_says(camvid_dir: Any, edge_onnx: Any, tmp_path: Any) -> None:
+    torch, metrics = pytest.importorskip("torch"), pytest.importorskip("torchmetrics")
+    engine = build_engine(edge_onnx, tmp_path, target="onnxruntime").engine
+    dataset = open_dataset(f"camvid:{camvid_dir}", limit=6)
+    metric = metrics.JaccardIndex(task="multiclass", num_classes=11, ignore_index=11, average="macro")
+    with Segmenter(engine) as segmenter:
+        report = evaluate(segmenter, dataset)
+        for sample in dataset:
+            mask = segmenter.segment(sample.frame).mask
+            metric.update(torch.from_numpy(mask.astype(np.int64)), torch.from_numpy(sample.label.astype(np.int64)))
+    assert report.miou == pytest.approx(float(metric.compute()), abs=1e-6) and 0.05 < report.miou < 0.9
+
+
+def test_the_next_item_is_made_while_one_is_worked_on() -> None:
+    made: list[int] = []
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        for index in range(3):
+            made.append(index)
+            if index == 1:
+                second.set()
+            yield index
+
+    taken = read_ahead(items())
+    assert next(taken) == 0
+    assert second.wait(10), "nothing asked for it yet"
+    assert list(taken) == [1, 2] and made == [0, 1, 2]
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_belongs() -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        raise DataError("the second label is broken")
+
+    taken = read_ahead(items())
+    assert next(taken) == 0
+    with pytest.raises(DataError, match="the second label is broken"):
+        next(taken)
