@@ -102,17 +102,17 @@ def report(
     Example: edgefsa report engines/* --data camvid:data/camvid -o report/
     """
     from edgefsa.data.readers import open_dataset
-    from edgefsa.verify.baseline import measured_of
-    from edgefsa.verify.gate import Limits, compare, prepared_baseline
+    from edgefsa.verify.gate import Limits, judged, prepared_baseline
     from edgefsa.verify.peers import read_peers
-    from edgefsa.verify.report_measure import data_facts, report_on_engines
+    from edgefsa.verify.report_measure import data_facts, engine_name, report_on_engines
 
     # What it draws with may be missing, and files may be wrong: that is said before the measuring, not after it.
     importlib.import_module("edgefsa.verify.report_page")
     limits = Limits(max_drop, _share_from_percent(max_slowdown))
     known_peers = read_peers(peers) if peers is not None else ()
     dataset = open_dataset(data or "synthetic", split=split, limit=limit)
-    earlier = prepared_baseline(baseline, [path.resolve().name for path in engines], data_facts(dataset), limits)
+    facts = data_facts(dataset) if baseline is not None else None
+    earlier = prepared_baseline(baseline, [engine_name(path) for path in engines], facts, limits)
     note_data(dataset)
     with console.progress("measuring") as progress:
         found = report_on_engines(
@@ -125,7 +125,7 @@ def report(
             progress=lambda _, done, total: progress(done, total),
         )
     if earlier is not None:
-        found = found.with_gate(compare(earlier, measured_of(found.as_dict(), "of this run"), limits))
+        found = judged(found, earlier, limits)
     files = [str(path) for path in found.write(output)]
     warn_of(*engines)
     console.emit({**found.as_dict(), "files": files}, as_json=json, text=found.markdown() + "\n" + "\n".join(files))

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgefsa.errors import InputError
-from edgefsa.verify.baseline import Evaluated, Measured, Timed, machine_difference, read_baseline
+from edgefsa.verify.baseline import Evaluated, Measured, Timed, machine_difference, measured_of, read_baseline
 from edgefsa.verify.bootstrap import Values, block_count, interval_of_few, resampled_medians, resampled_miou
-from edgefsa.verify.report import DataFacts
+from edgefsa.verify.report import DataFacts, Report
 
 VERDICTS = WORSE, IN_NOISE, KEPT, NOT_JUDGED = "worse", "within noise", "kept", "not judged"
 _MIOU, _LATENCY = "mIoU %", "frame to mask ms"
@@ -121,6 +121,11 @@ def check_comparable(baseline: Measured, engines: Sequence[str], data: DataFacts
         raise InputError(f"the baseline {baseline.place} has no accuracy of these engines; leave out --max-drop")
     if why := _other_data(baseline.data, data):
         raise InputError(f"the baseline {baseline.place} {why}; use the same data, or leave out --max-drop")
+
+
+def judged(report: Report, baseline: Measured, limits: Limits) -> Report:
+    """Return a report with its comparison with a baseline; raises what `check_comparable` raises."""
+    return replace(report, gate=compare(baseline, measured_of(report.as_dict(), "of this run"), limits))
 
 
 def compare(baseline: Measured, now: Measured, limits: Limits) -> Gate:

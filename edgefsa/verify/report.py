@@ -148,10 +148,6 @@ class Report:
             for number, values in enumerate(drawn)
         )
 
-    def with_gate(self, gate: Gate) -> Report:
-        """Return the same report with a comparison."""
-        return replace(self, gate=gate)
-
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; pictures are left out."""
         return {

@@ -71,7 +71,7 @@ def report_on_engines(
     with _timed("accuracy", measured_s):
         for row, footprint in zip(rows, footprints, strict=True):
             with Segmenter(row["engine"], threads=threads) as segmenter:
-                found = _evaluated(segmenter, dataset, worst, counted(Path(row["engine"]).name))
+                found = _evaluated(segmenter, dataset, worst, counted(engine_name(row["engine"])))
                 engines.append(_facts(segmenter, row, footprint, *found))
     return Report(
         title,
@@ -84,6 +84,11 @@ def report_on_engines(
         peers=tuple(peers),
         conditions=Window(**rows[0]["conditions"]),
     )
+
+
+def engine_name(path: str | Path) -> str:
+    """Return the name by which reports know an engine: that of its directory."""
+    return Path(path).resolve().name
 
 
 def data_facts(dataset: Dataset | None) -> DataFacts | None:
@@ -127,7 +132,7 @@ def _facts(
     session = segmenter.session
     manifest, layers = session.manifest, session.layer_precisions()
     return EngineFacts(
-        name=Path(row["engine"]).name,
+        name=engine_name(row["engine"]),
         target=row["target"],
         precision=row["precision"],
         size_hw=session.size_hw,

@@ -24,7 +24,7 @@ from edgefsa.verify.accuracy import AccuracyReport
 from edgefsa.verify.baseline import measured_of
 from edgefsa.verify.bootstrap import interval, resampled_miou
 from edgefsa.verify.footprint import Footprint
-from edgefsa.verify.gate import Limits, compare
+from edgefsa.verify.gate import Limits, judged
 from edgefsa.verify.latency import LatencyStats
 from edgefsa.verify.peers import Peer
 from edgefsa.verify.report import EngineFacts, LayerRun, Report
@@ -170,10 +170,9 @@ class Page(HTMLParser):
 
 def gated(*engines: EngineFacts) -> Report:
     """A report against another one, in which the first engine was better and faster."""
-    measured = measured_of(report(*engines).as_dict(), "now")
     better = dataclasses.replace(engines[0], details=details(0.7), times_ms=engines[1].times_ms)
     before = measured_of(report(better, *engines[1:]).as_dict(), "old/report.json")
-    return report(*engines, peers=PEERS).with_gate(compare(before, measured, Limits(0.5, 0.05)))
+    return judged(report(*engines, peers=PEERS), before, Limits(0.5, 0.05))
 
 
 def test_html_is_one_whole_page_that_loads_nothing() -> None:
