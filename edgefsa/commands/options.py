@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from edgefsa.segment import OverlayStyle
     from edgefsa.segment.sources import SourceOptions
 
-SOME_FILES_FAILED = 1  # the exit status
+# Exit statuses.
+SOME_FILES_FAILED = 1
+WORSE_THAN_BASELINE = 3
 DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
-PICTURES, SOURCE, OVERLAY = "Pictures", "Source", "Overlay"
+PICTURES, SOURCE, OVERLAY, GATE = "Pictures", "Source", "Overlay", "Gate"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgefsa import console
 from edgefsa.commands.options import (
+    GATE,
+    WORSE_THAN_BASELINE,
     Checkpoint,
     DataSpec,
     EnginePath,
@@ -22,6 +24,10 @@ from edgefsa.commands.options import (
     note_data,
     warn_of,
 )
+from edgefsa.errors import InputError
+
+if TYPE_CHECKING:
+    from edgefsa.verify.gate import Gate
 
 PARTED = 3  # the exit status where a stage of `parity` is beyond its bound
 
@@ -63,32 +69,96 @@ def report(
     data: DataSpec = None,
     split: Split = "val",
     limit: Limit = None,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each engine is timed.")] = 100,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads of a run; else all.")] = None,
+    in_flight: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Throughput is measured with N runs under way; 1: it is not."),
+    ] = 2,
+    peers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Figures of other networks (JSON) to set beside the engines.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An earlier report.json to compare with.", rich_help_panel=GATE),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="POINTS", help="Exit with 3 where mIoU fell by more.", rich_help_panel=GATE),
+    ] = None,
+    max_slowdown: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENT", help="Exit with 3 where an engine is slower by more, as 5%.", rich_help_panel=GATE
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="The folder that gets the report.")
     ] = Path("report"),
     json: JsonFlag = False,
 ) -> int:
-    """Measure accuracy and latency of several engines and write a page about them (HTML, Markdown, JSON).
+    """Measure accuracy, latency and memory of engines and write a page about them (HTML, Markdown, JSON).
+
+    With --baseline it is a gate: the exit status is 3 where something got worse by more than is allowed and than noise.
 
     Example: edgefsa report engines/* --data camvid:data/camvid -o report/
     """
     from edgefsa.data.readers import open_dataset
-    from edgefsa.verify.report import report_on_engines
+    from edgefsa.verify.gate import Limits, judged, prepared_baseline
+    from edgefsa.verify.peers import read_peers
+    from edgefsa.verify.report_measure import data_facts, engine_name, report_on_engines
 
-    # What it draws with may be missing: that is said before the measuring, not after it.
+    # What it draws with may be missing, and files may be wrong: that is said before the measuring, not after it.
     importlib.import_module("edgefsa.verify.report_page")
-
+    limits = Limits(max_drop, _share_from_percent(max_slowdown))
+    known_peers = read_peers(peers) if peers is not None else ()
     dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    facts = data_facts(dataset) if baseline is not None else None
+    earlier = prepared_baseline(baseline, [engine_name(path) for path in engines], facts, limits)
     note_data(dataset)
     with console.progress("measuring") as progress:
-        found = report_on_engines(engines, dataset, progress=lambda _, done, total: progress(done, total))
+        found = report_on_engines(
+            engines,
+            dataset,
+            rounds=rounds,
+            threads=threads,
+            in_flight=in_flight,
+            peers=known_peers,
+            progress=lambda _, done, total: progress(done, total),
+        )
+    if earlier is not None:
+        found = judged(found, earlier, limits)
     files = [str(path) for path in found.write(output)]
     warn_of(*engines)
     console.emit({**found.as_dict(), "files": files}, as_json=json, text=found.markdown() + "\n" + "\n".join(files))
     measured = [engine.accuracy for engine in found.engines if engine.accuracy is not None]
     for note in dict.fromkeys(note for accuracy in measured for note in accuracy.notes):
         console.message(f"note: {note}")
-    return name_failed(measured[0].unreadable if measured else ())
+    status = name_failed(measured[0].unreadable if measured else ())
+    return status if found.gate is None else _gate_status(found.gate) or status
+
+
+def _share_from_percent(text: str | None) -> float | None:
+    """Read "5%" as 0.05; InputError for anything else, as 0.05 alone could mean either."""
+    if text is None:
+        return None
+    number = text.strip().removesuffix("%").strip()
+    try:
+        share = float(number) / 100.0
+    except ValueError:
+        share = -1.0
+    if not text.strip().endswith("%") or not 0 <= share < float("inf"):
+        raise InputError(f"--max-slowdown {text} is no percentage from 0% up; write for instance --max-slowdown 5%")
+    return share
+
+
+def _gate_status(gate: Gate) -> int:
+    """Say what could not be compared and what got worse on standard error; return the exit status."""
+    for note in gate.notes:
+        console.message(f"note: {note}")
+    for item in gate.worse:
+        console.message(f"worse: {item.in_words()}")
+    return WORSE_THAN_BASELINE if gate.worse else 0
 
 
 def parity(

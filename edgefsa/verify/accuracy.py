@@ -60,12 +60,25 @@ class ConfusionMatrix:
         self.missed += missed
         self.counts += pairs[:classes, :classes]
 
+    def add(self, other: ConfusionMatrix) -> None:
+        """Count what `other`, a matrix of the same classes, has counted."""
+        self.counts += other.counts
+        self.missed += other.missed
+
+    @property
+    def hits(self) -> npt.NDArray[np.int64]:
+        """Pixels of each class that are right, int64 [K]."""
+        return np.diag(self.counts)
+
+    @property
+    def unions(self) -> npt.NDArray[np.int64]:
+        """Pixels of each class in label or prediction, int64 [K]."""
+        return np.asarray(self.counts.sum(axis=0) + self.counts.sum(axis=1) + self.missed - self.hits, np.int64)
+
     @property
     def per_class_iou(self) -> list[float | None]:
         """The IoU of each class, 0 to 1; None for a class that neither labels nor predictions hold."""
-        hits = np.diag(self.counts)
-        unions = self.counts.sum(axis=0) + self.counts.sum(axis=1) + self.missed - hits
-        return [float(hit / union) if union else None for hit, union in zip(hits, unions, strict=True)]
+        return [float(hit / union) if union else None for hit, union in zip(self.hits, self.unions, strict=True)]
 
     @property
     def miou(self) -> float:
@@ -83,6 +96,10 @@ class ConfusionMatrix:
         if total == 0:
             raise DataError("the labels hold no counted pixel (all are ignored); accuracy needs labelled frames")
         return total
+
+
+# Called with a sample, its label and the engine's mask (both uint8 [H, W]), and the counts of this frame alone.
+Observer = Callable[[Sample, Mask, Mask, ConfusionMatrix], None]
 
 
 def _pairs(label: Mask, prediction: Mask) -> npt.NDArray[np.int64]:
@@ -112,7 +129,9 @@ class AccuracyReport:
         return asdict(self)
 
 
-def evaluate(segmenter: Segmenter, dataset: Dataset, progress: Progress | None = None) -> AccuracyReport:
+def evaluate(
+    segmenter: Segmenter, dataset: Dataset, progress: Progress | None = None, observe: Observer | None = None
+) -> AccuracyReport:
     """Segment every frame of `dataset` and compare with its label, as `accuracy_of` does.
 
     Raises DataError also where the data has other classes than the engine: another number, or other names where neither
@@ -125,7 +144,7 @@ def evaluate(segmenter: Segmenter, dataset: Dataset, progress: Progress | None =
     mismatch = class_mismatch(segmenter.names, dataset.class_set, dataset.name)
     if mismatch is not None:
         raise DataError(mismatch)
-    return accuracy_of(predict, dataset, batch=segmenter.batch, progress=progress)
+    return accuracy_of(predict, dataset, batch=segmenter.batch, progress=progress, observe=observe)
 
 
 def accuracy_of(
@@ -134,12 +153,14 @@ def accuracy_of(
     *,
     batch: int = 1,
     progress: Progress | None = None,
+    observe: Observer | None = None,
 ) -> AccuracyReport:
     """Compare what `predict` makes of the frames of `dataset`, `batch` at a time, with their labels.
 
     `predict` takes frames uint8 [H, W, 3] BGR and returns a mask uint8 [h, w] of class indices for each, which is
-    resized to its label. Files that cannot be read are left out and named in the report. Raises DataError where a label
-    is missing or does not follow the data set's convention, or where no file can be read.
+    resized to its label; `observe` is called with each. Files that cannot be read are left out and named in the
+    report. Raises DataError where a label is missing or does not follow the data set's convention, or where no file
+    can be read.
     """
     classes = dataset.class_set
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
@@ -150,7 +171,11 @@ def accuracy_of(
         for sample, mask in zip(samples, masks, strict=True):
             label = label_of(sample)
             resized = resize_mask(mask, label.shape)
-            matrix.update(resized, label)
+            of_frame = ConfusionMatrix(classes.num_classes, classes.ignore_index)
+            of_frame.update(resized, label)
+            matrix.add(of_frame)
+            if observe is not None:
+                observe(sample, label, resized, of_frame)
             doubts.add(sample, label, resized)
         if progress is not None:
             progress(group.stop, len(dataset))

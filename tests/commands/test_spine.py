@@ -174,10 +174,3 @@ def test_own_class_names_travel_with_the_engine(run: Run, tmp_path: Path) -> Non
     assert run("inspect", engine, "--json").json["manifest"]["model"]["classes"] == ["floor", "wall", "shelf"]
     message = run("build", "fsanet-edge", "--classes", names, "--num-classes", 4, "-o", tmp_path).error()
     assert "3" in message and "4" in message
-
-
-def test_a_report_tells_every_engine(run: Run, built: Path, tmp_path: Path) -> None:
-    outcome = run("report", built, "--data", "synthetic", "--limit", 2, "-o", tmp_path / "report", "--json")
-    (row,) = outcome.json["engines"]
-    assert row["name"] == built.name and 0 <= row["accuracy"]["miou"] <= 1
-    assert built.name in (tmp_path / "report" / "report.html").read_text()

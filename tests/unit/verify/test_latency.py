@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgefsa.errors import InputError
-from edgefsa.verify.latency import LatencyStats, bench_engines, measure
+from edgefsa.verify.latency import LatencyStats, bench_engines, measure, times_of
 from tests.unit.segment.fakes import FakeSession, moving_square
 
 
@@ -56,6 +56,20 @@ def test_seconds_bring_more_rounds_and_never_fewer(clock: list[int]) -> None:
 
     assert measure({"a": run}, rounds=3, warmup=2, seconds=1.0)["a"].count == 10
     assert measure({"a": run}, rounds=30, warmup=2, seconds=1.0)["a"].count == 30
+
+
+def test_times_of_a_round_stand_at_the_same_index(clock: list[int]) -> None:
+    count = {"a": 0, "b": 0}
+
+    def contestant(name: str) -> Any:
+        def run() -> None:
+            count[name] += 1
+            clock[0] += 1_000_000 * count[name]
+
+        return run
+
+    times = times_of({name: contestant(name) for name in count}, rounds=3, warmup=2)
+    assert times == {"a": [3.0, 4.0, 5.0], "b": [3.0, 4.0, 5.0]}
 
 
 def test_statistics_equal_a_sorted_list() -> None:
@@ -102,10 +116,30 @@ def test_engine_time_and_frame_to_mask_time_are_apart(monkeypatch: pytest.Monkey
     assert [row["engine_fps"] for row in rows] == pytest.approx([1000 / 2.0, 2000 / 9.0])
     assert all(len(session.runs) == 10 for session in sessions.values()), "each run is one run of the engine"
     assert set(rows[0]["latency_ms"]) >= {"min", "median", "p95", "p99"}
+    # The fake session is done when it is submitted, and says 1 ms for the run.
+    assert [row["stages_ms"] for row in rows] == [
+        {"prepare": 0.0, "copy": 0.0, "engine": 1.0, "mask": 0.5},
+        {"prepare": 0.0, "copy": 0.0, "engine": 1.0, "mask": 1.0},
+    ]
+    assert all("times_ms" not in row for row in rows)
     assert (rows[0]["target"], rows[0]["precision"]) == ("fake", "fp32")
     assert all(options["threads"] == 3 for options in opened)
     assert all(session.entered == 0 for session in sessions.values())
     json.dumps(rows)
+
+
+def test_times_of_all_rounds_are_kept_with_a_yardstick(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("edgefsa.engines")
+    module.open_engine = lambda path, **options: FakeSession()
+    monkeypatch.setitem(sys.modules, "edgefsa.engines", module)
+    rows = bench_engines(["one", "two"], rounds=4, warmup=1, frame=moving_square(0), keep_times=True)
+    for row in rows:
+        times = row["times_ms"]
+        assert set(times) == {"engine", "frame_to_mask", "yardstick"}
+        assert all(len(series) == 4 and min(series) > 0 for series in times.values())
+        assert LatencyStats.of(times["engine"]).median == row["latency_ms"]["median"]
+        assert LatencyStats.of(times["frame_to_mask"]).p95 == row["frame_to_mask_ms"]["p95"]
+    assert rows[0]["times_ms"]["yardstick"] == rows[1]["times_ms"]["yardstick"]
 
 
 def test_throughput_is_that_of_bursts_with_runs_in_flight(monkeypatch: pytest.MonkeyPatch, clock: list[int]) -> None:
