@@ -92,6 +92,21 @@ def test_a_camera_gives_live_frames_and_says_what_it_grants(plug: Plug) -> None:
     assert [frame.name for frame in frames[:2]] == ["camera0_000000", "camera0_000001"]
 
 
+def test_frames_that_nobody_had_time_for_are_counted(plug: Plug) -> None:
+    source, _ = camera()
+    left_out: list[int] = []
+    source.on_drop = left_out.append
+    with source:
+        time.sleep(0.3)  # as long as an engine takes to open: no loss
+        for frame in source:
+            if frame.index == 1:
+                assert left_out == []
+                time.sleep(0.2)
+            if frame.index == 4:
+                break
+    assert 5 <= sum(left_out) < 25
+
+
 def test_a_camera_that_is_unplugged_goes_on_when_it_is_back(plug: Plug) -> None:
     plug.frames = [8, 0, 0]
     source, said = camera()
