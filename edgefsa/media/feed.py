@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
 ItemOut = TypeVar("ItemOut", covariant=True)
@@ -101,7 +101,14 @@ class Feed(Generic[Item]):
             self._changed.notify_all()
 
 
-def newest_only(items: deque[Item]) -> None:
-    """Keep the newest item alone."""
-    while len(items) > 1:
-        items.popleft()
+class Newest:
+    """Keeps the newest item of a queue alone; `dropped` counts the others."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+
+    def __call__(self, items: deque[Any]) -> None:
+        """Look at a queue after an item was added to it."""
+        while len(items) > 1:
+            items.popleft()
+            self.dropped += 1

@@ -12,6 +12,7 @@ from PIL import Image
 from edgefsa.data.synthetic import render_scene
 from edgefsa.media.labels import read_label
 from tests.commands.conftest import Run
+from tests.servers.mjpeg import MjpegServer
 
 
 def pictures(folder: Path, count: int) -> Path:
@@ -102,3 +103,32 @@ def test_the_fit_of_an_export_is_that_of_its_engines(run: Run, tmp_path: Path) -
     assert np.all(mask[:, :80] == 11) and np.all(mask[:, 240:] == 11)
     assert np.mean(mask[:, 80:240] == 11) == 0
     assert "fit 'pad' is unknown" in run("export", "-o", tmp_path / "n.onnx", "--fit", "pad").error()
+
+
+def test_a_stream_is_recorded_and_its_password_is_nowhere(run: Run, built: Path, tmp_path: Path) -> None:
+    with MjpegServer(user="root:hunter2") as server:
+        address = server.address.replace("//", "//root:hunter2@")
+        outcome = run("predict", built, address, "-o", tmp_path, "--limit", 5, "--json")
+        plain = run("predict", built, server.address, "-o", tmp_path).error()
+        rated = run("predict", built, address, "-o", tmp_path, "--rate", 30).error()
+    assert outcome.status == 0
+    assert outcome.json["source"] == server.address.replace("//", "//***@")
+    assert outcome.json["frames"] == 5
+    assert outcome.json["outputs"] == [str(tmp_path / "127.0.0.1_overlay.mp4")]
+    with av.open(outcome.json["outputs"][0]) as container:
+        assert len(list(container.decode(video=0))) == 5
+    assert "401 unauthorized" in plain
+    assert "--rate means nothing for" in rated
+    assert "hunter2" not in outcome.out + outcome.err + plain + rated
+
+
+def test_files_are_played_in_other_ways(run: Run, built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 4)
+    result = run(
+        "predict", built, f"{folder}/street*.jpg", "-o", tmp_path / "out", "--skip", 1, "--flip", "h", "--json"
+    )
+    assert result.json["frames"] == 2
+    written = sorted(path.name for path in (tmp_path / "out").glob("*_overlay.jpg"))
+    assert written == ["street00_overlay.jpg", "street02_overlay.jpg"]
+    wrong = run("predict", built, folder, "-o", tmp_path, "--camera-size", "1280").error()
+    assert "--camera-size 1280 is not WIDTHxHEIGHT" in wrong

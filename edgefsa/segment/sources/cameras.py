@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgefsa.media.camera import Camera, CameraRequest, CapturedFrame
-from edgefsa.media.feed import Feed, newest_only
+from edgefsa.media.feed import Feed, Newest
 from edgefsa.segment.sources.live import LiveSource, Patience
 
 
@@ -30,7 +30,8 @@ class CameraSource(LiveSource[CapturedFrame]):
         super().__init__(name, label, patience)
 
     def _connect(self) -> Feed[CapturedFrame]:
-        return Feed(self._open, newest_only)
+        self._newest = Newest()
+        return Feed(self._open, self._newest)
 
     def _open(self) -> Camera:
         camera = Camera(self._device, self.label, self._request, pipeline=self._pipeline)
@@ -46,3 +47,6 @@ class CameraSource(LiveSource[CapturedFrame]):
 
     def _converted(self, item: CapturedFrame) -> Iterator[CapturedFrame]:
         yield item
+
+    def _left_out(self) -> int:
+        return self._newest.dropped

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgefsa.errors import SourceError
-from edgefsa.media.address import name_of
+from edgefsa.media.address import name_of, redacted
 from edgefsa.media.depth import check_bits
 from edgefsa.media.notes import PictureNotes
 from edgefsa.media.orientation import check_convention
@@ -73,7 +73,7 @@ def images_of_glob(pattern: str) -> list[Path]:
     # Path.glob takes no absolute pattern.
     paths = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
     if not paths:
-        raise SourceError(f"no file matches {pattern}; check the pattern, and quote it so that the shell leaves it")
+        raise SourceError(f"no file matches {redacted(pattern)}; check it, and quote it so that the shell leaves it")
     return paths
 
 

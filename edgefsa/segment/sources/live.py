@@ -93,18 +93,20 @@ class LiveSource(FrameSource, Generic[Item]):
     def _converted(self, item: Item) -> Iterator[CapturedFrame]:
         """Yield the frames that an item of the feed completes."""
 
+    @abstractmethod
+    def _left_out(self) -> int:
+        """Return how many frames this connection has left out to keep up."""
+
     def _disconnected(self) -> None:
-        """Say what a connection that is over has left out."""
+        """Say what a user should know of a connection that is over."""
 
     def _captured(self) -> Iterator[CapturedFrame]:
         tries = 0
         while not self._interrupted.is_set():
             first_s = None
             try:
-                for captured in self._frames():
-                    if first_s is None:
-                        first_s = time.monotonic()
-                        self._connected()
+                for captured in self._of_connection():
+                    first_s = first_s or time.monotonic()
                     yield captured
                 reason = "it ended"
             except SourceError as error:
@@ -123,6 +125,19 @@ class LiveSource(FrameSource, Generic[Item]):
                 wait_s = self._patience.before_try(tries)
             if not self._interrupted.is_set():
                 self._feed = self._connect()
+
+    def _of_connection(self) -> Iterator[CapturedFrame]:
+        """Yield what one connection gives, say that it is there, and count what it leaves out from then on."""
+        counted: int | None = None
+        for captured in self._frames():
+            if counted is None:
+                self._connected()
+                counted = self._left_out()
+            yield captured
+            left_out = self._left_out()
+            if left_out > counted:
+                self.on_drop(left_out - counted)
+                counted = left_out
 
     def _frames(self) -> Iterator[CapturedFrame]:
         """Yield what one connection gives; SourceError where it is lost or silent for too long."""

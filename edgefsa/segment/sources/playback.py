@@ -92,21 +92,24 @@ class Playback(FrameSource):
 
     def _paced(self, frames: Iterator[SourceFrame], rate: float) -> Iterator[SourceFrame]:
         """Yield each frame at its turn; those that could not be read in time push the later ones back."""
-        begin_s = due_s = 0.0
-        late_s = 0.0
-        for count, frame in enumerate(frames):
+        first_ns, due_s, late_s = 0, 0.0, 0.0
+        asked_s = time.perf_counter()
+        for frame in frames:
             now_s = time.perf_counter()
-            if count == 0:
-                begin_s = due_s = now_s
+            if not first_ns:
+                due_s = now_s
             if self._interrupted.wait(max(0.0, due_s - now_s)):
                 return
             if now_s > due_s:
-                late_s, due_s = late_s + now_s - due_s, now_s
+                late_s += now_s - max(due_s, asked_s)  # what the reading, not the taker, is to blame for
+                due_s = now_s
                 if late_s > _LATE_S:
                     self.note_once(f"{self.name} cannot be read at {rate:g} frames a second here; it plays slower")
             captured_ns = time.perf_counter_ns()
-            yield replace(frame, time_s=captured_ns / 1e9 - begin_s, captured_ns=captured_ns)
+            first_ns = first_ns or captured_ns
+            yield replace(frame, time_s=(captured_ns - first_ns) / 1e9, captured_ns=captured_ns)
             due_s += 1 / rate
+            asked_s = time.perf_counter()
 
 
 def flipped(frame: Frame, flip: str) -> Frame:

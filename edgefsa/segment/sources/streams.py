@@ -28,7 +28,7 @@ class StreamSource(LiveSource[Arrival]):
     def _connect(self) -> Feed[Arrival]:
         self._stream: Stream | None = None
         self._decoder: StreamDecoder | None = None
-        self._backlog, self._left_out = Backlog(), 0
+        self._backlog = Backlog()
         return Feed(self._open, self._backlog)
 
     def _open(self) -> Stream:
@@ -46,10 +46,9 @@ class StreamSource(LiveSource[Arrival]):
             yield captured
         if self._decoder.errors:
             self.note_once(f"{self.label}: packets that cannot be decoded are left out")
-        left_out = self._backlog.dropped + self._decoder.unconverted
-        if left_out > self._left_out:
-            self.on_drop(left_out - self._left_out)
-            self._left_out = left_out
+
+    def _left_out(self) -> int:
+        return self._backlog.dropped + (0 if self._decoder is None else self._decoder.unconverted)
 
     def _disconnected(self) -> None:
         errors = 0 if self._decoder is None else self._decoder.errors

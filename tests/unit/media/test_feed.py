@@ -9,7 +9,7 @@ from collections import deque
 import pytest
 
 from edgefsa.errors import SourceError
-from edgefsa.media.feed import Feed, newest_only
+from edgefsa.media.feed import Feed, Newest
 
 
 class Counted:
@@ -85,9 +85,10 @@ def test_what_hangs_is_waited_for_no_longer_than_asked_and_never_closed_under_it
 
 
 def test_the_newest_item_alone_is_kept() -> None:
-    handle = Counted(50, "hang")
-    feed = Feed(lambda: handle, newest_only)
+    handle, newest = Counted(50, "hang"), Newest()
+    feed = Feed(lambda: handle, newest)
     assert handle.hangs.wait(20)
     assert (feed.waiting, feed.next(20), feed.waiting) == (1, 50, 0)
+    assert newest.dropped == 49
     handle.go.set()
     feed.close(20)

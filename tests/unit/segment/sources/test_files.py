@@ -139,6 +139,8 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
         open_source("camera:97")
     with pytest.raises(SourceError, match=r"rtsp:/\*\*\*@cam/s does not exist"):
         open_source("rtsp:/root:hunter2@cam/s")
+    with pytest.raises(SourceError, match=r"no file matches rtsp:/\*\*\*@cam/s"):
+        open_source("rtsp:/root:hunter2@cam/s?[12]")
 
 
 def test_a_pattern_names_pictures(tmp_path: Path) -> None:

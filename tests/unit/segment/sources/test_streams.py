@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from tests.servers.mjpeg import FAULTS_AT_ONCE, FAULTS_LATER, SIZE_HW, SMALL_HW,
 from tests.servers.rtsp import RtspServer
 from tests.unit.segment.sources.test_files import place_of_square
 
-QUICK = Patience(open_s=3.0, silent_s=1.0, retry_s=0.05, longest_retry_s=0.1)
+QUICK = Patience(open_s=20.0, silent_s=20.0, retry_s=0.05, longest_retry_s=0.1)
+IMPATIENT = replace(QUICK, silent_s=1.0)
 
 
 def watched(address: str, patience: Patience = QUICK) -> tuple[StreamSource, list[str]]:
@@ -81,7 +83,7 @@ LOST = {
 @pytest.mark.parametrize("fault", sorted(LOST))
 def test_a_stream_that_is_lost_is_said_and_comes_back(fault: str) -> None:
     with MjpegServer([fault]) as server:
-        source, said = watched(server.address)
+        source, said = watched(server.address, IMPATIENT if fault == "stall" else QUICK)
         with source:
             frames = until(source, lambda: "reconnect" in said)
             frames += until(source, lambda: True)
