@@ -43,7 +43,8 @@ class Hub:
         self._interval_s = 1 / max_fps
         self._frame: SegmentedFrame | None = None
         self._frame_s = 0.0
-        self._view: View | None = None
+        self._newest: View | None = None
+        self._view: View | None = None  # what viewers see
         self._view_s = float("-inf")
         self._figures = ""
         self._changed = asyncio.Event()
@@ -74,9 +75,9 @@ class Hub:
     def latest(self) -> View | None:
         """Return the newest frame, whatever the rate of views; None before the first."""
         frame = self._frame
-        if frame is not None and (self._view is None or self._view.frame is not frame):
-            self._view = View(frame, self._pool)
-        return self._view
+        if frame is not None and (self._newest is None or self._newest.frame is not frame):
+            self._newest = View(frame, self._pool)
+        return self._newest
 
     def tell(self, figures: str) -> None:
         """Show these figures from now on."""
@@ -95,7 +96,7 @@ class Hub:
         return self._view, self._figures
 
     def _arrived(self) -> None:
-        if self._due is None and (self._view is None or self._frame is not self._view.frame):
+        if self._due is None and self.latest() is not self._view:
             wait_s = self._view_s + self._interval_s - time.monotonic()
             if wait_s <= 0:
                 self._show()
@@ -103,10 +104,8 @@ class Hub:
                 self._due = asyncio.get_running_loop().call_later(wait_s, self._show)
 
     def _show(self) -> None:
-        self._due = None
-        if self.latest() is not None:
-            self._view_s = time.monotonic()
-            self._wake()
+        self._due, self._view, self._view_s = None, self.latest(), time.monotonic()
+        self._wake()
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

@@ -20,7 +20,8 @@ WINDOW = 2
 # A viewer that takes nothing for so long is gone.
 SILENCE_S = 10.0
 _BOUNDARY = b"edgefsa-frame"
-_TRY_AGAIN = 1013
+_TRY_AGAIN, _MISTAKE = 1013, 1008
+_CLOSE_S = 1.0
 
 
 class Crowd:
@@ -61,6 +62,9 @@ class LiveView:
                 return
             window = asyncio.BoundedSemaphore(WINDOW)
             await _first_of(self._send_all(websocket, window), _take_answers(websocket, window))
+        # Where it is the viewer that has gone there is nobody to say it to, or no room to.
+        with contextlib.suppress(asyncio.TimeoutError, RuntimeError, WebSocketDisconnect):
+            await asyncio.wait_for(websocket.close(_MISTAKE, "messages are answered, each once"), _CLOSE_S)
 
     async def _send_all(self, websocket: WebSocket, window: asyncio.BoundedSemaphore) -> None:
         view, figures = None, ""

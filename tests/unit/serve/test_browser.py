@@ -61,8 +61,15 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     assert errors == []
 
 
+@pytest.fixture
+def page(context: BrowserContext, live: Live) -> Page:
+    """The page with one frame on it."""
+    live.feed(bars())
+    return opened(context, live)
+
+
 @pytest.fixture(params=["webgl2", "2d"])
-def page(request: pytest.FixtureRequest, context: BrowserContext, live: Live) -> Page:
+def painted(request: pytest.FixtureRequest, context: BrowserContext, live: Live) -> Page:
     """The page with one frame on it, painted by WebGL, and by the canvas where there is none."""
     if request.param == "2d":
         context.add_init_script(
@@ -108,54 +115,54 @@ def blended(opacity: float, class_index: int) -> np.ndarray:
     return (1 - opacity) * grey + opacity * np.array(PALETTE[class_index])
 
 
-def test_the_mask_is_painted_over_the_frame(page: Page) -> None:
-    page.uncheck("#contours")
+def test_the_mask_is_painted_over_the_frame(painted: Page) -> None:
+    painted.uncheck("#contours")
     for opacity in (50, 100, 0):
-        move(page, "#opacity", opacity)
-        seen = pixels(page)
+        move(painted, "#opacity", opacity)
+        seen = pixels(painted)
         assert seen.shape == (48, 64, 3)
         for index in range(4):
             expected = blended(opacity / 100, index)
             assert np.abs(seen[24, 16 * index + 8] - expected).max() < 6, f"{NAMES[index]} at {opacity} %"
 
 
-def test_contours_are_lines_between_classes(page: Page) -> None:
-    page.uncheck("#contours")
-    without = pixels(page)
-    page.check("#contours")
-    changed = np.abs(pixels(page) - without).max(axis=2)[24] > 10
+def test_contours_are_lines_between_classes(painted: Page) -> None:
+    painted.uncheck("#contours")
+    without = pixels(painted)
+    painted.check("#contours")
+    changed = np.abs(pixels(painted) - without).max(axis=2)[24] > 10
     assert changed.any()
     assert all(min(abs(column - edge) for edge in (16, 32, 48)) <= 2 for column in np.flatnonzero(changed))
 
 
-def test_a_class_is_switched_off_and_on(page: Page) -> None:
-    page.uncheck("#contours")
-    before = pixels(page)
-    box = page.get_by_role("checkbox", name=re.compile("^bright"))
+def test_a_class_is_switched_off_and_on(painted: Page) -> None:
+    painted.uncheck("#contours")
+    before = pixels(painted)
+    box = painted.get_by_role("checkbox", name=re.compile("^bright"))
     box.uncheck()
-    without = pixels(page)
+    without = pixels(painted)
     assert np.abs(without[24, 56] - 220).max() < 6, "the frame alone"
     assert np.array_equal(without[:, :44], before[:, :44])
-    page.keyboard.press("4")
-    assert box.is_checked() and np.array_equal(pixels(page), before)
+    painted.keyboard.press("4")
+    assert box.is_checked() and np.array_equal(pixels(painted), before)
 
 
-def test_the_slider_shows_before_and_after(page: Page) -> None:
-    page.uncheck("#contours")
-    box = page.locator("#split").bounding_box()
+def test_the_slider_shows_before_and_after(painted: Page) -> None:
+    painted.uncheck("#contours")
+    box = painted.locator("#split").bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-    page.mouse.up()
-    seen = pixels(page)
+    painted.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
+    painted.mouse.down()
+    painted.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    painted.mouse.up()
+    seen = pixels(painted)
     for index in (0, 1):
         assert np.abs(seen[24, 16 * index + 8] - (20, 90)[index]).max() < 6, "the frame alone"
     for index in (2, 3):
         assert np.abs(seen[24, 16 * index + 8] - blended(0.5, index)).max() < 6
-    page.focus("#split")
-    page.keyboard.press("Home")
-    assert np.abs(pixels(page)[24, 8] - blended(0.5, 0)).max() < 6, "moved by keyboard"
+    painted.focus("#split")
+    painted.keyboard.press("Home")
+    assert np.abs(pixels(painted)[24, 8] - blended(0.5, 0)).max() < 6, "moved by keyboard"
 
 
 def test_the_picture_changes_with_the_frames(page: Page, live: Live) -> None:
@@ -167,17 +174,17 @@ def test_the_picture_changes_with_the_frames(page: Page, live: Live) -> None:
     assert np.abs(after[24, 24] - before[24, 8]).max() < 6 and not np.array_equal(before, after)
 
 
-def test_what_is_seen_is_saved(page: Page, live: Live, tmp_path: Path) -> None:
-    move(page, "#opacity", 80)
-    with page.expect_download() as download:
-        page.click("#snapshot")
+def test_what_is_seen_is_saved(painted: Page, live: Live, tmp_path: Path) -> None:
+    move(painted, "#opacity", 80)
+    with painted.expect_download() as download:
+        painted.click("#snapshot")
     overlay = tmp_path / "overlay.png"
     download.value.save_as(overlay)
     assert download.value.suggested_filename.endswith(".png")
     saved = cv2.imread(str(overlay))[..., ::-1]
-    assert np.abs(saved.astype(int) - pixels(page)).max() <= 1
-    with page.expect_download() as download:
-        page.click("#mask")
+    assert np.abs(saved.astype(int) - pixels(painted)).max() <= 1
+    with painted.expect_download() as download:
+        painted.click("#mask")
     download.value.save_as(tmp_path / "mask.png")
     assert np.array_equal(read_label(tmp_path / "mask.png"), bars()[..., 0] // 64)
 
