@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 import sys
 from typing import Any
@@ -46,7 +47,7 @@ def test_help_fits_eighty_columns(run: Any, monkeypatch: pytest.MonkeyPatch, com
     monkeypatch.setenv("TERMINAL_WIDTH", "80")
     lines = run(*command, "--help").splitlines()
     assert max(map(len, lines)) <= 80
-    options = [line.split()[1] for line in lines if line.startswith("│ --")]
+    options = re.findall(r"^│ \*? *(--[\w-]+)", "\n".join(lines), re.MULTILINE)
     assert len(options) == len(set(options)) and "--help" in options
 
 
