@@ -93,15 +93,15 @@ class _Live:
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Keep the figures fresh while the server runs."""
         self._shown.hub.open()
-        telling = asyncio.create_task(self._tell())
+        refreshing = asyncio.create_task(self._refresh_figures())
         yield
-        telling.cancel()
+        refreshing.cancel()
         self._shown.hub.close()
 
-    async def _tell(self) -> None:
+    async def _refresh_figures(self) -> None:
         while True:
             if self._crowd.count:
-                self._shown.hub.tell(json.dumps(self._figures()))
+                self._shown.hub.set_figures(json.dumps(self._figures()))
             await asyncio.sleep(_FIGURES_S)
 
     def _hello(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class _Live:
 
     def _changed(self) -> JSONResponse:
         current = self._figures()
-        self._shown.hub.tell(json.dumps(current))
+        self._shown.hub.set_figures(json.dumps(current))
         return JSONResponse(current)
 
     async def open_session(self, request: Request) -> Response:

@@ -79,7 +79,7 @@ class Hub:
             self._newest = View(frame, self._pool)
         return self._newest
 
-    def tell(self, figures: str) -> None:
+    def set_figures(self, figures: str) -> None:
         """Show these figures from now on."""
         self._figures = figures
         self._wake()

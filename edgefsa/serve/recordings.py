@@ -95,7 +95,7 @@ class Recordings:
         return clip
 
     def fail(self) -> None:
-        """Give up a clip that cannot be written."""
+        """Abandon a clip that cannot be written."""
         with self._lock:
             recorder, self._recorder = self._recorder, None
         if recorder is not None:

@@ -73,12 +73,12 @@ class LiveView:
         while True:
             await asyncio.wait_for(window.acquire(), SILENCE_S)  # then look what is newest
             newest, newest_figures = await self._hub.next(view, figures)
-            if newest_figures != figures:
+            if newest is None or newest_figures != figures:
                 figures = newest_figures
                 sending = websocket.send_text(figures)
             else:
                 view = newest
-                sending = websocket.send_bytes(await newest.encoded(self._form) if newest is not None else b"")
+                sending = websocket.send_bytes(await view.encoded(self._form))
             await asyncio.wait_for(sending, SILENCE_S)
 
 
@@ -98,7 +98,9 @@ class MjpegStream(Response):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one viewer until it goes."""
         with self._crowd.place() as granted:
-            if granted:
+            if granted and scope["method"] == "HEAD":  # the headers alone
+                await super().__call__(scope, receive, send)
+            elif granted:
                 await _first_of(self._send_all(send), _gone(receive))
             else:
                 await Response("as many viewers as this server takes are here\n", 503)(scope, receive, send)

@@ -277,11 +277,10 @@ function showState() {
   const paused = figures && figures.paused;
   const silent = Boolean(socket && hello && !paused && quiet > SILENT_S);
   if (socket && paused) setState("paused", "paused");
-  else if (silent) setState("silent", painted ? `no frames for ${Math.floor(quiet)} s` : "waiting for the first frame");
+  else if (silent) setState("silent", painted ? "no frames" : "waiting for the first frame");
   else if (socket && painted) setState("live", hello.live ? "live" : "running");
   $("picture").classList.toggle("stale", silent || !socket);
-  const words = silent || !socket ? $("state").textContent : "";
-  if ($("silence").textContent !== words) $("silence").textContent = words;
+  $("silence").textContent = silent && painted ? `no frames for ${Math.floor(quiet)} s` : "";
 }
 
 function setState(kind, words) {

@@ -223,6 +223,12 @@ def test_mjpeg_is_a_stream_of_overlays(live: Live) -> None:
     assert len({picture.tobytes() for picture in pictures}) > 1
 
 
+def test_asking_for_the_streams_headers_alone_ends(live: Live) -> None:
+    with live.client() as client:
+        answer = client.head("/stream.mjpg")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("multipart/x-mixed-replace")
+
+
 def test_opencv_reads_the_stream(live: Live) -> None:
     with live.feeding():
         capture = cv2.VideoCapture(f"{live.url}/stream.mjpg")
