@@ -9,9 +9,11 @@ export class SharesChart {
     this.points = []; // {at: seconds, shares: Float32Array}
   }
 
+  isDue(now) {
+    return this.points.length === 0 || now - this.points[this.points.length - 1].at >= 1 / PER_SECOND;
+  }
+
   add(now, shares) {
-    const last = this.points[this.points.length - 1];
-    if (last && now - last.at < 1 / PER_SECOND) return;
     this.points.push({ at: now, shares });
     while (this.points[0].at < now - SECONDS) this.points.shift();
     this.draw(now);

@@ -128,7 +128,7 @@ async function showFrame(buffer) {
   painted = true;
   frameAt = performance.now() / 1000;
   paint();
-  sharesChart.add(frameAt, shares(indices));
+  if (sharesChart.isDue(frameAt)) sharesChart.add(frameAt, shares(indices));
   showState();
 }
 
