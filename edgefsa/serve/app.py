@@ -124,7 +124,7 @@ class _Live:
     async def open_session(self, request: Request) -> Response:
         """Move the token into a cookie that no script reads and no other site makes a browser send."""
         if not self._access.is_token(await _field(request, "token", str)):
-            return JSONResponse({"error": "this is not the token that the program printed"}, 401)
+            return JSONResponse({"error": "this is not the token"}, 401)
         response = Response(status_code=204)
         response.set_cookie(
             *(self._access.cookie, self._access.token or ""),

@@ -17,7 +17,7 @@ let engine = null; // the engine of the frame that is shown
 let socket = null;
 let attempts = 0;
 let painted = false;
-let frameAt = 0; // when the newest frame was painted, in seconds
+let frameAt = 0; // when the newest frame was painted, in seconds since the page was opened
 const look = { opacity: 0.5, split: 0, contours: true, visible: new Array(256).fill(true) };
 
 // ---- connection
@@ -158,6 +158,7 @@ function showHello(message) {
   hello = message;
   engine = null;
   attempts = 0;
+  frameAt = performance.now() / 1000; // silence counts from here on
   document.title = `${hello.source} – edgefsa live`;
   $("source").textContent = hello.source;
   $("engine").replaceChildren(...hello.engines.map((item) => new Option(item.name, item.name)));

@@ -358,7 +358,7 @@ def test_a_page_of_another_site_sees_and_changes_nothing(browser: Browser, live:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, 820, 400])
 def test_everything_is_within_the_page_and_has_a_name(browser: Browser, live: Live, width: int, scheme: Any) -> None:
     live.feed(bars())
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
