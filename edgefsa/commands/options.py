@@ -170,12 +170,15 @@ class OverlayFlags:
     ] = 0.5
     legend: Annotated[bool, typer.Option(help="Draw the classes that are present.", rich_help_panel=OVERLAY)] = True
     contours: Annotated[bool, typer.Option(help="Draw the borders between classes.", rich_help_panel=OVERLAY)] = True
+    figures: Annotated[
+        bool, typer.Option(help="Draw a live run's rate, latency and engine.", rich_help_panel=OVERLAY)
+    ] = True
 
     def style(self) -> OverlayStyle:
         """Return them as sinks take them."""
         from edgefsa.segment import OverlayStyle
 
-        return OverlayStyle(alpha=self.alpha, legend=self.legend, contours=self.contours)
+        return OverlayStyle(alpha=self.alpha, legend=self.legend, contours=self.contours, figures=self.figures)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where masks go: files, a window, a browser, a function. What is written appears whole or not at all."""
+"""Where masks go: files, a window, a browser, a function."""
 
 from __future__ import annotations
 

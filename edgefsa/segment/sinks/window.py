@@ -79,7 +79,9 @@ class WindowSink(Sink):
         if not self._open:
             height, width = picture.shape[:2]
             shown = min(max(width, _WIDTHS[0]), _WIDTHS[1])
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # else it complains about fonts
+            # With WINDOW_GUI_NORMAL, which has no toolbar, one window of Qt in four is never painted (OpenCV 5.0).
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
             cv2.resizeWindow(self._title, shown, round(shown * height / width))
             self._open = True
         cv2.imshow(self._title, picture)

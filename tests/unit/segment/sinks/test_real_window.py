@@ -127,9 +127,14 @@ def start(screen: Screen, folder: Path) -> tuple[subprocess.Popen[str], str]:
     """Start the program in `folder`, and return it with its window, once its picture is on the screen."""
     packages = window_packages()
     path = os.pathsep.join(str(part) for part in (packages, ROOT) if part is not None)
-    environment = {**os.environ, "DISPLAY": screen.display, "PYTHONPATH": path, "QT_LOGGING_RULES": "*=false"}
+    environment = {**os.environ, "DISPLAY": screen.display, "PYTHONPATH": path}
     program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     wait_for(lambda: share_of_dark(screen) > 0.2, "the picture")
     window = screen.xdotool("search", "--name", "edgefsa: squares").splitlines()[-1]
