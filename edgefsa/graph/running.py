@@ -67,6 +67,11 @@ def named_tensors_runner(
     return lambda frames: dict(zip(names, run(frames), strict=True))
 
 
+def has_onnxruntime() -> bool:
+    """Return whether ONNX Runtime computes graphs on this machine."""
+    return _onnxruntime() is not None
+
+
 def evaluator_in_words() -> str:
     """Return what `tensors_runner` computes with on this machine, for the record."""
     onnxruntime = _onnxruntime()

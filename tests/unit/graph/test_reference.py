@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgefsa.artifacts import Manifest
+from edgefsa.engines.numbers import FRAMES_BY_EVALUATOR
 from edgefsa.graph.files import load_graph
 from edgefsa.graph.reference import ReferenceRunner
 from edgefsa.graph.running import evaluator_in_words, onnx_runner
@@ -169,6 +170,7 @@ def test_a_board_builds_from_onnx_with_onnx_and_numpy_alone(target: str, edge_on
     numbers = Manifest.read(json.loads(done.stdout)["engine"]).proof["numbers"]
     assert numbers["computed_by"].startswith("the reference evaluator of onnx")
     assert 0 < numbers["float_to_converted"]["relative_l2"] < 0.5
+    assert numbers["frames"] == FRAMES_BY_EVALUATOR
     if target == "openvino":
         assert numbers["converted_to_engine"]["agreement"] > 0.98
     else:
