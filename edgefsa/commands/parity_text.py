@@ -7,6 +7,8 @@ from edgefsa.verify.parity import Fault, ParityReport, StageParity
 
 _HEAD = ("stage", "against", "relative L2", "cosine", "max", "same class", "at borders", "bound", "")
 
+_NODES_NAMED = 8
+
 
 def parity_text(report: ParityReport) -> str:
     """Return the table of stages, of IoU where there were labels, and what was found."""
@@ -56,10 +58,12 @@ def _iou(report: ParityReport) -> list[str]:
 
 def _fault(fault: Fault) -> str:
     lines = [fault.in_words()]
-    if fault.error is not None and fault.error_before is not None:
-        errors = f"the block's end is off by {fault.error:.2g}, what it reads by {fault.error_before:.2g}"
-        lines.append(f"  {errors}; {len(fault.nodes)} nodes:")
-        lines.append(f"  {', '.join(fault.nodes[:8])}{' ...' if len(fault.nodes) > 8 else ''}")
+    said = "is off by" in fault.why
+    if fault.error is not None and fault.error_before is not None and not said:
+        lines.append(f"  the block's end is off by {fault.error:.2g}, what it reads by {fault.error_before:.2g}")
+    if fault.nodes:
+        named = ", ".join(fault.nodes[:_NODES_NAMED])
+        lines.append(f"  nodes: {named}{' ...' if len(fault.nodes) > _NODES_NAMED else ''}")
     lines += [f"  looks like {hint}" for hint in fault.hints]
     lines += [f"  ({fault.note})"] if fault.note else []
     return "\n".join(lines)

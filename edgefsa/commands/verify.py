@@ -204,7 +204,7 @@ def parity(
             progress=progress,
         )
     warn_of(engine)
-    console.emit(found.as_dict(), as_json=json, text=f"{parity_text(found)}\n{found.frames} frames of {dataset.name}")
+    console.emit(found.as_dict(), as_json=json, text=f"{parity_text(found)}\n\n{found.frames} frames of {dataset.name}")
     for note in found.notes:
         console.message(f"note: {note}")
     failed = name_failed(found.unreadable)

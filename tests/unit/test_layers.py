@@ -33,10 +33,12 @@ EXTRA = {
     "segment/sinks/uri.py": {"serve"},
     # The report counts an engine's operations where onnx is installed.
     "verify/footprint.py": {"graph"},
-    "verify/parity/compare.py": {"graph", "quantize"},
+    "verify/parity/compare.py": {"graph"},
     "verify/parity/module.py": {"models", "export"},
+    "verify/parity/run.py": {"graph", "quantize"},
     "verify/parity/search.py": {"graph"},
     "verify/parity/stages.py": {"graph"},
+    "verify/parity/verdict.py": {"graph"},
     # A bundle's engine is built on the board as `edgefsa build` builds one.
     "deploy/verification.py": {"build"},
     # The self-check goes the whole way, from an ONNX file to the live view.

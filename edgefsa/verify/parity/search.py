@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefsa.engines.golden import Bound
+from edgefsa.engines.golden import Bound, Distance
 from edgefsa.errors import TargetError
 from edgefsa.metadata import LOGITS, MASKS
 from edgefsa.verify.parity.stages import MODULE, Frames, Stage, Tensors
@@ -30,28 +30,30 @@ Errors = dict[str, tuple[float, npt.NDArray[Any], npt.NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Found:
-    """A block, the errors at its end and before it, and the two ends themselves: this stage's and the one's before."""
+    """A block, the errors at its end and before it, how much it adds, and the ends of this stage and the one before."""
 
     block: Block
     error: float
     error_before: float
+    growth: float
     end: npt.NDArray[Any]
     reference: npt.NDArray[Any]
 
 
 def first_block(
-    stage: Stage, previous: Stage, blocks: Sequence[Block], frames: Frames, bound: Bound
+    stage: Stage, previous: Stage, blocks: Sequence[Block], frames: Frames, bound: Bound, *, beyond: bool
 ) -> tuple[Found | None, str]:
     """Return the block in which `stage` parts from `previous` on `frames`, and how it was found or why it was not.
 
-    Of the blocks up to the first whose end is beyond the bound it is the one in which the error grew most: the error at
-    its end over the largest at what it reads.
+    Of the blocks up to the first whose end is beyond the bound it is the one in which the error grows most: the error
+    at its end over the largest at what it reads. `beyond` says whether the stage as a whole is beyond its bound; where
+    it is not, masks are left out, in which a few ties are no growth.
     """
     ends = {name for block in blocks for name in (*block.inputs, block.end)}
     tails = (name for block in blocks for name in (block.tail() if previous.name == MODULE else ()))
     names = list(dict.fromkeys([*sorted(ends), *tails]))
     try:
-        ours, note = _tensors(stage, previous, names, frames)
+        ours, note = _tensors(stage, previous, names, frames, None if beyond else bound)
     except TargetError as refusal:
         return None, str(refusal)
     theirs = previous.tensors(names, frames)
@@ -60,14 +62,15 @@ def first_block(
     if previous.name == MODULE:
         _bridge_unmatched(errors, blocks)
         _forget_unmatched(errors, blocks, bound)
-    compared = [block for block in blocks if block.end in errors]
-    beyond = next((i for i, block in enumerate(compared) if errors[block.end][0] > _limit(block, bound)), len(compared))
-    grown = [_growth(block, errors, bound) for block in compared[: beyond + 1]]
+    compared = [block for block in blocks if block.end in errors and (beyond or block.end != MASKS)]
+    ends_here = (i for i, block in enumerate(compared) if errors[block.end][0] > _limit(block, bound))
+    grown = [_growth(block, errors, bound) for block in compared[: next(ends_here, len(compared)) + 1]]
     if not grown:
         return None, note or "no block's end can be compared"
-    block = compared[int(np.argmax(grown))]
+    place = int(np.argmax(grown))
+    block = compared[place]
     error, reference, end = errors[block.end]
-    return Found(block, error, _before(block, errors), end, reference), note
+    return Found(block, error, _before(block, errors), grown[place], end, reference), note
 
 
 def nearest(value: npt.NDArray[Any], candidates: Sequence[npt.NDArray[Any]]) -> tuple[float, npt.NDArray[Any]]:
@@ -125,25 +128,34 @@ def _forget_unmatched(errors: Errors, blocks: Sequence[Block], bound: Bound) -> 
         del errors[name]
 
 
-def _tensors(stage: Stage, previous: Stage, names: list[str], frames: Frames) -> tuple[Tensors, str]:
-    """Return a stage's inner tensors; of one that fuses only where they leave its fault as it is."""
+def _tensors(
+    stage: Stage, previous: Stage, names: list[str], frames: Frames, bound: Bound | None
+) -> tuple[Tensors, str]:
+    """Return a stage's inner tensors; of one that fuses only where tapping leaves its result as it is.
+
+    That is within its `bound`; without one, of a stage that is beyond it, within half of what the stage is off by.
+    """
     if not stage.fuses:
         return stage.tensors(names, frames), ""
     untapped = stage.run(frames)
-    apart = distance(untapped, previous.run(frames))
+    limit = bound or _half_of(distance(untapped, previous.run(frames)))
 
     def undisturbed(found: Tensors) -> bool:
-        moved = distance(_outputs(found, untapped), untapped)
-        shifts = (moved.relative_l2 or 0.0) <= 0.5 * max(apart.relative_l2 or 0.0, 1e-6)
-        return shifts and 1 - (moved.agreement or 0.0) <= 0.5 * max(1 - (apart.agreement or 0.0), 1e-3)
+        return distance(_outputs(found, untapped), untapped).within(limit)
 
     together = stage.tensors([*names, LOGITS], frames)
     if undisturbed(together):
         return together, "tapped at all blocks' ends at once, with the same result as untapped"
+    if bound is not None:
+        return {}, "not looked into: tapping it changes its result"
     single = {name: stage.tensors([name, LOGITS], frames) for name in names}
     kept = {name: found[name] for name, found in single.items() if name in found and undisturbed(found)}
     lost = len(names) - len(kept)
     return kept, f"tapped one at a time; {lost} of {len(names)} taps change the engine's result and were left out"
+
+
+def _half_of(apart: Distance) -> Bound:
+    return Bound(0.5 * max(apart.relative_l2 or 0.0, 1e-6), 1 - 0.5 * max(1 - (apart.agreement or 0.0), 1e-3))
 
 
 def _outputs(found: Tensors, untapped: Seen) -> Seen:

@@ -133,7 +133,7 @@ def test_whole_networks_agree_in_every_form(
         ranges = ranges_from_calibration(edge_onnx, [frame], max_frames=1)
         graph, _ = int8_onnx(graph, ranges, rest="f16" if "float16" in form else "f32")
     elif form == "float16":
-        graph = fp16_onnx(graph)
+        graph = fp16_onnx(graph)[0]
     height, width = (dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim[1:3])
     frames = np.ascontiguousarray(frame[None, :height, :width])
     frames = np.pad(frames, ((0, 0), (0, height - frames.shape[1]), (0, width - frames.shape[2]), (0, 0)))

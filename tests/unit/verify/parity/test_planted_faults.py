@@ -220,3 +220,27 @@ def test_a_channel_that_is_zeroed_in_the_engine(copy_of: CopyOf, scenes: Dataset
     assert (fault.stage, fault.against, fault.block) == ("engine", "inlined", "layer3.1.conv1..conv2")
     assert "same result as untapped" in fault.note
     assert any("channel 5" in hint for hint in fault.hints)
+
+
+def test_a_channel_that_is_zeroed_in_an_int8_engine(copy_of: CopyOf, scenes: Dataset):
+    """Too little of it reaches the logits to pass their bound; the block alone shows it."""
+    from edgefsa.engines.cpu.openvino import ENGINE_NAME, _save_ir
+    from edgefsa.engines.cpu.openvino_graph import join_codes, keep_reduced_axes, transpose_weights
+
+    engine = copy_of("openvino", "int8")
+    model = load_graph(engine / QUANTISED_NAME)
+    codes = stored(model, "layer3.1.conv2.weight.int8")
+    codes[5] = 0
+    store(model, "layer3.1.conv2.weight.int8", codes)
+    graph = files.inline_functions(model)
+    for change in (join_codes, keep_reduced_axes, transpose_weights):
+        change(graph)
+    for path in engine.glob("engine.*"):
+        path.unlink()
+    _save_ir(graph, engine / ENGINE_NAME, half_weights=False)
+    rehash(engine)
+    report = parity(engine, dataset=scenes, first="onnx")
+    fault, last = fault_of(report), report.stages[-1]
+    assert last.to_previous.distance.within(last.bound), "the figures of the whole stage keep to its bound"
+    assert (fault.stage, fault.against, fault.block) == ("engine", "converted", "layer3.1.conv1..conv2")
+    assert fault.error > 4 * fault.error_before and last.block.growth > 4

@@ -48,7 +48,7 @@ class MadeUp:
 
 
 def named(errors: dict[str, float]) -> str:
-    found, _ = first_block(MadeUp(errors), MadeUp({}), BLOCKS, FRAMES, BOUND)
+    found, _ = first_block(MadeUp(errors), MadeUp({}), BLOCKS, FRAMES, BOUND, beyond=True)
     return found.block.name
 
 
@@ -78,9 +78,22 @@ def test_an_engine_that_taps_change_is_tapped_one_at_a_time():
             return healthy.tensors(names, frames)
 
     engine = Disturbed({"b": 0.3, "c": 0.3, "logits": 0.4}, fuses=True)
-    found, note = first_block(engine, MadeUp({}, "converted"), BLOCKS, FRAMES, BOUND)
+    found, note = first_block(engine, MadeUp({}, "converted"), BLOCKS, FRAMES, BOUND, beyond=True)
     assert found.block.name == "two" and "1 of 4 taps change the engine's result" in note
     assert len(engine.asked) == 5
+
+
+def test_an_engine_within_its_bound_is_not_tapped_one_at_a_time():
+    """What a tap may change there is what rounding may; beyond that nothing is said of its inside."""
+
+    class Moved(MadeUp):
+        def tensors(self, names: Sequence[str], frames: Frames) -> Tensors:
+            return MadeUp({"b": 0.01, "logits": self._errors["tapped"]}).tensors(names, frames)
+
+    for error, seen in ((0.03, True), (0.06, False)):
+        engine = Moved({"logits": 0.01, "tapped": error}, fuses=True)
+        found, note = first_block(engine, MadeUp({}), BLOCKS, FRAMES, BOUND, beyond=False)
+        assert (found is not None) == seen and ("changes its result" in note) != seen
 
 
 def test_an_engine_that_shows_nothing_inside_has_no_block():
@@ -88,7 +101,7 @@ def test_an_engine_that_shows_nothing_inside_has_no_block():
         def tensors(self, names: Sequence[str], frames: Frames) -> Tensors:
             raise TargetError("an engine of tensorrt shows nothing but its outputs")
 
-    found, note = first_block(Closed({}, fuses=True), MadeUp({}), BLOCKS, FRAMES, BOUND)
+    found, note = first_block(Closed({}, fuses=True), MadeUp({}), BLOCKS, FRAMES, BOUND, beyond=True)
     assert found is None and "nothing but its outputs" in note
 
 
@@ -101,10 +114,10 @@ def test_a_tensor_that_no_submodule_returns_is_passed_over():
             return dict.fromkeys(names, shown)
 
     module = Module({}, "module")
-    found, _ = first_block(MadeUp({"logits": 0.3}), module, BLOCKS, FRAMES, BOUND)
+    found, _ = first_block(MadeUp({"logits": 0.3}), module, BLOCKS, FRAMES, BOUND, beyond=True)
     assert found.block.name == "four"
     # Where nothing behind it is right either, it is the place to look.
-    found, _ = first_block(MadeUp({"b": 0.3, "c": 0.3, "logits": 0.3}), module, BLOCKS, FRAMES, BOUND)
+    found, _ = first_block(MadeUp({"b": 0.3, "c": 0.3, "logits": 0.3}), module, BLOCKS, FRAMES, BOUND, beyond=True)
     assert found.block.name == "two"
 
 
