@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,10 +167,33 @@ def _check_gui() -> None:
             "this OpenCV has no windows: opencv-python has, instead of opencv-python-headless (JetPack's own has too); "
             "--sink serve shows the same in a browser and needs none"
         )
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise OutputError(
-            "there is no screen for a window (DISPLAY is not set); --sink serve shows the same in a browser"
-        )
+    if sys.platform.startswith("linux") and not _has_screen():
+        display = os.environ.get("DISPLAY")
+        reason = f"nothing answers at DISPLAY={display}" if display else "DISPLAY is not set"
+        raise OutputError(f"there is no screen for a window ({reason}); --sink serve shows the same in a browser")
+
+
+def _has_screen() -> bool:
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return True
+    host, _, number = os.environ.get("DISPLAY", "").rpartition(":")
+    number = number.partition(".")[0]  # host:display.screen
+    if not number.isdecimal():
+        return False
+    path = f"/tmp/.X11-unix/X{number}"
+    if host in ("", "unix"):
+        return any(_answers(socket.AF_UNIX, address) for address in (path, f"\0{path}"))
+    return _answers(socket.AF_INET, (host, 6000 + int(number)))
+
+
+def _answers(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
+    with socket.socket(family) as connection:
+        connection.settimeout(2.0)
+        try:
+            connection.connect(address)
+        except OSError:
+            return False
+    return True
 
 
 def _has_gui() -> bool:

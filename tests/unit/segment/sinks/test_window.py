@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def gui(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGui]:
     for name in ("namedWindow", "resizeWindow", "imshow", "waitKey", "getWindowProperty", "destroyWindow"):
         monkeypatch.setattr(cv2, name, getattr(fake, name))
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "\n  GUI:                           QT5\n")
-    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "fake")
     yield fake
     assert fake.titles == [], "the window was left open"
 
@@ -185,7 +186,22 @@ def test_without_a_screen_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(OutputError, match=r"no screen for a window.*--sink serve"):
+    with pytest.raises(OutputError, match=r"no screen for a window \(DISPLAY is not set\).*--sink serve"):
         WindowSink()
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     assert isinstance(WindowSink(), WindowSink)
+
+
+def test_a_screen_that_does_not_answer_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Qt would end the whole program.
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           QT5\n")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        left = f"127.0.0.1:{server.getsockname()[1] - 6000}.0"
+        monkeypatch.setenv("DISPLAY", left)
+        assert isinstance(WindowSink(), WindowSink)
+    for display in (left, ":98765", "unix:98765.0", "nonsense", "localhost:x"):
+        monkeypatch.setenv("DISPLAY", display)
+        with pytest.raises(OutputError, match=f"nothing answers at DISPLAY={display}"):
+            WindowSink()
