@@ -52,6 +52,8 @@ def test_the_kinds_of_evidence_are_those_that_have_words() -> None:
 
 def test_a_manifest_as_a_build_writes_it() -> None:
     assert manifest_fault(manifest()) is None
+    detail = {"compute": "f16", "float": "f16", "f32_nodes": {"norm": "norm"}, "range_scan": None}
+    assert manifest_fault(manifest(precision_detail=detail)) is None
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -66,6 +68,14 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "detail": (lambda value: value.update(precision_detail=None), "precision_detail None, not an object"),
     "no compute": (lambda value: value["precision_detail"].pop("compute"), "no precision_detail.compute"),
     "float": (lambda value: value["precision_detail"].update(float=1), "precision_detail.float 1, not a text"),
+    "kept": (
+        lambda value: value["precision_detail"].update(f32_nodes={"conv": 3}),
+        "precision_detail.f32_nodes {'conv': 3}, not an object of texts",
+    ),
+    "scan": (
+        lambda value: value["precision_detail"].update(range_scan=[]),
+        "precision_detail.range_scan [], not an object or null",
+    ),
     "hash": (lambda value: value["files"].update({"a": "abc"}), "files {"),
     "files": (lambda value: value.update(files=["a"]), "files ['a'], not plain file names"),
     "golden": (lambda value: value.update(golden=3), "golden 3, not an object"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from edgefsa.engines.convert import check_half, half_graph
 from edgefsa.engines.target import BuildJob
 from edgefsa.errors import PrecisionError, RangesError
 from edgefsa.graph.files import load_graph, read_metadata, weights_hash
-from edgefsa.quantize import Ranges, ranges_from_calibration
+from edgefsa.quantize import HalfScan, Ranges, ranges_from_calibration, scan_halves
+from edgefsa.quantize.scan import TensorScan
 from tests.unit.engines import tiny
 
 
@@ -78,3 +80,42 @@ def test_a_target_of_one_type_refuses_such_ranges(half_job: BuildJob) -> None:
     half_job.ranges.model_sha256 = "0" * 64
     with pytest.raises(RangesError, match="calibrate this one"):
         check_half(half_job)
+
+
+def test_what_stays_in_float32_is_in_the_manifest_and_shown(onnx_path: Path, tmp_path: Path) -> None:
+    if targets()["tensorrt-rtx"].unbuildable() is not None:
+        pytest.skip(str(targets()["tensorrt-rtx"].unbuildable()))
+    engine = build_engine(onnx_path, tmp_path, precision="fp16", target="tensorrt-rtx").engine
+    detail = Manifest.read(engine).precision_detail
+    assert detail["f32_nodes"]["classifier"] == "the classifier"
+    assert set(detail["f32_nodes"]).isdisjoint({"stem", "body"})
+    scan = detail["range_scan"]
+    assert scan["data"] == "coloured blocks" and scan["frames"] == 8 and scan["largest"]["amax"] == 254
+    summary = inspect_engine(engine)["summary"]
+    assert "classifier (the classifier)" in summary["kept in float32"]
+    assert "largest value 254" in summary["range scan"] and "on 8 frames of coloured blocks" in summary["range scan"]
+
+
+def test_a_scan_keeps_what_overflows_in_float32_where_there_are_no_ranges(half_job: BuildJob) -> None:
+    """The stem 20,000 times as large and the body as much smaller: the same network, in float32."""
+    source = half_job.source
+    for item in source.graph.initializer:
+        factor = {"stem.weight": 2e4, "stem.bias": 2e4, "body.weight": 5e-5}.get(item.name)
+        if factor is not None:
+            value = numpy_helper.to_array(item) * np.float32(factor)
+            item.CopyFrom(numpy_helper.from_array(value, item.name))
+    frames = np.random.default_rng(5).integers(0, 256, (2, 1, *tiny.SIZE_HW, 3), dtype=np.uint8)
+    job = replace(half_job, ranges=None, scan=lambda: scan_halves(source, frames, "noise"))
+    graph, record = half_graph(job)
+    kept = record["f32_nodes"]
+    assert "float16 ends at 65504" in kept["stem"] and "stem_relu reaches" in kept["body"] + kept["stem_relu"]
+    assert "body_relu" not in kept and record["range_scan"]["data"] == "noise"
+    types = {item.name: numpy_helper.to_array(item).dtype for item in graph.graph.initializer}
+    assert types["stem.weight"] == np.float32
+
+
+def test_a_target_of_one_type_refuses_what_a_scan_finds(half_job: BuildJob) -> None:
+    scan = HalfScan("frames", 1, {"body_relu": TensorScan(30_000.0, 2e-4)}, {})
+    with pytest.raises(PrecisionError, match="no room for body_relu"):
+        check_half(replace(half_job, ranges=None, scan=lambda: scan))
+    check_half(replace(half_job, ranges=None))
