@@ -103,11 +103,12 @@ def install_service(
 ) -> Service:
     """Write the unit and its settings, and have systemd start it now and at boot; `dry_run` only returns them.
 
-    Raises EngineError where the engine is none, InputError for what no service can have, OutputError where there is
-    one of that name already and `overwrite` is false, or systemd refuses it.
+    Raises EngineError where the engine is none, InputError for what no service or live view can have, OutputError where
+    there is one of that name already and `overwrite` is false, or systemd refuses it.
     """
     place = place_of(system=request.system, environment=environment)
     token = _token(request, environment)
+    _check_view(request, token)
     values = {SOURCE_VARIABLE: _lasting_source(request.source), **({TOKEN_VARIABLE: token} if token else {})}
     unit_path, settings_path = place.unit(request.name), place.settings_of(request.name)
     unit = _unit_of(request, settings_path, environment)
@@ -214,6 +215,13 @@ def _lasting_source(source: str) -> str:
 def _token(request: ServiceRequest, environment: Mapping[str, str]) -> str | None:
     given = environment.get(TOKEN_VARIABLE)
     return given or (None if request.host in (LOOPBACK, "::1", "localhost") else secrets.token_urlsafe(24))
+
+
+def _check_view(request: ServiceRequest, token: str | None) -> None:
+    """Raise InputError now for what the live view would refuse at each start: an address, a token, no packages."""
+    from edgefsa.serve import ServeSink
+
+    ServeSink(host=request.host, port=request.port, token=token)
 
 
 def _user(request: ServiceRequest, environment: Mapping[str, str]) -> str:

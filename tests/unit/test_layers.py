@@ -41,7 +41,8 @@ EXTRA = {
     "verify/parity/verdict.py": {"graph"},
     # A bundle's engine is built on the board as `edgefsa build` builds one.
     "deploy/verification.py": {"build"},
-    # The self-check goes the whole way, from an ONNX file to the live view.
+    # A service runs the live view; the self-check goes the whole way, from an ONNX file to it.
+    "deploy/service.py": {"serve"},
     "deploy/selftest_steps.py": {"build", "graph", "serve"},
     "train/qat.py": {"build", "export", "quantize"},
     "train/qat_calls.py": {"graph", "quantize"},

@@ -229,13 +229,24 @@ def test_nothing_is_replaced_unasked_and_everything_goes_again(
         remove_service("front", system=False, environment=home, systemctl=control)
 
 
-def test_what_no_service_can_have_is_refused(engine: Path, home: dict[str, str], tmp_path: Path) -> None:
+def test_what_no_service_can_have_is_refused(
+    engine: Path, home: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(EngineError, match="no engine directory"):
         install_service(ServiceRequest(tmp_path, "0"), environment=home, dry_run=True)
     with pytest.raises(InputError, match="no user nobody-of-that-name"):
         install_service(ServiceRequest(engine, "csi://0", system=True, user="nobody-of-that-name"), dry_run=True)
     with pytest.raises(InputError, match="not to run as root"):
         install_service(ServiceRequest(engine, "csi://0", system=True, user="root"), dry_run=True)
+    with pytest.raises(InputError, match="the token has 5 characters"):
+        install_service(ServiceRequest(engine, "0"), environment={**home, "EDGEFSA_TOKEN": "short"}, dry_run=True)
+    with pytest.raises(InputError, match="no address of this machine"):
+        install_service(ServiceRequest(engine, "0", host="no such host"), environment=home, dry_run=True)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    for name in [name for name in sys.modules if name.startswith("edgefsa.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InputError, match=r"edgefsa\[serve\]"):
+        install_service(ServiceRequest(engine, "0"), environment=home, dry_run=True)
     with pytest.raises(InputError, match="no service nothing"):
         service_status("nothing", system=False, systemctl=Systemctl("LoadState=not-found\n"))
 

@@ -158,11 +158,15 @@ def test_ranges_measured_without_onnx_runtime_are_the_same(
         assert found.tensors[name]["amax"] == pytest.approx(value["amax"], rel=1e-3), name
 
 
-@pytest.mark.parametrize("target", ["openvino", "tensorrt-rtx"])
-def test_a_board_builds_from_onnx_with_onnx_and_numpy_alone(target: str, edge_onnx: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "precision"), [("openvino", "int8"), *(("tensorrt-rtx", precision) for precision in ("int8", "fp16"))]
+)
+def test_a_board_builds_from_onnx_with_onnx_and_numpy_alone(
+    target: str, precision: str, edge_onnx: Path, tmp_path: Path
+) -> None:
     """Everything else that builds use on a workstation is blocked; the engine is proved all the same."""
     pytest.importorskip("tensorrt_rtx" if target == "tensorrt-rtx" else target)
-    command = ["build", str(edge_onnx), "--target", target, "--precision", "int8", "-o", str(tmp_path), "--json"]
+    command = ["build", str(edge_onnx), "--target", target, "--precision", precision, "-o", str(tmp_path), "--json"]
     command += ["--compute-capability", "8.6"] if target == "tensorrt-rtx" else []
     code = BLOCKED.format(absent=ABSENT)
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=300)

@@ -133,7 +133,10 @@ def pip_install(board: Board, folder: Path, *requirements: str, project: Offer |
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
     environment = {"PYTHONPATH": f"{pip_alone}{os.pathsep}{site}", "PIP_CONFIG_FILE": os.devnull}
     environment |= {"PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_CACHE_DIR": "1"}
-    done = subprocess.run([*command, *requirements], capture_output=True, text=True, env={**kept, **environment})
+    # In a folder of its own: Python looks for packages where it is started, too.
+    done = subprocess.run(
+        [*command, *requirements], capture_output=True, text=True, env={**kept, **environment}, cwd=folder
+    )
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
     rows = json.loads((folder / "report.json").read_text())["install"]

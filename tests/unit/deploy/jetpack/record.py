@@ -12,10 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[3]))
 
-from tests.unit.deploy.jetpack.play import BOARDS, Offer, requirements_of  # noqa: E402
+from tests.unit.deploy.jetpack.play import BOARDS, Board, Offer, requirements_of  # noqa: E402
 
 # What must not come in is offered too, else nothing could show that it stays out; of what it needs NumPy matters.
 UNWANTED = ("torch", "opencv-python-headless", "onnxruntime")
@@ -34,6 +37,17 @@ def offered(python: str, requirements: list[str], *, alone: bool = False) -> lis
     return [Offer(item["name"], item["version"], tuple(item.get("requires_dist", ()))) for item in found]
 
 
+def for_that_python(board: Board, found: list[Offer]) -> list[Offer]:
+    """Return what the board's Python needs beside: pip decides by the markers of the Python that runs it."""
+    names = {canonicalize_name(item.name) for item in found}
+    for need in (Requirement(text) for item in found for text in item.requires_dist):
+        asked = need.marker is not None and need.marker.evaluate({**board.markers, "extra": ""})
+        if asked and canonicalize_name(need.name) not in names:
+            more = offered(board.python, [f"{need.name}{need.specifier}"])
+            return [*more, *for_that_python(board, [*found, *more])]
+    return []
+
+
 def _of_numpy(need: str) -> bool:
     return need.startswith("numpy")
 
@@ -48,6 +62,7 @@ def main() -> None:
         for name in UNWANTED:
             (item,) = offered(board.python, [name], alone=True)
             found.append(item._replace(requires_dist=tuple(filter(_of_numpy, item.requires_dist))))
+        found += for_that_python(board, found)
         rows = sorted({(item.name, item.version): item for item in found}.values())
         path = HERE / f"offered-{board.python}.json"
         path.write_text(json.dumps([item._asdict() for item in rows], indent=1) + "\n")
