@@ -20,6 +20,7 @@ from _common import Rows, argument_parser, save, say
 from edgefsa.build import ModelRequest, export_model
 from edgefsa.console import table
 from edgefsa.engines.build_memory import build_need, calibration_need
+from edgefsa.engines.registry import target_of
 from edgefsa.graph.files import read_graph
 from edgefsa.graph.sizes import activations_mb, weights_mb
 from edgefsa.quantize.calibrate import calibrated_tensors
@@ -69,10 +70,12 @@ def measure(model: str, size_hw: tuple[int, int], batch: int, builds: Sequence[t
         frames = ("--data", "synthetic", "--frames", 2 * batch)
         need = calibration_need(graph, seen).total_mb
         rows = [_row(facts, CALIBRATION, peak_mb("calibrate", onnx, *frames, "-o", ranges), need)]
-        need = build_need(graph, by_numpy=False).total_mb
         for target, precision in builds:
             flags = ("build", onnx, "--target", target, "--precision", precision, "--overwrite", "-o", scratch)
             flags += ("--ranges", ranges) if precision == "int8" else ()
+            builder = target_of(target)
+            further = builder.memory_parts((), builder.options_from({}))
+            need = build_need(graph, further, by_numpy=False).total_mb
             rows.append(_row(facts, f"{target} {precision}", peak_mb(*flags), need))
             if (target, precision) == NUMPY:
                 peak, by_numpy = peak_mb(*flags, command=COMMAND_WITHOUT), build_need(graph, by_numpy=True).total_mb

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
+from edgefsa.engines.build_memory import MEASURED, MemoryPart
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
 from edgefsa.engines.precision import convolutions, half_products, int8_products
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import onnx
 
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9")
+# The most that it took beyond a build for another target (benchmarks/results/build-memory.json).
+BUILDER_MB = 500.0
 _WORDS = {"FLOAT": "f32", "HALF": "f16"}
 
 
@@ -64,6 +67,10 @@ class TensorRtRtxTarget(Target):
             found = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus())
             return f"it runs on GPUs of compute capability {', '.join(known)}, and here is {found}"
         return memory_fault()
+
+    def memory_parts(self, rest: Sequence[MemoryPart], options: TargetOptions) -> list[MemoryPart]:
+        """Return what the builder takes of the machine's memory."""
+        return [MemoryPart("TensorRT for RTX's builder", BUILDER_MB, MEASURED)]
 
     def build(self, job: BuildJob) -> TargetBuild:
         """Compile engine.plan for the asked-for compute capabilities; runs here only where an RTX GPU is."""

@@ -20,6 +20,7 @@ from edgefsa.engines.build_memory import (
     build_need,
     calibration_need,
 )
+from edgefsa.engines.tensorrt.rtx import BUILDER_MB
 from edgefsa.graph.sizes import activations_mb, weights_mb
 from edgefsa.machine.memory import Memory
 from tests.unit.engines import tiny
@@ -42,7 +43,9 @@ def test_the_factors_bound_each_measured_peak_and_not_by_much(row: dict[str, Any
         by_numpy = row["work"].endswith("proved by NumPy")
         (base, weight_copies, copies), held = FACTORS[by_numpy], row["activations_mb"]
     estimate = base + weight_copies * row["weights_mb"] + copies * held
-    assert row["peak_mb"] <= estimate <= 1.6 * row["peak_mb"]
+    # What TensorRT for RTX takes depends on the operators more than on sizes, so its bound is wider.
+    rtx = row["work"].startswith("tensorrt-rtx")
+    assert row["peak_mb"] <= estimate + (BUILDER_MB if rtx else 0.0) <= (2.5 if rtx else 1.6) * row["peak_mb"]
 
 
 def test_the_sum_is_that_of_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:

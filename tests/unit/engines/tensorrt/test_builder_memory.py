@@ -13,6 +13,7 @@ from edgefsa.engines import build_memory
 from edgefsa.engines.build_memory import MemoryPart, build_need
 from edgefsa.engines.tensorrt import target as tensorrt
 from edgefsa.engines.tensorrt.builder_memory import TENSORRT_MB, builder_memory
+from edgefsa.engines.tensorrt.rtx import RtxOptions, TensorRtRtxTarget
 from edgefsa.errors import InputError
 from edgefsa.machine.memory import Memory
 from tests.unit.engines import tiny
@@ -104,3 +105,8 @@ def test_a_card_with_memory_of_its_own_and_given_settings(
 def test_settings_that_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         tensorrt.TensorRtOptions(**options)
+
+
+def test_the_builder_of_tensorrt_for_rtx_is_measured() -> None:
+    (part,) = TensorRtRtxTarget().memory_parts([], RtxOptions())
+    assert part.known == "measured" and part.mb > 0
