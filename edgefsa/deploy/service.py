@@ -185,16 +185,16 @@ def remove_service(
 
 
 def _unit_of(request: ServiceRequest, settings: Path, environment: Mapping[str, str]) -> ServiceUnit:
-    engine = request.engine.resolve()
+    engine, python = _lasting_engine(request.engine)
     manifest = Manifest.read(engine)
     argus = request.source.startswith("csi") or "nvarguscamerasrc" in request.source
-    if request.system and not argus and any(engine.is_relative_to(place) for place in _NOT_LASTING):
+    if request.system and not argus and any(engine.resolve().is_relative_to(place) for place in _NOT_LASTING):
         raise InputError(f"{engine} lies where the service has a folder of its own and files do not last; move it")
-    command = [sys.executable, "-m", "edgefsa.cli", "serve", str(engine)]
+    command = [python, "-m", "edgefsa.cli", "serve", str(engine)]
     command += ["--host", request.host, "--port", str(request.port), *request.flags]
     return ServiceUnit(
         name=request.name,
-        engine=f"{engine.name} ({manifest.target})",
+        engine=f"{engine.resolve().name} ({manifest.target})",
         command=command,
         settings=settings,
         system=request.system,
@@ -204,6 +204,19 @@ def _unit_of(request: ServiceRequest, settings: Path, environment: Mapping[str, 
         argus=argus,
         uvm=request.system and _MODPROBE.is_file(),
     )
+
+
+def _lasting_engine(path: Path) -> tuple[Path, str]:
+    """Return an engine as it is found from any folder, and the Python that runs it.
+
+    Under the link `current` of a deployment both go by that link, so that the service follows it from release to release.
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 the links in it are to stay
+    for folder in absolute.parents:
+        python = folder / "venv" / "bin" / "python"
+        if folder.is_symlink() and python.exists():
+            return absolute, str(python)
+    return path.resolve(), sys.executable
 
 
 def _lasting_source(source: str) -> str:
