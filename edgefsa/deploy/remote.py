@@ -29,6 +29,8 @@ _EDGEFSA = "venv/bin/edgefsa"
 _CHECK = ("verify", "bundle", "--engine", "engine", "--json")
 # What converts a graph and proves an engine, beside the runtime itself.
 _BUILDING = "onnx"
+# The live view, which a board without a screen is looked at by.
+_VIEW = "serve"
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,7 @@ def _short_hash(*settings: object) -> str:
 def _extras_of(target: str, facts: dict[str, Any]) -> str:
     """Return the extras that bring a target's runtime, and what builds its engines, to a board."""
     if facts["jetson"] and target in (AUTO, "tensorrt"):
-        return "jetson"
+        return f"jetson,{_VIEW}"
     if target == AUTO:
         target = "tensorrt" if facts["nvidia"] else "openvino"
-    return f"{target_of(target).extra},{_BUILDING}"
+    return f"{target_of(target).extra},{_BUILDING},{_VIEW}"

@@ -209,7 +209,7 @@ def _unit_of(request: ServiceRequest, settings: Path, environment: Mapping[str, 
 def _lasting_engine(path: Path) -> tuple[Path, str]:
     """Return an engine as it is found from any folder, and the Python that runs it.
 
-    Under the link `current` of a deployment both go by that link, so that the service follows it from release to release.
+    Under the link `current` of a deployment both go by that link: the service follows it from release to release.
     """
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 the links in it are to stay
     for folder in absolute.parents:

@@ -64,13 +64,13 @@ def deployed(bundle_file: Path) -> Callable[..., dict[str, Any]]:
 @pytest.mark.parametrize(
     ("facts", "target", "extras"),
     [
-        ({}, "auto", "cpu,onnx"),
-        ({"nvidia": True}, "auto", "tensorrt,onnx"),
-        ({"nvidia": True}, "openvino", "cpu,onnx"),
-        ({"jetson": True}, "auto", "jetson"),
-        ({"jetson": True}, "tensorrt", "jetson"),
-        ({"jetson": True}, "onnxruntime", "onnxruntime,onnx"),
-        ({}, "tensorrt-rtx", "rtx,onnx"),
+        ({}, "auto", "cpu,onnx,serve"),
+        ({"nvidia": True}, "auto", "tensorrt,onnx,serve"),
+        ({"nvidia": True}, "openvino", "cpu,onnx,serve"),
+        ({"jetson": True}, "auto", "jetson,serve"),
+        ({"jetson": True}, "tensorrt", "jetson,serve"),
+        ({"jetson": True}, "onnxruntime", "onnxruntime,onnx,serve"),
+        ({}, "tensorrt-rtx", "rtx,onnx,serve"),
     ],
 )
 def test_the_extras_of_a_board(deployed: Callable[..., Any], facts: dict, target: str, extras: str) -> None:

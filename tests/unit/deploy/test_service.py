@@ -65,6 +65,20 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
         yield found
 
 
+def test_a_service_follows_the_link_of_a_deployment(engine: Path, home: dict[str, str], tmp_path: Path) -> None:
+    release = tmp_path / "board" / "releases" / "one"
+    (release / "venv" / "bin").mkdir(parents=True)
+    (release / "venv" / "bin" / "python").symlink_to(sys.executable)
+    (release / "engine").symlink_to(engine)
+    (tmp_path / "board" / "current").symlink_to(release)
+    current = tmp_path / "board" / "current"
+    found = install_service(
+        ServiceRequest(engine=current / "engine", source="synthetic:1", name="follows"), environment=home, dry_run=True
+    )
+    assert f"{current}/venv/bin/python" in found.text and f"serve {current}/engine" in found.text.replace('"', "")
+    assert str(engine) not in found.text, "the next release is another engine"
+
+
 class Systemctl:
     """Takes note of what it is asked for."""
 
