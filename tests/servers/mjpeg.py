@@ -34,8 +34,8 @@ def bars_jpeg(number: int, size_hw: tuple[int, int]) -> bytes:
 class MjpegServer:
     """Serves frames on 127.0.0.1, by `with`, at `fps`; the next connection does the next of `faults`, then none.
 
-    A connection with a fault of FAULTS_LATER gives `good` frames first. `refuse` closes the port for `refuse_s` seconds
-    before the next connection. Numbers go on from one connection to the next. Only `user` ("name:password") is let in,
+    A connection with a fault of FAULTS_LATER gives `good` frames first; what the fault leaves of it ends after `lives`
+    frames, if given. `refuse` closes the port for `refuse_s` seconds, once the connections before are over. Numbers go on from one connection to the next. Only `user` ("name:password") is let in,
     if given; a connection that is not has had its fault. `seen` lists what was done, `requests` what was asked.
     """
 
@@ -45,11 +45,13 @@ class MjpegServer:
         *,
         fps: float = 50.0,
         good: int = 10,
+        lives: int | None = None,
         refuse_s: float = 0.5,
         user: str | None = None,
     ) -> None:
         self._faults: Iterator[str] = itertools.chain(faults, itertools.repeat("none"))
-        self._fps, self._good, self._refuse_s = fps, good, refuse_s
+        self._fps, self._good, self._lives, self._refuse_s = fps, good, lives, refuse_s
+        self._open: list[threading.Thread] = []
         self._login = None if user is None else b"Authorization: Basic " + base64.b64encode(user.encode())
         self._numbers = itertools.count()
         self._closed = threading.Event()
@@ -78,6 +80,7 @@ class MjpegServer:
         fault = next(self._faults)
         while not self._closed.is_set():
             if fault == "refuse":
+                self._wait_for_the_last()
                 self.seen.append(fault)
                 self._listener.close()
                 self._closed.wait(self._refuse_s)
@@ -87,8 +90,14 @@ class MjpegServer:
             with contextlib.suppress(TimeoutError):
                 connection, _ = self._listener.accept()
                 self.seen.append(fault)
-                threading.Thread(target=self._serve, args=(connection, fault), daemon=True).start()
+                self._open = [thread for thread in self._open if thread.is_alive()]
+                self._open.append(threading.Thread(target=self._serve, args=(connection, fault), daemon=True))
+                self._open[-1].start()
                 fault = next(self._faults)
+
+    def _wait_for_the_last(self) -> None:
+        while any(thread.is_alive() for thread in self._open) and not self._closed.wait(0.01):
+            pass
 
     def _serve(self, connection: socket.socket, fault: str) -> None:
         with connection, contextlib.suppress(OSError):
@@ -117,6 +126,8 @@ class MjpegServer:
             if self._closed.wait(max(0.0, begun_s + count / self._fps - time.monotonic())):
                 return
             late = count >= self._good
+            if fault != "none" and self._lives is not None and count >= self._lives:
+                return
             jpeg = bars_jpeg(next(self._numbers), SMALL_HW if late and fault == "resize" else SIZE_HW)
             if late and fault == "end":
                 connection.sendall(b"--frame--\r\n")
