@@ -32,7 +32,7 @@ NEED = MemoryNeed("this build", (MemoryPart("Python", 300.0, "measured"), Memory
 
 
 def rows() -> list[dict[str, Any]]:
-    return json.loads(MEASURED.read_text())["rows"] if MEASURED.exists() else []
+    return json.loads(MEASURED.read_text())["rows"]
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['model']}-{row['size_hw']}-{row['batch']}-{row['work']}")
@@ -43,9 +43,9 @@ def test_the_factors_bound_each_measured_peak_and_not_by_much(row: dict[str, Any
         by_numpy = row["work"].endswith("proved by NumPy")
         (base, weight_copies, copies), held = FACTORS[by_numpy], row["activations_mb"]
     estimate = base + weight_copies * row["weights_mb"] + copies * held
-    # What TensorRT for RTX takes depends on the operators more than on sizes, so its bound is wider.
+    # What TensorRT for RTX takes goes by the operators more than by sizes, so its bound is wide.
     rtx = row["work"].startswith("tensorrt-rtx")
-    assert row["peak_mb"] <= estimate + (BUILDER_MB if rtx else 0.0) <= (2.5 if rtx else 1.6) * row["peak_mb"]
+    assert row["peak_mb"] <= estimate + (BUILDER_MB if rtx else 0.0) <= (4.0 if rtx else 1.6) * row["peak_mb"]
 
 
 def test_the_sum_is_that_of_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
