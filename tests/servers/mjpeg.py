@@ -35,8 +35,9 @@ class MjpegServer:
     """Serves frames on 127.0.0.1, by `with`, at `fps`; the next connection does the next of `faults`, then none.
 
     A connection with a fault of FAULTS_LATER gives `good` frames first; what the fault leaves of it ends after `lives`
-    frames, if given. `refuse` closes the port for `refuse_s` seconds, once the connections before are over. Numbers go on from one connection to the next. Only `user` ("name:password") is let in,
-    if given; a connection that is not has had its fault. `seen` lists what was done, `requests` what was asked.
+    frames, if given. `refuse` closes the port for `refuse_s` seconds, once the connections before are over. Numbers go
+    on from one connection to the next. Only `user` ("name:password") is let in, if given; a connection that is not has
+    had its fault. `seen` lists what was done, `requests` what was asked.
     """
 
     def __init__(
