@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import os
 import statistics
 import subprocess
@@ -81,7 +82,7 @@ class Sampler(threading.Thread):
 
 
 def faults(count: int) -> list[str]:
-    """Return so many failures, of every kind in turn, with a good connection after those that prevent one."""
+    """Return so many failures, of every kind in turn."""
     from tests.servers.mjpeg import FAULTS_AT_ONCE, FAULTS_LATER
 
     kinds = [*itertools.chain.from_iterable(itertools.zip_longest(FAULTS_LATER, FAULTS_AT_ONCE))]
@@ -96,7 +97,7 @@ def camera(count: int, seconds: float) -> None:
     with MjpegServer(faults(count), fps=FPS, good=good, lives=4 * good, refuse_s=4.0) as server:
         print(server.address, flush=True)
         sys.stdin.read()
-        print(" ".join(server.seen).replace("not found", "not-found"), flush=True)
+        print(json.dumps(server.seen), flush=True)
 
 
 @contextlib.contextmanager
@@ -111,7 +112,7 @@ def camera_process(count: int, seconds: float) -> Iterator[tuple[str, list[str]]
     try:
         yield process.stdout.readline().strip(), done
     finally:
-        done += process.communicate()[0].split()
+        done += json.loads(process.communicate()[0])
 
 
 def built_elsewhere(folder: Path) -> Path:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
+# A shell ignores Ctrl-C for what it starts in the background, and programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared"
+
+
+# Files with tests of half a minute and more, most of it spent waiting for other processes. They run first, so that no
+# worker is left with one at the end.
+SLOW = (
+    *("test_processes.py", "test_remote.py", "test_selftest.py", "test_service.py", "test_readme.py"),
+    *("test_demos.py", "test_train.py", "test_spine.py", "test_live.py", "test_programs.py", "test_browser.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow files first."""
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
 
 
 @pytest.fixture(scope="session")

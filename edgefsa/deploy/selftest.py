@@ -191,7 +191,8 @@ def without_private(value: Any) -> Any:
 
 def _private_texts() -> list[tuple[re.Pattern[str], str]]:
     found = [(re.compile(re.escape(str(Path.home())) + r"(?=/|\b)"), "~")] if Path.home() != Path("/") else []
-    for name in {socket.gethostname(), socket.gethostname().partition(".")[0], _user()} - {"", "root", "localhost"}:
+    names = {socket.gethostname(), socket.gethostname().partition(".")[0], _user()} - {"", "root", "localhost"}
+    for name in sorted(names, key=len, reverse=True):  # a whole name before the part of it
         found.append((re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])"), HIDDEN))
     return found
 

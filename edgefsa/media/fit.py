@@ -115,6 +115,7 @@ def _size(box: Box) -> Points:
 
 
 @functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)  # the frames of a video share one
 def geometry(fit: str, frame_hw: tuple[int, int], engine_hw: tuple[int, int]) -> Geometry:
     """Return the geometry of frames of `frame_hw` in an engine of `engine_hw`; InputError for an unknown `fit`."""
     check_fit(fit)

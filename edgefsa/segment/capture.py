@@ -8,7 +8,7 @@ from collections import deque
 from edgefsa.segment.run import Run
 from edgefsa.segment.sources import FrameSource, SourceFrame
 
-_READ_AHEAD = 4
+_READ_AHEAD = 6
 _POLL_S = 0.1
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -55,8 +55,10 @@ class Capture:
             if self._run.stopped or not self._ready():
                 return []
             count = min(self._batch, len(self._frames), self._batch if limit is None else limit)
-            self._changed.notify_all()
-            return [self._frames.popleft() for _ in range(count)]
+            taken = [self._frames.popleft() for _ in range(count)]
+            if len(self._frames) <= self._read_ahead // 2:  # several at a time: each waking takes from the engine
+                self._changed.notify_all()
+            return taken
 
     @property
     def error(self) -> BaseException | None:

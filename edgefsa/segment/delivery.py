@@ -26,13 +26,14 @@ class Delivery:
         self._room = _QUEUE if sink.every_frame else 1
         self._frames: deque[SegmentedFrame] = deque()
         self._changed = threading.Condition()
-        self._ended = self._busy = False
+        self._ended = self._busy = self._started = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the sink: in a thread of its own, or here where it belongs to the main thread."""
         if self._sink.in_main_thread:
             self._sink.start(self._run)
+            self._started = True
             return
         self._thread = threading.Thread(target=self._work, name=f"edgefsa-sink-{self._sink.name}", daemon=True)
         self._thread.start()
@@ -55,6 +56,11 @@ class Delivery:
             self._changed.notify_all()
 
     @property
+    def started(self) -> bool:
+        """Whether the sink is ready for frames, or has failed."""
+        return self._started or self._run.error is not None
+
+    @property
     def done(self) -> bool:
         """Whether the sink has taken all frames, or will take no more."""
         if self._thread is not None:
@@ -71,6 +77,7 @@ class Delivery:
     def _work(self) -> None:
         try:
             self._sink.start(self._run)
+            self._started = True
             while self._run.error is None and self._take_one(_POLL_S):
                 self._sink.poll()
         except BaseException as error:  # raised in the thread of the caller

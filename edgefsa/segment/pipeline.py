@@ -83,9 +83,9 @@ def run_pipeline(
     batch = 1 if source.live else min(segmenter.batch for segmenter in segmenters.values())
     deliveries = [Delivery(sink, run) for sink in sinks]
     total = min((count for count in (source.total, limit) if count is not None), default=0)
-    with _stop_on_interrupt(run) as interrupted, Capture(source, run, limit, batch) as capture:
-        for delivery in deliveries:
-            delivery.start()
+    with _stop_on_interrupt(run) as interrupted, contextlib.ExitStack() as stack:
+        _start(deliveries, run)
+        capture = stack.enter_context(Capture(source, run, limit, batch))
         engine = threading.Thread(
             target=_EngineStage(capture, run, segmenters, deliveries, limit, depth).work, name="edgefsa-engine"
         )
@@ -108,6 +108,18 @@ def run_pipeline(
         failures=list(source.failures),
         canary=run.canary,
     )
+
+
+def _start(deliveries: Sequence[Delivery], run: Run) -> None:
+    """Start the sinks and wait until they are ready, so that no live frame is dropped for one that is being made."""
+    try:
+        for delivery in deliveries:
+            delivery.start()
+        while not all(delivery.started for delivery in deliveries):
+            time.sleep(_POLL_S / 10)
+    except BaseException as error:
+        run.fail(error)
+        raise
 
 
 def _attend(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,12 +75,12 @@ class Segmenter:
         """The engine's model metadata, as its manifest holds it."""
         return self.session.manifest.model
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The class names, by class index."""
         return tuple(self.model["classes"])
 
-    @property
+    @functools.cached_property
     def palette_rgb(self) -> tuple[tuple[int, int, int], ...]:
         """The display colours (R, G, B, 0 to 255), by class index."""
         return tuple((red, green, blue) for red, green, blue in self.model["palette"])

@@ -21,6 +21,7 @@ STAGES = ("queue", "prepare", "copy", "engine", "mask", "frame_to_mask", "camera
 WARMUP_FRAMES = 5
 _FPS_WINDOW_S = 5.0
 _LOWEST_MS, _RATIO, _BINS = 1e-3, 1.01, 2100  # to 10^6 ms
+_BINS_PER_E = 1 / math.log(_RATIO)
 
 
 @dataclass(frozen=True)
@@ -196,4 +197,4 @@ class Statistics:
 def _bin_of(time_ms: float) -> int:
     if time_ms <= _LOWEST_MS:
         return 0
-    return min(int(math.log(time_ms / _LOWEST_MS) / math.log(_RATIO)), _BINS - 1)
+    return min(int(math.log(time_ms / _LOWEST_MS) * _BINS_PER_E), _BINS - 1)

@@ -6,9 +6,6 @@ one thread at the lowest priority and takes the newest frame when it is due, so 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,13 +17,13 @@ from edgefsa.engines.cpu.onnxruntime import CPU_PROVIDER
 from edgefsa.engines.cpu.onnxruntime import ENGINE_NAME as ONNX_ENGINE_NAME
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME, SOURCE_NAME
 from edgefsa.errors import EngineError, InputError
+from edgefsa.machine.priority import BACKGROUND, give_way
 from edgefsa.media.fit import fit_of, geometry
 from edgefsa.media.frames import Frame, Mask
 from edgefsa.segment.run import CanaryFigures, Run, SegmentedFrame
 from edgefsa.segment.segmenter import masks_from_logits
 from edgefsa.segment.sinks import Sink
 
-_LOWEST_PRIORITY = 19
 _ERRORS_ONLY = 3
 
 
@@ -91,8 +88,7 @@ class Canary(Sink):
     def start(self, run: Run) -> None:
         """Load the twin of the engine that runs, and lower this thread's priority."""
         self._run = run
-        with contextlib.suppress(OSError, AttributeError):  # Linux alone has priorities of threads
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        give_way(BACKGROUND)
         self._twin(run.engine.name)
 
     def write(self, frame: SegmentedFrame) -> None:

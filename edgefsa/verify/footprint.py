@@ -95,4 +95,4 @@ def _run(engine: str, threads: int | None) -> Footprint:
 
 if __name__ == "__main__":
     _found = _run(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)
-    print(json.dumps(vars(_found)))
+    sys.stdout.write(json.dumps(vars(_found)) + "\n")

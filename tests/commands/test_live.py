@@ -42,7 +42,7 @@ def test_several_sinks_get_every_frame_of_files(run: Run, built: Path, street: P
     assert set(result["stages"]) == {"prepare", "engine", "mask", "frame_to_mask"}
     assert all(time_ms["median"] > 0 for time_ms in result["stages"].values())
     assert result["canary"]["frames"] >= 1 and result["canary"]["lowest"] >= result["canary"]["bound"]
-    assert result["conditions"]["samples"] >= 1, "the machine was looked at"
+    assert "throttled" in result["conditions"], "the machine is looked at"
     assert result["max_rss_mb"] > 50 and result["fps"] > 0 and not result["interrupted"]
     records = [json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines()]
     assert [record["index"] for record in records] == list(range(FRAMES))

@@ -209,11 +209,16 @@ def test_nothing_moves_in_a_file_or_for_a_program(
     assert found.getvalue() == ""
 
 
+# A script that is copied to a board by itself and answers on its standard output; the sink whose lines may go there.
+OTHERS_THAT_PRINT = ("deploy/onboard.py", "segment/sinks/records.py")
+
+
 def test_only_the_console_prints() -> None:
-    for path in Path(console.__file__).parent.rglob("*.py"):
+    package = Path(console.__file__).parent
+    for path in package.rglob("*.py"):
         calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
         names = {function.id for function in calls if isinstance(function, ast.Name)}
-        assert "print" not in names or path.name == "console.py", path
+        assert "print" not in names or path.relative_to(package).as_posix() in ("console.py", *OTHERS_THAT_PRINT), path
 
 
 def test_help_loads_nothing_heavy() -> None:
