@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from edgefsa.machine.priority import VIEW, give_way
 from edgefsa.segment.run import SegmentedFrame
 
 Form = Callable[[SegmentedFrame], bytes]
@@ -39,7 +38,7 @@ class Hub:
     """
 
     def __init__(self, max_fps: float) -> None:
-        self._pool = ThreadPoolExecutor(1, "edgefsa-serve-encode", give_way, (VIEW,))
+        self._pool = ThreadPoolExecutor(1, "edgefsa-serve-encode")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._interval_s = 1 / max_fps
         self._frame: SegmentedFrame | None = None

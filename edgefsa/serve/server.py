@@ -12,7 +12,6 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edgefsa.errors import InputError
-from edgefsa.machine.priority import VIEW, give_way
 
 MAX_CONNECTIONS = 64
 # What a program that sends no request, or reads no answer, may hold a connection for.
@@ -82,7 +81,6 @@ class Server:
             raise self._error
 
     def _work(self) -> None:
-        give_way(VIEW)
         try:
             asyncio.run(self._serve())
         except BaseException as error:  # raised in the thread that asks

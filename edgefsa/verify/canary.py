@@ -17,7 +17,7 @@ from edgefsa.engines.cpu.onnxruntime import CPU_PROVIDER
 from edgefsa.engines.cpu.onnxruntime import ENGINE_NAME as ONNX_ENGINE_NAME
 from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME, SOURCE_NAME
 from edgefsa.errors import EngineError, InputError
-from edgefsa.machine.priority import BACKGROUND, give_way
+from edgefsa.machine.priority import give_way
 from edgefsa.media.fit import fit_of, geometry
 from edgefsa.media.frames import Frame, Mask
 from edgefsa.segment.run import CanaryFigures, Run, SegmentedFrame
@@ -88,7 +88,7 @@ class Canary(Sink):
     def start(self, run: Run) -> None:
         """Load the twin of the engine that runs, and lower this thread's priority."""
         self._run = run
-        give_way(BACKGROUND)
+        give_way()
         self._twin(run.engine.name)
 
     def write(self, frame: SegmentedFrame) -> None:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from edgefsa.machine.priority import BACKGROUND, give_way
+from edgefsa.machine.priority import give_way
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has priorities of threads")
@@ -16,7 +16,7 @@ def test_the_calling_thread_alone_gives_way() -> None:
     found: list[int] = []
 
     def work() -> None:
-        give_way(BACKGROUND)
+        give_way()
         found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
