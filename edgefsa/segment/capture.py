@@ -90,6 +90,8 @@ class Capture:
         """Queue a frame; return whether more are wanted."""
         statistics = self._run.statistics
         with self._changed:
+            if self._run.stopped:  # nobody asks for it, so that it is not dropped either
+                return False
             if self._source.live:
                 if self._run.paused:
                     return not self._closed

@@ -194,6 +194,26 @@ def test_a_live_source_gives_only_the_newest_frame() -> None:
     assert counts(report) == (10, 3, 7)
 
 
+def test_what_comes_after_the_end_of_a_live_run_is_not_dropped() -> None:
+    source = ListSource(10, live=True)
+    source.run = None
+
+    class Stopping(ListSink):
+        def start(self, run: Run) -> None:
+            source.run = run
+
+    def during(number: int) -> None:
+        assert source.run is not None
+        source.let_arrive(3)  # 1 to 3 arrive while frame 0 is computed: two of them are dropped
+        source.run.stop()
+        source.released = 4
+        source.go.release(6)  # and all others after the end
+        time.sleep(0.05)
+
+    report = run(source, Stopping(), SlowSession(during))
+    assert counts(report) == (3, 1, 2)
+
+
 def test_a_live_sink_that_is_slow_loses_the_oldest_frames_only() -> None:
     source, open_gate = ListSource(12, live=True), threading.Event()
     session = SlowSession(lambda number: source.let_arrive(number + 1) if number < 11 else open_gate.set())
