@@ -88,7 +88,7 @@ class CudaMemory(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back buffers, events, graphs and streams."""
+        """Release buffers, events, graphs and streams."""
 
     @abstractmethod
     def _mapped_buffer(self, size: int) -> Buffer: ...
@@ -165,7 +165,7 @@ class CudaBindingsMemory(CudaMemory):
         self._ok(self._cuda.cudaGraphLaunch(graph, stream))
 
     def close(self) -> None:
-        """Give everything back, the newest first."""
+        """Release everything, the newest first."""
         self._given.close()
 
     def _host(self, size: int, flags: int) -> tuple[int, npt.NDArray[np.uint8]]:
@@ -257,7 +257,7 @@ class PyCudaMemory(CudaMemory):
         raise _failure(f"no graph: {self.why_no_graph}")
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         with self._current():
             for allocation in self._given:
                 if hasattr(allocation, "free"):
