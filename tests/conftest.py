@@ -15,8 +15,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared"
 
 
-# Files with tests of half a minute and more, most of it spent waiting for other processes. They run first, so that no
-# worker is left with one at the end.
+# What runs first: training, whose workers are forked, while a process is small; then files with tests of half a minute
+# and more, so that no worker is left with one at the end.
+FORKING = "tests/unit/train"
 SLOW = (
     *("test_processes.py", "test_remote.py", "test_selftest.py", "test_service.py", "test_readme.py"),
     *("test_demos.py", "test_train.py", "test_spine.py", "test_live.py", "test_programs.py", "test_browser.py"),
@@ -24,8 +25,14 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow files first."""
-    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+    """Put training first, then the slow files."""
+
+    def place(item: pytest.Item) -> int:
+        if FORKING in item.path.as_posix():
+            return -1
+        return SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -100,6 +101,15 @@ def test_a_stream_in_numbers(built: Path) -> None:
     assert all(re.match(r"\d\d:\d\d:\d\d +[\d.]+ ms  \w.* \d+%", line) for line in lines[:-1])
 
 
+def health(link: str) -> int:
+    try:
+        with urllib.request.urlopen(f"{link}healthz", timeout=60) as answer:
+            json.load(answer)
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def test_the_browser_demo_serves_its_page_until_ctrl_c(built: Path, clip: Path, tmp_path: Path) -> None:
     pytest.importorskip("starlette", reason="needs the live view: pip install 'edgefsa[serve]'")
     program = subprocess.Popen(
@@ -107,9 +117,10 @@ def test_the_browser_demo_serves_its_page_until_ctrl_c(built: Path, clip: Path, 
     )
     assert program.stderr is not None
     link = next(line for line in program.stderr if "http" in line).split()[-1]
-    with urllib.request.urlopen(f"{link}healthz", timeout=60) as answer:
-        assert answer.status == 200
-        json.load(answer)
+    end_s = time.monotonic() + 60
+    while health(link) != 200:  # until the first frame has come
+        assert time.monotonic() < end_s and program.poll() is None
+        time.sleep(0.05)
     with urllib.request.urlopen(link, timeout=60) as answer:
         assert "<html" in answer.read().decode()
     program.send_signal(signal.SIGINT)
