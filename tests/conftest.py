@@ -16,8 +16,9 @@ SHARED = Path(__file__).resolve().parents[1] / ".." / "shared"
 
 
 # What runs first: training, whose workers are forked, while a process is small; then files with tests of half a minute
-# and more, so that no worker is left with one at the end.
-FORKING = "tests/unit/train"
+# and more, so that no worker is left with one at the end. Emulated kernels, with mistakes planted in some, come last: what
+# they may do to a process harms no other test.
+FORKING, EMULATED = "tests/unit/train", "tests/kernels"
 SLOW = (
     *("test_processes.py", "test_remote.py", "test_selftest.py", "test_service.py", "test_readme.py"),
     *("test_demos.py", "test_train.py", "test_spine.py", "test_live.py", "test_programs.py", "test_browser.py"),
@@ -25,11 +26,13 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put training first, then the slow files."""
+    """Put training first, then the slow files, and emulated kernels last."""
 
     def place(item: pytest.Item) -> int:
         if FORKING in item.path.as_posix():
             return -1
+        if EMULATED in item.path.as_posix():
+            return len(SLOW) + 1
         return SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW)
 
     items.sort(key=place)
