@@ -16,8 +16,8 @@ SHARED = Path(__file__).resolve().parents[1] / ".." / "shared"
 
 
 # What runs first: training, whose workers are forked, while a process is small; then files with tests of half a minute
-# and more, so that no worker is left with one at the end. Emulated kernels, with mistakes planted in some, come last: what
-# they may do to a process harms no other test.
+# and more, so that no worker is left with one at the end. Emulated kernels, with mistakes planted in some, come last:
+# what they may do to a process harms no other test.
 FORKING, EMULATED = "tests/unit/train", "tests/kernels"
 SLOW = (
     *("test_processes.py", "test_remote.py", "test_selftest.py", "test_service.py", "test_readme.py"),
