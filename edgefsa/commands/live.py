@@ -261,7 +261,7 @@ def _in_words(result: dict[str, Any]) -> str:
         else f"{100 * canary['mean']:.2f} % of the pixels agree with the ONNX graph on "
         f"{canary['frames']} frames, at least {100 * canary['lowest']:.2f} %",
         "machine": result["conditions"],
-        "memory": f"at most {result['max_rss_mb']:.0f} MB",
+        "memory": "" if result["max_rss_mb"] is None else f"at most {result['max_rss_mb']:.0f} MB",
         "outputs": result["outputs"],
     }
     return console.table(["stage", "median ms", "p95", "p99"], rows) + "\n\n" + console.facts(facts)

@@ -49,6 +49,13 @@ def meminfo_mb(root: Path = Path("/")) -> dict[str, float]:
     return values
 
 
+def peak_rss_mib(root: Path = Path("/")) -> float | None:
+    """Return the most memory that this process has held so far, in MiB; None where the system does not say it."""
+    # Of this program alone; what getrusage reports begins with the process that started it.
+    peaks = (line for line in _lines(root / "proc/self/status") if line.startswith("VmHWM:"))
+    return next((int(line.split()[1]) / 1024 for line in peaks), None)
+
+
 def _zram_mb(root: Path) -> float:
     rows = [line.split() for line in _lines(root / "proc/swaps")[1:]]
     return sum(int(row[2]) / 1024 for row in rows if len(row) > 2 and row[0].startswith(_COMPRESSED_SWAP))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from edgefsa.machine.memory import peak_rss_mib
 from edgefsa.segment.pipeline import PipelineReport
 from edgefsa.segment.statistics import TimesSummary
 
@@ -17,10 +16,10 @@ def run_summary(report: PipelineReport) -> dict[str, Any]:
 
     Keys: "fps" (from the first mask to the last), "frames" (with a mask), "captured", "dropped", "seconds",
     "camera_to_mask_ms" {median, p95, p99} (None where no source is live), "stages" {name: the same} in milliseconds,
-    "sinks" {name: {median, p95, p99, skipped}}, "reconnects", "canary" (None without one), "max_rss_mb", "interrupted",
-    "notes".
+    "sinks" {name: {median, p95, p99, skipped}}, "reconnects", "canary" (None without one), "max_rss_mb" (of 2**20
+    bytes; None where the system does not say it), "interrupted", "notes" (the source's).
     """
-    figures = report.statistics
+    figures, peak_mib = report.statistics, peak_rss_mib()
     stages = {name: _times(summary) for name, summary in figures.stages.items() if summary.count}
     return {
         "fps": round(report.fps, 2),
@@ -33,16 +32,10 @@ def run_summary(report: PipelineReport) -> dict[str, Any]:
         "sinks": _sinks(figures.sinks, figures.skipped),
         "reconnects": figures.reconnects,
         "canary": None if report.canary is None else asdict(report.canary),
-        "max_rss_mb": max_rss_mb(),
+        "max_rss_mb": None if peak_mib is None else round(peak_mib, 1),
         "interrupted": report.interrupted,
         "notes": report.notes,
     }
-
-
-def max_rss_mb() -> float:
-    """Return the most memory that this process has had resident, in MB of 10^6 bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def _times(summary: TimesSummary) -> dict[str, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefsa.errors import EngineError
+from edgefsa.machine.memory import peak_rss_mib
 
 _RUNS = 3
 _LONGEST_S = 600
@@ -67,16 +68,6 @@ def macs_of(engine: str | Path) -> int | None:
         return None
     batch = int(Manifest.read(engine).model["batch"])
     return sum(macs_by_node(onnx.load(path)).values()) // batch
-
-
-def peak_rss_mib() -> float | None:
-    """Return the most memory that this process has held so far, in MiB; None where the system does not tell."""
-    try:
-        # Of this program alone; what getrusage reports begins with the process that started it.
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
 
 
 def _run(engine: str, threads: int | None) -> Footprint:

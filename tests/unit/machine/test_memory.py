@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from edgefsa.machine.memory import memory
+from edgefsa.machine.memory import memory, peak_rss_mib
 from tests.unit.recorded import play
 
 
@@ -53,3 +55,19 @@ def test_this_machine_agrees_with_sysconf() -> None:
         pytest.skip("this system has no /proc/meminfo")
     assert here.total_mb == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20, rel=0.01)
     assert 0 < here.available_mb <= here.total_mb
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_peak_is_that_of_this_program_not_of_the_one_that_started_it() -> None:
+    code = "from edgefsa.machine.memory import peak_rss_mib; print(peak_rss_mib())"
+    held = bytearray(400 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    small = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    large = float(
+        subprocess.run(
+            [sys.executable, "-c", "x = b'x' * (300 * 2**20); " + code], capture_output=True, text=True, check=True
+        ).stdout
+    )
+    own = peak_rss_mib()
+    assert own is not None and own > 400
+    assert small < 200 and small + 250 < large < small + 350

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from edgefsa.errors import EngineError
-from edgefsa.verify.footprint import bytes_on_disk, footprint_of, macs_of, peak_rss_mib
+from edgefsa.machine.memory import peak_rss_mib
+from edgefsa.verify.footprint import bytes_on_disk, footprint_of, macs_of
 
 CODE = """
 import numpy as np
-from edgefsa.verify.footprint import peak_rss_mib
+from edgefsa.machine.memory import peak_rss_mib
 before = peak_rss_mib()
 filled = np.ones({mib} << 20, np.uint8)
 print(peak_rss_mib() - before)
