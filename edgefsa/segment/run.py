@@ -162,10 +162,6 @@ class Run:
         if self._on_note is not None:
             self._on_note(text)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until the run is stopped, at most so long; return whether it is."""
-        return self._stopped.wait(timeout_s)
-
     def wait_while_paused(self, timeout_s: float) -> bool:
         """Wait while the run is paused, at most so long; return whether it plays."""
         return self._playing.wait(timeout_s)
