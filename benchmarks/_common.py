@@ -51,7 +51,7 @@ def argument_parser(description: str | None, *, sized: bool = False) -> argparse
 
 
 def say(line: str) -> None:
-    """Return the person who waits."""
+    """Print a line of news on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 

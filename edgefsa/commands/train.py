@@ -58,6 +58,13 @@ class DataOptions:
     scale: Annotated[str, typer.Option(metavar="LOW,HIGH", help="How far a view may zoom.", rich_help_panel=DATA)] = (
         "0.75,2"
     )
+    rare: Annotated[
+        float, typer.Option(metavar="P", help="Share of views placed on a rare class.", rich_help_panel=DATA)
+    ] = 0.0
+    paste: Annotated[
+        float,
+        typer.Option(metavar="P", help="Share of frames that get another's rare classes.", rich_help_panel=DATA),
+    ] = 0.0
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,7 @@ def train(
         loss=optimiser.loss,
         region_loss=optimiser.region_loss,
         average_decay=optimiser.average,
-        augmentation=Augmentation(scale=_scale_from_text(data.scale)),
+        augmentation=Augmentation(scale=_scale_from_text(data.scale), rare=data.rare, paste=data.paste),
         initial_weights=init,
         seed=optimiser.seed,
         device=compute.device,

@@ -145,7 +145,7 @@ def conv_tensors(editor: GraphEditor, conv: onnx.NodeProto) -> tuple[Floats, Flo
 
 
 def set_conv_tensors(editor: GraphEditor, conv: onnx.NodeProto, weight: Floats, bias: Floats) -> None:
-    """Return `conv` new weights, rounded to float32 and named after the old ones."""
+    """Set new weights of `conv`, rounded to float32 and named after the old ones."""
     stem = conv.input[1].rpartition(".")[0] or conv.input[1]
     for name in conv.input[1:]:
         if name and len(editor.consumers(name)) == 1:

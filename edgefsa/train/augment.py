@@ -1,7 +1,12 @@
-"""Random views of a frame and its label: scale, crop, flip, colour. Image and label move together."""
+"""Random views of a frame and its label: scale, crop, flip, colour. Image and label move together.
+
+Rare classes may be shown more often than chance does: by views that are placed on them, and by pasting their pixels
+from other frames (as ClassMix does with half of all classes: Olsson et al., WACV 2021).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +23,8 @@ class Augmentation:
     `flip`: probability of mirroring left and right. `gain`, `gamma`, `tint`, `saturation`: largest
     relative change of contrast, of the gamma exponent, of each colour channel alone, and of the
     colours' distance from grey. `offset`: largest change of brightness in grey levels (0 to 255).
-    `blur`: probability of a slight Gaussian blur.
+    `blur`: probability of a slight Gaussian blur. `rare`: probability that a view is placed on a pixel of a rare class
+    of the frame. `paste`: probability that the rare classes of another frame are pasted in.
     """
 
     scale: tuple[float, float] = (0.5, 2.0)
@@ -29,6 +35,8 @@ class Augmentation:
     saturation: float = 0.5
     offset: float = 30.0
     blur: float = 0.15
+    rare: float = 0.0
+    paste: float = 0.0
 
 
 def augment(
@@ -38,6 +46,7 @@ def augment(
     ignore_index: int,
     settings: Augmentation,
     rng: np.random.Generator,
+    rare_classes: Sequence[int] = (),
 ) -> tuple[Frame, Mask]:
     """Return a random view of `crop_hw` pixels.
 
@@ -46,7 +55,9 @@ def augment(
     """
     zoom = float(np.exp(rng.uniform(*np.log(settings.scale))))
     window_hw = (max(1, round(crop_hw[0] / zoom)), max(1, round(crop_hw[1] / zoom)))
-    top, left = (_window_start(size, window, rng) for size, window in zip(label.shape, window_hw, strict=True))
+    shown = _rare_pixel(label, rare_classes, rng) if settings.rare and rng.random() < settings.rare else (None, None)
+    sides = zip(label.shape, window_hw, shown, strict=True)
+    top, left = (_window_start(size, window, rng, pixel) for size, window, pixel in sides)
     frame = resize_frame(_cut(frame, top, left, window_hw, 128), crop_hw)
     label = resize_mask(_cut(label, top, left, window_hw, ignore_index), crop_hw)
     if rng.random() < settings.flip:
@@ -71,9 +82,37 @@ def jitter_colour(frame: Frame, settings: Augmentation, rng: np.random.Generator
     return frame.astype(np.uint8, copy=False)
 
 
-def _window_start(size: int, window: int, rng: np.random.Generator) -> int:
-    """Place a window inside the image, or the image inside a larger window (then negative)."""
+def paste_classes(
+    frame: Frame, label: Mask, donor: Frame, donor_label: Mask, classes: Sequence[int], rng: np.random.Generator
+) -> tuple[Frame, Mask]:
+    """Return copies of frame and label with the donor's pixels of `classes` at their own places.
+
+    frame, donor: uint8 [H, W, 3] BGR; labels: uint8 [H, W]. The donor is resized to the frame's size, and mirrored at
+    random. Places are kept, since a class has its own heights in the view of a camera.
+    """
+    size = (label.shape[0], label.shape[1])
+    donor, donor_label = resize_frame(donor, size), resize_mask(donor_label, size)
+    if rng.random() < 0.5:
+        donor, donor_label = donor[:, ::-1], donor_label[:, ::-1]
+    chosen = np.isin(donor_label, classes)
+    return np.where(chosen[..., None], donor, frame), np.where(chosen, donor_label, label)
+
+
+def _rare_pixel(label: Mask, classes: Sequence[int], rng: np.random.Generator) -> tuple[int, int] | tuple[None, None]:
+    """Return a pixel (row, column) of one of the classes, each that occurs being as likely; Nones where none does."""
+    present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[list(classes)])
+    if not present.size:
+        return None, None
+    places = np.flatnonzero(label.ravel() == classes[int(rng.choice(present))])
+    row, column = divmod(int(rng.choice(places)), label.shape[1])
+    return row, column
+
+
+def _window_start(size: int, window: int, rng: np.random.Generator, pixel: int | None) -> int:
+    """Place a window inside the image, or the image inside a larger window (then negative); over `pixel` if set."""
     low, high = sorted((0, size - window))
+    if pixel is not None and window < size:
+        low, high = max(low, pixel - window + 1), min(high, pixel)
     return int(rng.integers(low, high + 1))
 
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 from edgefsa.data.readers import Dataset
 from edgefsa.errors import DataError, InputError
 from edgefsa.media.frames import Frame, Mask
-from edgefsa.train.augment import Augmentation, augment
+from edgefsa.train.augment import Augmentation, augment, paste_classes
 from edgefsa.verify.accuracy import label_of
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -31,6 +31,7 @@ class TrainingBatches(TorchDataset[Batch]):
     Each data set gives a fixed number of a batch's samples, by its share; within a data set every
     sample is seen once before any is seen again, in an order drawn anew for each pass.
     `part` (i, n) takes the samples i, i + n, i + 2 n, ... of each batch of `batch_size`: the n parts make the whole.
+    `rare_classes` are those that `augmentation` shows more often.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TrainingBatches(TorchDataset[Batch]):
         augmentation: Augmentation,
         seed: int,
         part: tuple[int, int] = (0, 1),
+        rare_classes: Sequence[int] = (),
     ) -> None:
         self._datasets = list(datasets)
         self._counts = split_batch(batch_size, shares)
@@ -49,6 +51,7 @@ class TrainingBatches(TorchDataset[Batch]):
         self._augmentation = augmentation
         self._seed = seed
         self._part = part
+        self._rare_classes = list(rare_classes)
         if batch_size % part[1]:
             raise InputError(f"a batch of {batch_size} cannot be split over {part[1]} processes; give a multiple")
 
@@ -72,9 +75,13 @@ class TrainingBatches(TorchDataset[Batch]):
         """Return the view of a data set that stands at `position` of the run's endless order."""
         dataset = self._datasets[number]
         rng = np.random.default_rng((self._seed, number, position))
+        settings, rare = self._augmentation, self._rare_classes
         sample = dataset[self._shuffled(number, position, len(dataset))]
-        ignore_index = dataset.class_set.ignore_index
-        return augment(sample.frame, label_of(sample), self._crop_hw, ignore_index, self._augmentation, rng)
+        frame, label = sample.frame, label_of(sample)
+        if settings.paste and rng.random() < settings.paste:
+            donor = dataset[int(rng.integers(len(dataset)))]
+            frame, label = paste_classes(frame, label, donor.frame, label_of(donor), rare, rng)
+        return augment(frame, label, self._crop_hw, dataset.class_set.ignore_index, settings, rng, rare)
 
     def _shuffled(self, number: int, position: int, size: int) -> int:
         epoch, place = divmod(position, size)
@@ -154,6 +161,11 @@ def median_frequency_weights(
     median = np.median(frequency[present]) if present.any() else 1.0
     weights = np.where(present, np.minimum((median / frequency) ** power, 10), 1)
     return weights.astype(np.float32)
+
+
+def rare_classes(weights: npt.NDArray[np.float32]) -> list[int]:
+    """Return the classes rarer than the median one, by their loss weights (float [K], above 1 for them)."""
+    return [int(index) for index in np.flatnonzero(weights > 1)]
 
 
 def _single_thread(_worker: int) -> None:

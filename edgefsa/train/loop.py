@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from edgefsa.train.curve import can_draw, draw_curve
 from edgefsa.train.data import TrainingData
 from edgefsa.train.evaluate import evaluate_model, normalised
 from edgefsa.train.hooks import Hooks
-from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights
+from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights, rare_classes
 from edgefsa.train.log import Row, write_log
 from edgefsa.train.losses import SegmentationLoss
 from edgefsa.train.processes import Processes
@@ -51,9 +52,16 @@ class TrainingRun:
     ) -> None:
         self.settings, self.data, self.compute, self.processes, self.say = settings, data, compute, processes, say
         self.checkpoint = settings.out_dir / CHECKPOINT_NAME
-        crop, part = settings.crop_hw, (processes.rank, processes.count)
+        weights = class_weights(settings, data, say)
         self.batches = TrainingBatches(
-            data.train, data.shares, settings.batch_size, crop, settings.augmentation, settings.seed, part
+            data.train,
+            data.shares,
+            settings.batch_size,
+            settings.crop_hw,
+            settings.augmentation,
+            settings.seed,
+            part=(processes.rank, processes.count),
+            rare_classes=rare_classes(weights),
         )
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
@@ -62,7 +70,7 @@ class TrainingRun:
         self.forward = processes.shared(self.model, compute.device, all_used=settings.auxiliary > 0)
         self.optimizer = optimizer_for(self.model, settings)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
-        self.loss = loss_for(settings, data, compute.device, say)
+        self.loss = loss_for(settings, data, weights, compute.device)
         self.step, self.seconds = 0, 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=compute.device)
         self.history: list[Row] = []
@@ -207,13 +215,22 @@ def network(settings: TrainSettings, data: TrainingData, say: Say) -> nn.Module:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def loss_for(settings: TrainSettings, data: TrainingData, device: torch.device, say: Say) -> SegmentationLoss:
-    """Make the loss that the settings ask for; class weights are counted on the training labels."""
+def class_weights(settings: TrainSettings, data: TrainingData, say: Say) -> npt.NDArray[np.float32]:
+    """Return the loss weight of each class, float32 [K], counted on the training labels where something asks for it."""
     classes, power = data.class_set.num_classes, settings.class_weight_power
-    weights = np.ones(classes, np.float32)
-    if power and settings.loss == "cross-entropy":
-        say("note: counting how often each class occurs")
-        weights = median_frequency_weights(data.train, data.shares, classes, power=power)
+    shown = settings.augmentation.rare or settings.augmentation.paste
+    if not ((power and settings.loss == "cross-entropy") or shown):
+        return np.ones(classes, np.float32)
+    say("note: counting how often each class occurs")
+    return median_frequency_weights(data.train, data.shares, classes, power=power or 0.5)
+
+
+def loss_for(
+    settings: TrainSettings, data: TrainingData, weights: npt.NDArray[np.float32], device: torch.device
+) -> SegmentationLoss:
+    """Make the loss that the settings ask for; `weights` (float32 [K]) count in the cross entropy."""
+    if not settings.class_weight_power:
+        weights = np.ones_like(weights)
     return SegmentationLoss(
         torch.from_numpy(weights).to(device),
         data.class_set.ignore_index,

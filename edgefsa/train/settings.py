@@ -13,6 +13,7 @@ from typing import Any
 
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.train.augment import Augmentation
+from edgefsa.train.loader import split_batch
 
 # Optimiser -> its learning rate and weight decay where none are given. AdamW's are those of the shipped models;
 # SGD's are those of FsaNet's CCNet code (batches of 8, poly 0.9).
@@ -96,10 +97,15 @@ def checked(settings: TrainSettings) -> TrainSettings:
         raise InputError("no data to train on; give at least one data set, for example camvid:DIR")
     if settings.shares and len(settings.shares) != len(settings.data):
         raise InputError(f"{len(settings.shares)} shares for {len(settings.data)} data sets; give one share for each")
+    split_batch(settings.batch_size, settings.shares or (1.0,) * len(settings.data))
     low, high = settings.augmentation.scale
     if not _ZOOMS[0] <= low <= high <= _ZOOMS[1]:
         bounds = f"from {_ZOOMS[0]:g} to {_ZOOMS[1]:g}"
         raise InputError(f"a scale from {low:g} to {high:g} cannot be drawn; give two rising numbers {bounds}")
+    for name in ("rare", "paste"):
+        share = getattr(settings.augmentation, name)
+        if not 0 <= share <= 1:
+            raise InputError(f"{name} is {share:g}; give a probability from 0 to 1")
     rate, decay = OPTIMIZER_DEFAULTS[settings.optimizer]
     return replace(
         settings,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgefsa.media.frames import Frame, Mask
-from edgefsa.train.augment import Augmentation, augment, jitter_colour
+from edgefsa.train.augment import Augmentation, augment, jitter_colour, paste_classes
 
 IGNORE = 11
 STILL = Augmentation(gain=0, gamma=0, tint=0, saturation=0, offset=0, blur=0)
@@ -76,3 +76,32 @@ def test_colour_changes_stay_in_range_and_keep_order():
         out = jitter_colour(ramp, settings, np.random.default_rng(seed))
         assert out.dtype == np.uint8
         assert (np.diff(out[0].astype(int), axis=0) >= 0).all()
+
+
+def test_a_view_placed_on_a_rare_class_shows_it():
+    frame = np.zeros((120, 160, 3), np.uint8)
+    label = np.zeros((120, 160), np.uint8)
+    label[7, 150], label[100, 3] = 4, 9
+    settings = dataclasses.replace(STILL, scale=(2.0, 2.0), flip=0, rare=1.0)
+    seen = set()
+    for seed in range(20):
+        _, mask = augment(frame, label, (48, 64), IGNORE, settings, np.random.default_rng(seed), [4, 9, 10])
+        assert {4, 9} & set(np.unique(mask))
+        seen |= set(np.unique(mask))
+    assert {4, 9} <= seen
+    _, mask = augment(frame, label, (48, 64), IGNORE, settings, np.random.default_rng(0), [10])
+    assert mask.shape == (48, 64)  # no pixel of the class: placed as ever
+
+
+def test_pasting_takes_pixels_and_labels_of_the_classes_alone():
+    frame, label = blocks(1)
+    donor, donor_label = blocks(2)
+    pasted, mask = paste_classes(frame, label, donor, donor_label, [3, 8], np.random.default_rng(0))
+    mirrored, mirrored_label = donor[:, ::-1], donor_label[:, ::-1]
+    options = [(donor, donor_label), (mirrored, mirrored_label)]
+    chosen = next(np.isin(labels, [3, 8]) for _, labels in options if (mask == labels)[np.isin(labels, [3, 8])].all())
+    np.testing.assert_array_equal(mask[~chosen], label[~chosen])
+    np.testing.assert_array_equal(pasted[..., 0], 20 * (mask + 1))
+    np.testing.assert_array_equal(frame, blocks(1)[0])
+    small, small_label = blocks(3)[0][::2, ::2], blocks(3)[1][::2, ::2]
+    assert paste_classes(frame, label, small, small_label, [3], np.random.default_rng(0))[1].shape == label.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import torch
 from edgefsa.data.readers import Sample, open_dataset
 from edgefsa.errors import DataError, InputError
 from edgefsa.train.augment import Augmentation
-from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights, split_batch
+from edgefsa.train.loader import TrainingBatches, batch_loader, median_frequency_weights, rare_classes, split_batch
 
 AS_IT_IS = Augmentation((1.0, 1.0), 0, 0, 0, 0, 0, 0, 0)
 
@@ -82,3 +83,23 @@ def test_a_bad_label_is_told_in_one_line_from_any_process(tmp_path, workers):
     with pytest.raises(DataError, match=r"^.*a\.png holds class 77; camvid has 0 to 10") as caught:
         list(batch_loader(batches, 0, 2, workers))
     assert "\n" not in str(caught.value)
+
+
+def test_rare_classes_of_other_frames_are_pasted_in():
+    frames = Flat(range(6))
+    for index, sample in enumerate(frames):
+        label = sample.label.copy()
+        label[index] = index  # class i in row i of frame i, which has grey level i
+        frames[index] = dataclasses.replace(sample, label=label)
+    paste = dataclasses.replace(AS_IT_IS, paste=1.0)
+    batches = TrainingBatches([frames], (1,), 6, (8, 8), paste, seed=1, rare_classes=[1, 2, 3, 4, 5])
+    images, labels = batches[0]
+    assert max(len(label.unique()) for label in labels) == 3  # its own, another's and the rest
+    for image, label in zip(images[..., 0], labels, strict=True):
+        rows = [row for row in range(8) if label[row, 0] == row > 0]
+        assert all((image[row] == row).all() for row in rows)
+    assert torch.equal(batches[0][0], images)
+
+
+def test_rare_classes_are_those_below_the_median_frequency():
+    assert rare_classes(np.array([0.4, 1.0, 1.2, 0.9, 10.0], np.float32)) == [2, 4]

@@ -382,6 +382,7 @@ def test_weights_beyond_float16_are_refused(tmp_path):
         ({"augmentation": Augmentation(scale=(2.0, 0.5))}, "a scale from 2 to 0.5"),
         ({"augmentation": Augmentation(scale=(0.5, float("inf")))}, "a scale from 0.5 to inf"),
         ({"augmentation": Augmentation(scale=(1e-7, 1.0))}, "two rising numbers from 0.1 to 10"),
+        ({"augmentation": Augmentation(paste=1.5)}, "paste is 1.5; give a probability from 0 to 1"),
         ({"seed": -1}, "the seed is -1; give 0 or more"),
         ({"seed": 2**32}, "the seed is 4.29497e"),
         ({"shares": (float("inf"),)}, "shares of the data sets are positive numbers"),

@@ -1,0 +1,66 @@
+"""Recipes on drives that were left out: which frames are where, and a whole run of the program."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgefsa.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def two_drives(small_camvid: str, tmp_path_factory) -> Path:
+    """The small frames under names of two drives."""
+    root = tmp_path_factory.mktemp("drives")
+    for path in Path(small_camvid.removeprefix("camvid:")).rglob("*.png"):
+        drive = "A" if int(path.stem) % 2 else "B"
+        place = root / path.relative_to(Path(small_camvid.removeprefix("camvid:"))).with_name(f"{drive}_{path.name}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    return root
+
+
+def test_a_fold_parts_frames_and_labels_by_drive(program, two_drives, tmp_path: Path) -> None:
+    folds = program("folds")
+    fold = folds.make_fold(tmp_path, folds.frames_by_drive(two_drives), "A")
+    names = {split: sorted(path.name for path in (fold / split / "images").iterdir()) for split in ("train", "val")}
+    assert names["val"] == ["A_1.png", "A_3.png", "A_5.png", "A_7.png"]
+    assert names["train"] == ["B_0.png", "B_2.png", "B_4.png", "B_6.png", "B_8.png"]
+    for split, images in names.items():
+        assert sorted(path.name for path in (fold / split / "labels").iterdir()) == images
+    image = fold / "val/images/A_7.png"
+    assert image.read_bytes() == (two_drives / "val/images/A_7.png").read_bytes()
+
+
+def test_recipes_are_trained_once_and_compared(program, two_drives, tmp_path: Path, capsys, monkeypatch) -> None:
+    folds = program("folds")
+    tiny = {"crop_hw": (48, 64), "batch_size": 3, "workers": 0, "precision": "fp32"}
+    monkeypatch.setattr(folds, "RECIPES", {"base": folds.Recipe(tiny), "rare": folds.Recipe(tiny, {"rare": 1.0})})
+    flags = ["--data", f"camvid:{two_drives}", "--model", "spanet-edge", "--epochs", "1", "--runs", str(tmp_path)]
+    folds.main(["base", "rare", *flags, "--results", str(tmp_path)])
+    record = json.loads((tmp_path / "folds-camvid.json").read_text())
+    assert [(row["recipe"], row["drive"], row["frames"]) for row in record["rows"]] == [
+        ("base", "A", 4), ("rare", "A", 4), ("base", "B", 5), ("rare", "B", 5)
+    ]  # fmt: skip
+    shown = capsys.readouterr().out
+    mean = sum(row["accuracy"]["miou"] for row in record["rows"] if row["recipe"] == "base") / 2
+    assert f"{100 * mean:.2f}" in shown
+    made = (tmp_path / "base-A" / "weights.safetensors").stat().st_mtime_ns
+    folds.main(["base", *flags, "--drives", "A", "--results", str(tmp_path)])
+    assert (tmp_path / "base-A" / "weights.safetensors").stat().st_mtime_ns == made
+    flags[flags.index("--epochs") + 1] = "2"
+    with pytest.raises(InputError, match="base-A was trained as spanet-edge for 1"):
+        folds.main(["base", *flags])
+
+
+def test_what_has_no_folds_is_refused(program, tmp_path: Path) -> None:
+    folds = program("folds")
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    (tmp_path / "train" / "images" / "A_1.png").touch()
+    with pytest.raises(InputError, match="holds frames of 1 drives in train/ and val/; give two or more"):
+        folds.frames_by_drive(tmp_path)
+    with pytest.raises(InputError, match="no recipe is called 'wine'; choose of base, rare"):
+        folds.main(["wine", "--data", f"camvid:{tmp_path}"])
