@@ -55,15 +55,17 @@ def frames_by_drive(folder: Path) -> dict[str, list[Path]]:
     return drives
 
 
-def make_fold(folder: Path, drives: Mapping[str, list[Path]], left_out: str) -> Path:
+def make_fold(folder: Path, drives: Mapping[str, list[Path]], left_out: str | None) -> Path:
     """Link the frames into `folder`, those of the drive `left_out` as val and the others as train; return it."""
     for drive, images in drives.items():
         for image in images:
             for part in PARTS:
                 source = next((image.parents[1] / part).glob(f"{image.stem}.*"), None)
-                link = folder / ("val" if drive == left_out else "train") / part / (source.name if source else "")
+                if source is None:
+                    raise InputError(f"{image} has no file in {part}/ beside it; label it or leave it out")
+                link = folder / ("val" if drive == left_out else "train") / part / source.name
                 link.parent.mkdir(parents=True, exist_ok=True)
-                if source is not None and not link.exists():
+                if not link.exists():
                     link.symlink_to(source.resolve())
     return folder
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgefsa.errors import InputError
+from edgefsa.train import TrainSettings
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +66,25 @@ def test_what_has_no_folds_is_refused(program, tmp_path: Path) -> None:
         folds.frames_by_drive(tmp_path)
     with pytest.raises(InputError, match="no recipe is called 'wine'; choose of base, rare"):
         folds.main(["wine", "--data", f"camvid:{tmp_path}"])
+
+
+def test_a_schedule_is_laid_out_over_the_time_there_is(program, two_drives, tmp_path: Path) -> None:
+    train_for = program("train_for")
+    flags = ["spanet-edge", "--data", f"camvid:{two_drives}", "--size", "48x64", "--batch", "3", "--workers", "0"]
+    flags += ["--trial", "1", "-o", str(tmp_path / "run")]
+    with pytest.raises(InputError, match=r"0\.001 minutes are too short: an epoch takes"):
+        train_for.main([*flags, "--minutes", "0.001"])
+    assert not (tmp_path / "run" / "plan.json").exists()
+    (tmp_path / "run" / "plan.json").write_text(json.dumps({"epochs": 2}))
+    train_for.main(flags)
+    record = json.loads((tmp_path / "run" / "weights.json").read_text())
+    assert record["epochs"] == 2 and record["steps"] == 6  # nine frames of both splits in batches of three
+
+
+def test_epochs_fit_by_the_trial(program, monkeypatch, tmp_path: Path) -> None:
+    train_for = program("train_for")
+    clock = iter([0.0, 13.0])
+    monkeypatch.setattr(train_for.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(train_for, "train", lambda settings, say: SimpleNamespace(seconds=10.0))
+    settings = TrainSettings("tiny", ("camvid:x",), tmp_path)
+    assert train_for.epochs_that_fit(settings, 2, 600.0) == int((0.93 * 600 - 13) / 5)
