@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("model", nargs="?", default="fsanet-edge")
     found.add_argument("--data", required=True, help="camvid:DIR; the frames of train/ and val/ are trained on")
     found.add_argument("--val-data", default="synthetic", help="evaluate on these")
+    found.add_argument("--val-limit", type=int, default=40, help="at most so many of them")
     found.add_argument("--recipe", default="base", choices=RECIPES)
     found.add_argument("--minutes", type=float, default=10)
     found.add_argument("--trial", type=int, default=2, help="epochs of the trial")
@@ -81,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         model=arguments.model,
         data=(f"camvid:{make_fold(arguments.output / 'data', frames, None)}",),
         val_data=(arguments.val_data,),
-        val_limit=40,
+        val_limit=arguments.val_limit,
         out_dir=arguments.output,
         crop_hw=arguments.size,
         batch_size=arguments.batch,

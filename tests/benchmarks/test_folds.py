@@ -11,6 +11,9 @@ import pytest
 
 from edgefsa.errors import InputError
 from edgefsa.train import TrainSettings
+from tests.unit.train.conftest import tiny_model
+
+__all__ = ["tiny_model"]
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +40,13 @@ def test_a_fold_parts_frames_and_labels_by_drive(program, two_drives, tmp_path: 
     assert image.read_bytes() == (two_drives / "val/images/A_7.png").read_bytes()
 
 
-def test_recipes_are_trained_once_and_compared(program, two_drives, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_recipes_are_trained_once_and_compared(
+    program, two_drives, tiny_model, tmp_path: Path, capsys, monkeypatch
+) -> None:
     folds = program("folds")
     tiny = {"crop_hw": (48, 64), "batch_size": 3, "workers": 0, "precision": "fp32"}
     monkeypatch.setattr(folds, "RECIPES", {"base": folds.Recipe(tiny), "rare": folds.Recipe(tiny, {"rare": 1.0})})
-    flags = ["--data", f"camvid:{two_drives}", "--model", "spanet-edge", "--epochs", "1", "--runs", str(tmp_path)]
+    flags = ["--data", f"camvid:{two_drives}", "--model", "tiny", "--epochs", "1", "--runs", str(tmp_path)]
     folds.main(["base", "rare", *flags, "--results", str(tmp_path)])
     record = json.loads((tmp_path / "folds-camvid.json").read_text())
     assert [(row["recipe"], row["drive"], row["frames"]) for row in record["rows"]] == [
@@ -54,7 +59,7 @@ def test_recipes_are_trained_once_and_compared(program, two_drives, tmp_path: Pa
     folds.main(["base", *flags, "--drives", "A", "--results", str(tmp_path)])
     assert (tmp_path / "base-A" / "weights.safetensors").stat().st_mtime_ns == made
     flags[flags.index("--epochs") + 1] = "2"
-    with pytest.raises(InputError, match="base-A was trained as spanet-edge for 1"):
+    with pytest.raises(InputError, match="base-A was trained as tiny for 1"):
         folds.main(["base", *flags])
 
 
@@ -68,10 +73,10 @@ def test_what_has_no_folds_is_refused(program, tmp_path: Path) -> None:
         folds.main(["wine", "--data", f"camvid:{tmp_path}"])
 
 
-def test_a_schedule_is_laid_out_over_the_time_there_is(program, two_drives, tmp_path: Path) -> None:
+def test_a_schedule_is_laid_out_over_the_time_there_is(program, two_drives, tiny_model, tmp_path: Path) -> None:
     train_for = program("train_for")
-    flags = ["spanet-edge", "--data", f"camvid:{two_drives}", "--size", "48x64", "--batch", "3", "--workers", "0"]
-    flags += ["--trial", "1", "-o", str(tmp_path / "run")]
+    flags = ["tiny", "--data", f"camvid:{two_drives}", "--size", "48x64", "--batch", "3", "--workers", "0"]
+    flags += ["--val-limit", "1", "--trial", "1", "-o", str(tmp_path / "run")]
     with pytest.raises(InputError, match=r"0\.001 minutes are too short: an epoch takes"):
         train_for.main([*flags, "--minutes", "0.001"])
     assert not (tmp_path / "run" / "plan.json").exists()
