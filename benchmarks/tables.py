@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import _cards
+import evaluation
 import fit
 import live
 import peers
@@ -80,6 +81,10 @@ def _peers(record: Record, _model: str) -> str:
 
 def _live(record: Record, _model: str) -> str:
     return markdown(live.HEADER, live.lines(record["rows"]), record)
+
+
+def _evaluation(record: Record, _model: str) -> str:
+    return markdown(evaluation.HEADER, evaluation.lines(record["rows"]), record)
 
 
 def _soak(record: Record, _model: str) -> str:
@@ -150,6 +155,7 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "reference-cpu": (_measured("reference-cpu"), _reference, NOT_MEASURED),
     "peers-cpu": (_measured("peers-cpu"), _peers, NOT_MEASURED),
     "live-cpu": (_measured("live-cpu"), _live, NOT_MEASURED),
+    "evaluation-cpu": (_measured("evaluation-cpu"), _evaluation, NOT_MEASURED),
     "soak-cpu": (_measured("soak-cpu"), _soak, NOT_MEASURED),
     "rivals": (_measured("reference-cpu"), _rivals, NOT_MEASURED),
     "facts": (_measured("reference-cpu"), _cards.facts, NOT_MEASURED),
@@ -183,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    pages = [ROOT / "README.md", ROOT / "docs" / "media.md", *sorted((ROOT / "docs" / "models").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     for page in pages:
         old = page.read_text()
         new = filled(old)

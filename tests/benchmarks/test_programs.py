@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from edgefsa.data.readers import open_dataset
 from edgefsa.errors import InputError
 from edgefsa.models import create_model
 
@@ -52,6 +53,8 @@ def test_accuracy_tells_built_and_added_engines_apart(
     assert added["miou"] == pytest.approx(built["miou"], abs=0.01)
     assert added["weights"] == built["weights"] and len(built["per_class_iou"]) == 11
     assert record["command"] == "python benchmarks/accuracy.py spanet-edge --data camvid:DIR"
+    cost = program("evaluation").measure(engine, open_dataset(small_camvid, "val"), rounds=1)
+    assert cost["ratio"] == pytest.approx(cost["evaluation_s"] / cost["engine_s"], abs=0.1) and cost["engine_s"] > 0
 
 
 def test_fits_are_measured_on_frames_of_other_shapes(program, small_camvid, tmp_path: Path) -> None:
