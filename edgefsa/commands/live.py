@@ -114,6 +114,7 @@ def serve(
     source: LiveSource,
     flags: RunFlags,
     playback: SourceFlags,
+    overlay: OverlayFlags,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="The port; 0 takes a free one.")] = 8080,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="The address to listen on; any but 127.0.0.1 asks for a token.")
@@ -142,7 +143,8 @@ def serve(
     """
     from edgefsa.serve import ServeSink
 
-    sink = ServeSink(host=host, port=port, token=token, recordings=output, allow_hosts=allow_host or ())
+    style, names = overlay.style(), allow_host or ()
+    sink = ServeSink(host=host, port=port, token=token, recordings=output, allow_hosts=names, style=style)
     return _run(engines, source, [sink], flags, playback, as_json=json)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Exit statuses.
 SOME_FILES_FAILED = 1
-WORSE_THAN_BASELINE = 3
+BEYOND_BOUND = 3  # a gate did not pass: worse than the baseline, or a stage that parts from the one before
 DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
 # Headings in --help.

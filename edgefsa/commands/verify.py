@@ -10,8 +10,8 @@ import typer
 
 from edgefsa import console
 from edgefsa.commands.options import (
+    BEYOND_BOUND,
     GATE,
-    WORSE_THAN_BASELINE,
     Checkpoint,
     DataSpec,
     EnginePath,
@@ -28,8 +28,6 @@ from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
     from edgefsa.verify.gate import Gate
-
-PARTED = 3  # the exit status where a stage of `parity` is beyond its bound
 
 
 def evaluate(
@@ -158,7 +156,7 @@ def _gate_status(gate: Gate) -> int:
         console.message(f"note: {note}")
     for item in gate.worse:
         console.message(f"worse: {item.in_words()}")
-    return WORSE_THAN_BASELINE if gate.worse else 0
+    return BEYOND_BOUND if gate.worse else 0
 
 
 def parity(
@@ -208,7 +206,7 @@ def parity(
     for note in found.notes:
         console.message(f"note: {note}")
     failed = name_failed(found.unreadable)
-    return failed if found.passed else PARTED
+    return failed if found.passed else BEYOND_BOUND
 
 
 def inspect(engine: EnginePath, json: JsonFlag = False) -> None:

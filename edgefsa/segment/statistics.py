@@ -39,6 +39,7 @@ class Times:
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS, np.int64)
+        self._total_ms = 0.0
         self._warmup: list[float] = []
 
     def add(self, time_ms: float) -> None:
@@ -47,6 +48,12 @@ class Times:
             self._warmup.append(time_ms)
         else:
             self._counts[_bin_of(time_ms)] += 1
+            self._total_ms += time_ms
+
+    @property
+    def total_ms(self) -> float:
+        """The sum of the times that `histogram` counts, in milliseconds."""
+        return self._total_ms if self._counts.any() else sum(self._warmup)
 
     def summary(self) -> TimesSummary:
         """Return median and percentiles."""
@@ -159,6 +166,11 @@ class Statistics:
         """Return the histogram of a stage of STAGES; see `Times.histogram`."""
         with self._lock:
             return self._stages[stage].histogram(edges_ms)
+
+    def total_ms(self, stage: str) -> float:
+        """Return the sum of the times that the histogram of a stage counts, in milliseconds."""
+        with self._lock:
+            return self._stages[stage].total_ms
 
     @property
     def frames(self) -> int:

@@ -68,7 +68,7 @@ class Metrics(Collector):
             for edge, count in zip((*(f"{edge / 1e3:g}" for edge in _EDGES_MS), "+Inf"), counts, strict=True):
                 below += count
                 buckets.append((edge, float(below)))
-            histograms.add_metric([stage], buckets, None)
+            histograms.add_metric([stage], buckets, self._run.statistics.total_ms(stage) / 1e3)
             for quantile, value_ms in (("0.5", times.median), ("0.95", times.p95), ("0.99", times.p99)):
                 quantiles.add_metric([stage, quantile], value_ms / 1e3)
         yield histograms

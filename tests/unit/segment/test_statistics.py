@@ -25,7 +25,9 @@ def test_percentiles_are_numpys_to_one_percent(scale: float) -> None:
 
 
 def test_a_run_as_short_as_its_warm_up_has_figures_too() -> None:
-    assert times_of(np.array([7.0, 8.0, 9.0])).summary().median == pytest.approx(8.0, rel=0.01)
+    short = times_of(np.array([7.0, 8.0, 9.0]))
+    assert short.summary().median == pytest.approx(8.0, rel=0.01)
+    assert short.total_ms == pytest.approx(24.0)
     assert Times().summary() == TimesSummary()
 
 
@@ -35,6 +37,7 @@ def test_the_histogram_counts_what_numpy_counts() -> None:
     times = times_of(np.concatenate((np.ones(WARMUP_FRAMES), values)))
     expected = np.histogram(values, [0.0, *edges, np.inf])[0]
     found = times.histogram(edges)
+    assert times.total_ms == pytest.approx(values.sum())
     assert sum(found) == 5000 and np.abs(np.array(found) - expected).max() <= 0.02 * 5000
 
 

@@ -67,6 +67,9 @@ def test_prometheus_reads_the_figures(live: Live) -> None:
         ("edgefsa_canary_frames_below_total", ""): 1,
     }
     assert {key: found.get(key) for key in expected} == expected
+    assert found["edgefsa_stage_seconds_count", "engine"] == 7
+    mean_s = found["edgefsa_stage_seconds_sum", "camera_to_mask"] / 7
+    assert mean_s == pytest.approx(0.0075, rel=0.02)
     assert found["edgefsa_stage_quantile_seconds", "0.95,camera_to_mask"] == pytest.approx(0.0075, rel=0.02)
     assert found["edgefsa_fps", ""] > 0
 
