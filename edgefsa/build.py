@@ -21,6 +21,7 @@ from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.media.fit import DEFAULT_FIT
+from edgefsa.metadata import Batches
 from edgefsa.resources import resource_folder
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ModelRequest:
     checkpoint: Path | None = None
     num_classes: int | None = None
     size_hw: tuple[int, int] | None = None
-    batch: int = 1
+    batch: int | Batches = 1
     outputs: str = "masks"
     options: dict[str, Any] = field(default_factory=dict)
     classes: Path | None = None

@@ -10,16 +10,21 @@ from edgefsa.artifacts import Manifest
 from edgefsa.engines.target import Target
 from edgefsa.errors import EngineError, TargetError
 from edgefsa.machine import Cpu, gpus
+from edgefsa.metadata import batches_of
 
 _REBUILD = "rebuild it here with `edgefsa build`"
 
 
 def engine_name(model: dict[str, Any], target: str, precision: str) -> str:
-    """Return the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual."""
+    """Return the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual.
+
+    Where the batch is open it names the fewest and the most frames, as batch1to8.
+    """
     height, width = model["size_hw"]
     name = f"{model['model']}-{target}-{precision}-{height}x{width}"
-    if model["batch"] != 1:
-        name += f"-batch{model['batch']}"
+    batches = batches_of(model)
+    if batches.most != 1:
+        name += f"-batch{batches.most if batches.fixed else f'{batches.fewest}to{batches.most}'}"
     return name if model["outputs"] == "masks" else f"{name}-{model['outputs']}"
 
 

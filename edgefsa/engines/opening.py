@@ -14,6 +14,7 @@ from edgefsa.engines.precision import EVIDENCE
 from edgefsa.engines.registry import target_of
 from edgefsa.engines.session import Session, read_layers
 from edgefsa.engines.weights import WeightBits
+from edgefsa.metadata import batches_of
 
 
 def open_engine(path: str | Path, *, check: bool = True, threads: int | None = None) -> Session:
@@ -64,7 +65,7 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         "engine": str(directory),
         "model": manifest.model["model"],
         "weights": manifest.model["weights"].get("kind", ""),
-        "input": f"uint8 [{manifest.model['batch']}, {height}, {width}, 3] BGR",
+        "input": f"uint8 [{batches_of(manifest.model)}, {height}, {width}, 3] BGR",
         "output": manifest.model["outputs"],
         "target": " ".join([manifest.target, manifest.versions.get(target_of(manifest.target).package, "")]),
         "precision": f"{manifest.precision} (compute {detail['compute']}, the rest {detail['float']})",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgefsa.errors import BuildError
+from edgefsa.metadata import FRAMES, batches_of
 
 ENGINE_NAME = "engine.plan"
 
@@ -43,6 +44,17 @@ class PlanBuild:
             reasons.append(f"node {error.node_name() or '?'} ({error.node_operator() or '?'}): {reason}")
         reason = "; ".join(reasons) or self.logger.last_error() or "it gave no reason"
         raise BuildError(f"{self.title} cannot take this graph: {reason}")
+
+    def take_batches(self, metadata: Mapping[str, Any]) -> None:
+        """Let a parsed network whose batch is open take the batches of a model's metadata: one profile for all."""
+        batches = batches_of(metadata)
+        if batches.fixed:
+            return
+        shapes = [(count, *metadata["size_hw"], 3) for count in batches]
+        profile = self.builder.create_optimization_profile()
+        profile.set_shape(FRAMES, *shapes)
+        if self.config.add_optimization_profile(profile) < 0:
+            raise BuildError(f"{self.title} refuses batches of {batches}: {self.logger.last_error()}")
 
     def serialize(self) -> bytes:
         """Compile the network; BuildError where it cannot be."""

@@ -88,7 +88,7 @@ class TensorRtRtxTarget(Target):
         expected = converted_nodes(inlined.graph)
         assert isinstance(job.options, RtxOptions)
         capabilities = job.options.compute_capabilities
-        layers, plan = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
+        layers, plan = _build_plan(job, graph, capabilities)
         held = check_plan_weights(plan, inlined, expected)
         rest = "f32" if job.precision == "fp32" else "f16"
         return TargetBuild(
@@ -126,8 +126,10 @@ def known_capabilities() -> list[str]:
     return [f"{int(name[2:-1])}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
 
 
-def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str]) -> tuple[list[LayerPrecision], bytes]:
-    """Write the plan to `path`; return the layers of the network that it was compiled from, and the plan."""
+def _build_plan(
+    job: BuildJob, graph: onnx.ModelProto, capabilities: Sequence[str]
+) -> tuple[list[LayerPrecision], bytes]:
+    """Write engine.plan; return the layers of the network that it was compiled from, and the plan."""
     import tensorrt_rtx
 
     known = known_capabilities()
@@ -139,6 +141,7 @@ def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str])
             )
     build = PlanBuild(tensorrt_rtx, "TensorRT-RTX", ["STRONGLY_TYPED"])
     build.parse(graph.SerializeToString())
+    build.take_batches(job.metadata)
     config = build.config
     config.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
@@ -146,7 +149,7 @@ def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str])
         config.set_compute_capability(value, index)
     plan = build.serialize()
     check_plan_form(build, plan)
-    path.write_bytes(plan)
+    (job.directory / ENGINE_NAME).write_bytes(plan)
     return _network_layers(build.network), plan
 
 

@@ -112,6 +112,7 @@ class TensorRtTarget(Target):
         graph = _typed_graph(job, plugins)
         given = _builder_memory(build_need(job.source).parts, job.options)
         build = _parsed(tensorrt, graph, job.precision, plugins)
+        build.take_batches(job.metadata)
         given.apply(tensorrt, build.config)
         layers = _build_plan(build, job.directory, gpu)
         _check_plugins_are_in(graph.plugin_nodes, layers)

@@ -49,6 +49,7 @@ class Played:
     gpu: Any = None
     parsed: onnx.ModelProto | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    profile: tuple[tuple[int, ...], ...] | None = None
 
 
 class Named:
@@ -152,7 +153,8 @@ class Parser(Guarded):
         parsed = self._real.parse(bare.SerializeToString())
         network._fill([PluginLayer(module.LayerType.PLUGIN_V3, node) for node in plugins])
         for tensor in [*model.graph.input, *model.graph.output]:
-            played.shapes[tensor.name] = tuple(item.dim_value for item in tensor.type.tensor_type.shape.dim)
+            dims = tensor.type.tensor_type.shape.dim
+            played.shapes[tensor.name] = tuple(-1 if item.dim_param else item.dim_value for item in dims)
         return bool(parsed)
 
     @property
@@ -197,6 +199,10 @@ class Config(Guarded):
     def clear_flag(self, flag: Named) -> None:
         self._state[0].flags.discard(flag.name)
 
+    def add_optimization_profile(self, profile: Profile) -> int:
+        self._state[0].profile = profile._shapes
+        return 0
+
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         assert pool.name in ("WORKSPACE", "TACTIC_DRAM")
         self._state[0].pools[pool.name] = size
@@ -209,6 +215,17 @@ class Config(Guarded):
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         return cache is not None and not ignore_mismatch
+
+
+class Profile(Guarded):
+    """The shapes that an engine is built for."""
+
+    def __init__(self, played: Played) -> None:
+        super().__init__(played, "IOptimizationProfile")
+
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        assert input == "frames" and all(a <= b <= c for a, b, c in zip(min, opt, max, strict=True))
+        object.__setattr__(self, "_shapes", (tuple(min), tuple(opt), tuple(max)))
 
 
 class Builder(Guarded):
@@ -229,9 +246,14 @@ class Builder(Guarded):
     def create_builder_config(self) -> Config:
         return Config(self._state[0])
 
+    def create_optimization_profile(self) -> Profile:
+        return Profile(self._state[0])
+
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         played = self._state[0]
         assert config.profiling_verbosity.name == "DETAILED"
+        if played.shapes["frames"][0] == -1 and played.profile is None:
+            return None
         played.level = getattr(config, "builder_optimization_level", played.level)
         free = "STRONGLY_TYPED" not in played.creation and "FP16" in played.flags
         rows = report_rows(network, free=free, held=played.precisions)
@@ -296,9 +318,6 @@ class Engine(Guarded):
     def get_tensor_name(self, index: int) -> str:
         return ("frames", "masks")[index]
 
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self._state[0].shapes[name]
-
     def get_tensor_dtype(self, name: str) -> Any:
         return SimpleNamespace(name="UINT8")
 
@@ -313,12 +332,23 @@ class Context(Guarded):
         super().__init__(played, "IExecutionContext")
         object.__setattr__(self, "_addresses", {})
 
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == "frames" and self._state[0].shapes[name][0] == -1
+        fewest, _, most = self._state[0].profile
+        object.__setattr__(self, "_count", shape[0])
+        return fewest[0] <= shape[0] <= most[0] and shape[1:] == fewest[1:] == most[1:]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        batch, *rest = self._state[0].shapes[name]
+        return (self._count if batch == -1 else batch, *rest)
+
     def set_tensor_address(self, name: str, address: int) -> None:
         self._addresses[name] = address
 
     def execute_async_v3(self, stream: int) -> bool:
         views = {}
-        for name, shape in self._state[0].shapes.items():
+        for name in self._state[0].shapes:
+            shape = self.get_tensor_shape(name)
             size = int(np.prod(shape))
             views[name] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self._addresses[name]))
             views[name] = views[name].reshape(shape)
