@@ -70,6 +70,8 @@ class Session(ABC):
             raise InputError(f"threads is {threads}; give 1 or more, or leave it out for all cores")
         self.threads = threads
         self.check_golden = False
+        # Whether code for the CPU that lies in the engine's own file may run: whoever opens it decides.
+        self.host_code = False
         self.notes: list[str] = []
         self._under_way: list[Ticket] = []
 

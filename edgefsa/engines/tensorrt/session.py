@@ -18,6 +18,7 @@ from edgefsa.artifacts import Manifest
 from edgefsa.engines.session import Frames, Outputs, Session
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME
 from edgefsa.engines.tensorrt.memory import Buffer, CudaMemory, open_memory
+from edgefsa.engines.tensorrt.runtime import load_engine
 from edgefsa.errors import EngineError, TargetError
 
 _NUMPY_TYPES = {"UINT8": np.uint8, "FLOAT": np.float32}
@@ -77,9 +78,9 @@ class PlanSession(Session):
         tensorrt = importlib.import_module(self._module)
         if self._prepare is not None:
             self._prepare(tensorrt)
-        path = self.directory / ENGINE_NAME
-        runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        settings = self.manifest.precision_detail.get("builder", {})
+        logger, path = tensorrt.Logger(tensorrt.Logger.ERROR), self.directory / ENGINE_NAME
+        engine = load_engine(tensorrt, logger, path, settings, host_code=self.host_code)
         if engine is None:
             raise self._does_not_load()
         self._tensorrt, self._engine = tensorrt, engine

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from edgefsa.commands.grouping import grouped
-from edgefsa.commands.options import NetworkOptions, options_from_text, size_from_text
+from edgefsa.commands.options import NetworkOptions, batch_from_text, options_from_text, size_from_text
 from edgefsa.errors import InputError
 
 

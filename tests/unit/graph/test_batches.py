@@ -17,7 +17,8 @@ from tests.unit.engines import tiny
 TRACED = """
 <ir_version: 10, opset_import: ["" : 20]>
 traced (uint8[3,4,6,3] frames) => (float[3,2,9] flat, float[3,8,12,3] large, float[3,4,6,3] spread)
-<int64[3] flat_shape = {3, 2, -1}, int64[4] sizes = {3, 8, 12, 3}, int64[4] wide = {3, 1, 1, 3}, int64[2] other = {3, 3},
+<int64[3] flat_shape = {3, 2, -1}, int64[4] sizes = {3, 8, 12, 3}, int64[4] wide = {3, 1, 1, 3},
+ int64[2] other = {3, 3},
  float[1,1,1,3] offsets = {1.0, 2.0, 3.0}, float[9] square = {0., 1., 2., 3., 4., 5., 6., 7., 8.},
  int64[4] starts = {0, 0, 0, 0}, int64[4] ends = {99, 2, 3, 3}>
 {
