@@ -21,6 +21,7 @@ from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.media.fit import DEFAULT_FIT
+from edgefsa.metadata import Batches
 from edgefsa.resources import resource_folder
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ModelRequest:
     checkpoint: Path | None = None
     num_classes: int | None = None
     size_hw: tuple[int, int] | None = None
-    batch: int = 1
+    batch: int | Batches = 1
     outputs: str = "masks"
     options: dict[str, Any] = field(default_factory=dict)
     classes: Path | None = None
@@ -220,7 +221,11 @@ def _name_without_folders(data: str) -> str:
 
 
 def build_from_request(
-    request: BuildRequest, *, say: Callable[[str], None], progress: Progress | None = None
+    request: BuildRequest,
+    *,
+    say: Callable[[str], None],
+    progress: Progress | None = None,
+    compiling: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Build the engine that `request` asks for; `say` gets what a person should know on the way.
 
@@ -233,11 +238,11 @@ def build_from_request(
     if request.source.lower().endswith(".onnx"):
         if request.model != ModelRequest():
             raise InputError(f"{request.source} is exported already: give the model's options to `edgefsa export`")
-        return _build_onnx(Path(request.source), request, say, progress)
+        return _build_onnx(Path(request.source), request, say, progress, compiling)
     with tempfile.TemporaryDirectory(prefix="edgefsa-") as scratch:
         onnx_path = Path(scratch) / "model.onnx"
         export_model(_model_of(request), onnx_path, say=say, progress=progress)
-        return _build_onnx(onnx_path, request, say, progress)
+        return _build_onnx(onnx_path, request, say, progress, compiling)
 
 
 def _model_of(request: BuildRequest) -> ModelRequest:
@@ -256,7 +261,7 @@ def _model_of(request: BuildRequest) -> ModelRequest:
 
 
 def _build_onnx(
-    onnx_path: Path, request: BuildRequest, say: Callable[[str], None], progress: Progress | None
+    onnx_path: Path, request: BuildRequest, say: Callable[[str], None], progress: Progress | None, compiling: Progress
 ) -> dict[str, Any]:
     from edgefsa.engines import build_engine
     from edgefsa.graph.files import read_graph
@@ -291,6 +296,7 @@ def _build_onnx(
         overwrite=request.overwrite,
         frames=proof_frames,
         progress=progress,
+        compiling=compiling,
         say=say,
     )
     for warning in report.warnings:

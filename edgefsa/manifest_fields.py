@@ -70,6 +70,9 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "precision_detail.compute": _TEXT,
     "precision_detail.float": _TEXT,
     "precision_detail.device?": _TEXT,
+    "precision_detail.builder?": _OBJECT,
+    "precision_detail.builder.weights?": ("a plain file name", is_file_name),
+    "precision_detail.trtexec?": _TEXT,
     "precision_detail.layers?": _OBJECT,
     "precision_detail.f32_nodes?": ("an object of texts", _is_texts),
     "precision_detail.range_scan?": ("an object or null", lambda value: value is None or isinstance(value, dict)),
@@ -99,6 +102,7 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "device.gpu?": _TEXT,
     "device.architecture?": _TEXT,
     "device.cpu_features?": ("a list of texts", _all(_is_text)),
+    "device.compute_capability_from?": ('a text like "8.9"', _is_capability),
     "device.compute_capabilities?": ('a list of texts like "8.9"', _all(_is_capability)),
     "plugins": ("a list of objects", _all(_is_object)),
     "created": _TEXT,
@@ -135,7 +139,7 @@ def _faults_of(value: Mapping[str, Any], specified: Mapping[str, tuple[str, Test
         *parents, name = path.removesuffix("?").split(".")
         holder: Any = value
         for parent in parents:
-            holder = holder[parent]
+            holder = holder.get(parent, {})
         if name in holder:
             if not fits(holder[name]):
                 yield f"{before}{path.removesuffix('?')} {repr(holder[name])[:_LONGEST_VALUE]}, not {wanted}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from edgefsa.errors import GraphError
 
@@ -18,6 +18,27 @@ FRAMES, MASKS, LOGITS = "frames", "masks", "logits"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+class Batches(NamedTuple):
+    """How many frames a run takes: the fewest, the number that engines are tuned for, and the most."""
+
+    fewest: int
+    usual: int
+    most: int
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is one number only."""
+        return self.fewest == self.most
+
+    def __str__(self) -> str:
+        return str(self.most) if self.fixed else ":".join(map(str, self[:]))
+
+
+def batches_of(metadata: Mapping[str, Any]) -> Batches:
+    """Return the batches of a model's metadata; all three are one where the file's batch is fixed."""
+    return Batches(*metadata.get("batches", [metadata["batch"]] * 3))
+
+
 def is_model_name(value: object) -> bool:
     """Return whether `value` can name a model, and with it the engine's folder."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
@@ -25,6 +46,10 @@ def is_model_name(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 1
+
+
+def _are_batches(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)) and value == sorted(value)
 
 
 def _is_colour(value: object) -> bool:
@@ -51,9 +76,10 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, dict) and isinstance(value.get("kind"), str),
     ),
     "tool_version": ("a text", lambda value: isinstance(value, str)),
+    "batches": ("three numbers of frames that do not fall", _are_batches),
     "fit": (f"one of {', '.join(FITS)}", lambda value: value in FITS),
 }
-_MAY_BE_MISSING = {"fit"}
+_MAY_BE_MISSING = {"fit", "batches"}
 METADATA_FIELDS = tuple(name for name in _FIELDS if name not in _MAY_BE_MISSING)
 
 
@@ -75,6 +101,8 @@ def metadata_fault(metadata: object) -> str | None:
     for name, (wanted, fits) in _FIELDS.items():
         if name in metadata and not fits(metadata[name]):
             return f"with {name} {repr(metadata[name])[:80]}, not {wanted}"
+    if batches_of(metadata).most != metadata["batch"]:
+        return f"with batches {metadata['batches']}, of which the last is not the batch {metadata['batch']}"
     for name in ("classes", "palette"):
         if len(metadata[name]) != metadata["num_classes"]:
             return f"with {len(metadata[name])} {name} for {metadata['num_classes']} classes"

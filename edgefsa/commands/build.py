@@ -144,6 +144,13 @@ class RangesOptions:
     ] = None
 
 
+# Options of the command line that targets know by the same name.
+_TARGET_OPTIONS = (
+    *("plugins", "serialize_plugins", "optimization_level", "strip_weights", "version_compatible"),
+    *("hardware_compatible", "dla", "gpu_fallback"),
+)
+
+
 @dataclass(frozen=True)
 class TargetSettings:
     """What only some targets take."""
@@ -160,6 +167,62 @@ class TargetSettings:
             rich_help_panel=TARGET,
         ),
     ] = None
+    serialize_plugins: Annotated[
+        bool,
+        typer.Option(
+            "--serialize-plugins",
+            help="Put the plugin library into the plan (tensorrt, with --version-compatible): one file serves. Whoever "
+            "opens it must allow its code: EDGEFSA_ALLOW_HOST_CODE=1.",
+            rich_help_panel=TARGET,
+        ),
+    ] = False
+    workspace: Annotated[
+        int | None,
+        typer.Option(metavar="MB", help="The builder's workspace (tensorrt, tensorrt-rtx).", rich_help_panel=TARGET),
+    ] = None
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="How much the builder tries, 0 to 5 (tensorrt, tensorrt-rtx): more takes longer.",
+            rich_help_panel=TARGET,
+        ),
+    ] = None
+    strip_weights: Annotated[
+        bool,
+        typer.Option(
+            "--strip-weights",
+            help="Leave the weights out of the plan (tensorrt, tensorrt-rtx): they come from the ONNX file beside it "
+            "each time it is opened.",
+            rich_help_panel=TARGET,
+        ),
+    ] = False
+    version_compatible: Annotated[
+        bool,
+        typer.Option(
+            "--version-compatible",
+            help="Let later versions of the same major TensorRT run the plan; it holds code, as with "
+            "--serialize-plugins.",
+            rich_help_panel=TARGET,
+        ),
+    ] = False
+    hardware_compatible: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="Let other GPUs run the plan (tensorrt): ampere+, or same-capability.",
+            rich_help_panel=TARGET,
+        ),
+    ] = None
+    dla: Annotated[
+        int | None,
+        typer.Option(
+            metavar="CORE", help="Run what it takes on this core of a Jetson's DLA (tensorrt).", rich_help_panel=TARGET
+        ),
+    ] = None
+    gpu_fallback: Annotated[
+        bool, typer.Option("--gpu-fallback", help="Run on the GPU what the DLA does not take.", rich_help_panel=TARGET)
+    ] = False
     target_option: Annotated[
         list[str] | None,
         typer.Option(
@@ -172,8 +235,8 @@ class TargetSettings:
     def of_target(self) -> dict[str, Any]:
         """Return the target's options by their names; only those that were given."""
         given = options_from_text(self.target_option or (), "--target-option")
-        if self.plugins is not None:
-            given["plugins"] = self.plugins
+        own = {"workspace_mb": self.workspace, **{name: getattr(self, name) for name in _TARGET_OPTIONS}}
+        given |= {name: value for name, value in own.items() if value is not None and value is not False}
         if self.compute_capability is not None:
             parts = (part.strip() for part in self.compute_capability.split(","))
             given["compute_capabilities"] = tuple(part for part in parts if part)
@@ -219,8 +282,8 @@ def build(
         target_options=settings.of_target(),
         overwrite=overwrite,
     )
-    with console.progress("building") as progress:
-        result = build_from_request(request, say=console.message, progress=progress)
+    with console.progress("building") as progress, console.progress("compiling") as compiling:
+        result = build_from_request(request, say=console.message, progress=progress, compiling=compiling)
     console.warn_if_random(result["weights"])
     shown = {name: value for name, value in result.items() if name != "warnings"}  # they were said on the way
     if not verbose:

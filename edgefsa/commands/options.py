@@ -13,6 +13,7 @@ import typer
 
 from edgefsa import console
 from edgefsa.errors import InputError
+from edgefsa.metadata import Batches
 
 if TYPE_CHECKING:
     from edgefsa.build import ModelRequest
@@ -130,8 +131,13 @@ class NetworkOptions:
     ] = None
     size: SizeText = None
     batch: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Frames that one run takes.", rich_help_panel=NETWORK)
-    ] = 1
+        str,
+        typer.Option(
+            metavar="N|MIN:OPT:MAX",
+            help="Frames that one run takes, or the fewest, the usual number and the most, as 1:4:8.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = "1"
     outputs: Annotated[str, typer.Option(metavar="KIND", help="masks or logits.", rich_help_panel=NETWORK)] = "masks"
     fit: Annotated[
         str,
@@ -151,7 +157,7 @@ class NetworkOptions:
             checkpoint=self.checkpoint,
             num_classes=self.num_classes,
             size_hw=size_from_text(self.size),
-            batch=self.batch,
+            batch=batch_from_text(self.batch),
             outputs=self.outputs,
             options=options_from_text(self.option or ()),
             classes=self.classes,
@@ -264,6 +270,15 @@ def size_from_text(text: str | None) -> tuple[int, int] | None:
     if not (cross and height.isdigit() and width.isdigit()) or int(height) == 0 or int(width) == 0:
         raise InputError(f"--size {text} is not HEIGHTxWIDTH in pixels above 0; write for instance --size 360x480")
     return int(height), int(width)
+
+
+def batch_from_text(text: str) -> int | Batches:
+    """Read a number of frames a run, "4", or the fewest, the usual number and the most, "1:4:8"."""
+    parts = text.split(":")
+    if len(parts) not in (1, 3) or not all(part.isdigit() for part in parts):
+        raise InputError(f"--batch {text} is no number of frames, nor three; write for instance 4, or 1:4:8")
+    numbers = [int(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else Batches(*numbers)
 
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}

@@ -45,7 +45,8 @@ class BuildReport:
     `detail` says what the layers run in and how sure that is, `cost` what the precision costs against the float graph,
     `agreement` how near the engine is to the converted graph. The shares (0 to 1) are of the multiply-accumulates.
     `int8_weights` says how many bits INT8 weights have, and why; it is empty for other precisions. `warnings` are for
-    people; `plugins` says which plugins the engine has, or why none, and is empty for targets that take none.
+    people; `plugins` says which plugins the engine has, or why none, and is empty for targets that take none; `trtexec`
+    is the line of NVIDIA's tool that makes the same plan, to be run in the engine's directory.
     """
 
     engine: Path
@@ -60,6 +61,7 @@ class BuildReport:
     seconds: float
     plugins: str = ""
     int8_weights: str = ""
+    trtexec: str = ""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def build_engine(
     options: Mapping[str, Any] | None = None,
     frames: Callable[[], ProofFrames] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    compiling: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> BuildReport:
     """Build `out_dir`/<model>-<target>-<precision>-<HxW> from an ONNX file that edgefsa exported.
@@ -89,9 +92,10 @@ def build_engine(
     beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; `weight_bits` are
     those of INT8 weights, 8, or 7 for CPUs without VNNI, AMX or dot products, by the CPU of this machine where None;
     `options` are the target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers
-    are compared on; without it they are coloured blocks. `say` gets a line before the work where the memory that is
-    free is less than it is estimated to take. The directory appears whole, proved by its layers and its
-    numbers and with golden outputs stored, or not at all.
+    are compared on; without it they are coloured blocks. `progress` counts steps, `compiling` how far the
+    target's compiler is, where it says so. `say` gets a line before the work where the memory that is free is less than
+    it is estimated to take. The directory appears whole, proved by its layers and its numbers and with golden outputs
+    stored, or not at all.
 
     Raises InputError, GraphError, RangesError, TargetError, PluginError, BuildError, PrecisionError or OutputError.
     """
@@ -118,7 +122,7 @@ def build_engine(
             found.write(directory / RANGES_NAME)
         chosen = functools.lru_cache(maxsize=1)(lambda: proof_frames(frames, metadata))
         scan = functools.lru_cache(maxsize=1)(lambda: _scan(source, chosen()))
-        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own, scan)
+        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own, scan, compiling)
         proof, built = _fill(job, builder, chosen, progress)
     return BuildReport(
         engine=engine,
@@ -133,6 +137,7 @@ def build_engine(
         seconds=round(time.monotonic() - begun, 3),
         plugins=built.plugins_in_words,
         int8_weights=weights.in_words() if precision == "int8" else "",
+        trtexec=built.detail.get("trtexec", ""),
         warnings=tuple(proof.warnings(precision)),
     )
 

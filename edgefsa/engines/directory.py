@@ -10,16 +10,21 @@ from edgefsa.artifacts import Manifest
 from edgefsa.engines.target import Target
 from edgefsa.errors import EngineError, TargetError
 from edgefsa.machine import Cpu, gpus
+from edgefsa.metadata import batches_of
 
 _REBUILD = "rebuild it here with `edgefsa build`"
 
 
 def engine_name(model: dict[str, Any], target: str, precision: str) -> str:
-    """Return the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual."""
+    """Return the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual.
+
+    Where the batch is open it names the fewest and the most frames, as batch1to8.
+    """
     height, width = model["size_hw"]
     name = f"{model['model']}-{target}-{precision}-{height}x{width}"
-    if model["batch"] != 1:
-        name += f"-batch{model['batch']}"
+    batches = batches_of(model)
+    if batches.most != 1:
+        name += f"-batch{batches.most if batches.fixed else f'{batches.fewest}to{batches.most}'}"
     return name if model["outputs"] == "masks" else f"{name}-{model['outputs']}"
 
 
@@ -46,8 +51,16 @@ def _check_versions(directory: Path, manifest: Manifest, target: Target) -> None
             f"{directory.name} was built by edgefsa {built}, and this is {edgefsa.__version__}; {_REBUILD}"
         )
     built, here = manifest.versions.get(target.package, "unknown"), target.version()
-    if here and _leading(built, target.version_parts) != _leading(here, target.version_parts):
+    if here and not _serves(built, here, target.version_parts, bool(manifest.device.get("version_compatible"))):
         raise EngineError(f"{directory.name} was built with {target.package} {built}, and here is {here}; {_REBUILD}")
+
+
+def _serves(built: str, here: str, parts: int, compatible: bool) -> bool:
+    """Return whether a runtime opens what another version of it built; a compatible one opens what is older."""
+    if not compatible:
+        return _leading(built, parts) == _leading(here, parts)
+    then, now = ([int(part) for part in _leading(version, 2) if part.isdigit()] for version in (built, here))
+    return then[:1] == now[:1] and then <= now
 
 
 def _leading(version: str, parts: int) -> list[str]:
@@ -72,9 +85,16 @@ def _check_gpu(directory: Path, manifest: Manifest) -> None:
     if not made_for or not gpus():
         return
     here = gpus()[0]
+    least = manifest.device.get("compute_capability_from")
+    if least is not None and _capability(here.compute_capability) >= _capability(least):
+        return
     if here.compute_capability not in made_for:
         named = f" ({manifest.device['gpu']})" if manifest.device.get("gpu") else ""
         raise EngineError(
             f"{directory.name} was built for compute capability {', '.join(made_for)}{named}, and here is "
             f"{here.compute_capability} ({here.name}); {_REBUILD}"
         )
+
+
+def _capability(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))

@@ -4,6 +4,8 @@
 SOURCE_NAME = "model.onnx"
 QUANTISED_NAME = "int8.onnx"
 HALF_NAME = "fp16.onnx"
+# The graph as TensorRT's parser took it, where it is none of the others: with inlined bodies, or with plugin nodes.
+NETWORK_NAME = "network.onnx"
 # What the quantiser took, kept so that the engine can be built again elsewhere.
 RANGES_NAME = "ranges.json"
 LAYERS_NAME = "layers.json"

@@ -146,7 +146,13 @@ def with_engine(numbers: Numbers, masks: Session, logits: Session | None) -> Num
         result = masks.run(batch)
         wide = result if own else None if logits is None else logits.run(batch)
         found.append(Outputs(wide, None if own else result))
-    apart = distance(found, numbers.outputs)
+    whole, truth = list(found), list(numbers.outputs)
+    fewest = masks.batches.fewest
+    if not masks.batches.fixed:  # the other end of what the engine was built for
+        few = masks.run(numbers.frames[0][:fewest])
+        whole.append(Outputs(few if own else None, None if own else few))
+        truth.append(Outputs(_first(truth[0].logits, fewest), _first(truth[0].masks, fewest)))
+    apart = distance(whole, truth)
     if not apart.within(numbers.engine_bound):
         bound = numbers.engine_bound
         raise PrecisionError(
@@ -155,6 +161,10 @@ def with_engine(numbers: Numbers, masks: Session, logits: Session | None) -> Num
             "machine: build for another target or precision, and please report it"
         )
     return replace(numbers, engine=apart, first=distance(found[:1], numbers.outputs[:1]))
+
+
+def _first(outputs: Any, count: int) -> Any:
+    return None if outputs is None else outputs[:count]
 
 
 def distance(found: Sequence[Outputs], reference: Sequence[Outputs]) -> Distance:

@@ -14,13 +14,17 @@ from edgefsa.engines.precision import EVIDENCE
 from edgefsa.engines.registry import target_of
 from edgefsa.engines.session import Session, read_layers
 from edgefsa.engines.weights import WeightBits
+from edgefsa.metadata import batches_of
 
 
-def open_engine(path: str | Path, *, check: bool = True, threads: int | None = None) -> Session:
+def open_engine(
+    path: str | Path, *, check: bool = True, threads: int | None = None, host_code: bool = False
+) -> Session:
     """Return the session of an engine directory, to be entered with `with`.
 
     Versions and CPU features are always compared with the manifest; with `check` the files' hashes are too, and
-    entering repeats the golden output. `threads` limits the CPU threads of a run; None uses all cores.
+    entering repeats the golden output. `threads` limits the CPU threads of a run; None uses all cores. `host_code` lets
+    a TensorRT plan run the code for the CPU that it may hold (plugins, a lean runtime): say so for engines you trust.
 
     Raises EngineError, with what differs and how to rebuild, or TargetError where the runtime is missing.
     """
@@ -29,7 +33,7 @@ def open_engine(path: str | Path, *, check: bool = True, threads: int | None = N
     target = target_of(manifest.target)
     check_directory(directory, manifest, target, files=check)
     session = target.open(directory, manifest, threads=threads)
-    session.check_golden = check
+    session.check_golden, session.host_code = check, host_code
     return session
 
 
@@ -64,7 +68,7 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         "engine": str(directory),
         "model": manifest.model["model"],
         "weights": manifest.model["weights"].get("kind", ""),
-        "input": f"uint8 [{manifest.model['batch']}, {height}, {width}, 3] BGR",
+        "input": f"uint8 [{batches_of(manifest.model)}, {height}, {width}, 3] BGR",
         "output": manifest.model["outputs"],
         "target": " ".join([manifest.target, manifest.versions.get(target_of(manifest.target).package, "")]),
         "precision": f"{manifest.precision} (compute {detail['compute']}, the rest {detail['float']})",

@@ -120,7 +120,9 @@ def _run(
 ) -> tuple[list[LayerPrecision], Numbers]:
     """Open the engine, ask it for its layers where they are not known, and measure its distance."""
     with contextlib.ExitStack() as stack:
-        session = stack.enter_context(target.open(job.directory, manifest))
+        engine = target.open(job.directory, manifest)
+        engine.host_code = True  # it was made just now
+        session = stack.enter_context(engine)
         logits: Session | None = None
         if target.gives_logits and job.metadata["outputs"] == "masks":
             logits = stack.enter_context(target.open_logits(job.directory, manifest))

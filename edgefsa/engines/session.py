@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from edgefsa.artifacts import Manifest
 from edgefsa.engines.golden import check_golden_output
 from edgefsa.engines.names import LAYERS_NAME
 from edgefsa.errors import EngineError, InputError
+from edgefsa.metadata import Batches, batches_of
 
 Frames = npt.NDArray[np.uint8]
 Outputs = npt.NDArray[Any]
@@ -68,6 +70,8 @@ class Session(ABC):
             raise InputError(f"threads is {threads}; give 1 or more, or leave it out for all cores")
         self.threads = threads
         self.check_golden = False
+        # Whether code for the CPU that lies in the engine's own file may run: whoever opens it decides.
+        self.host_code = False
         self.notes: list[str] = []
         self._under_way: list[Ticket] = []
 
@@ -79,12 +83,17 @@ class Session(ABC):
 
     @property
     def batch(self) -> int:
-        """How many frames one run takes."""
+        """How many frames one run takes, at most."""
         return int(self.manifest.model["batch"])
 
     @property
+    def batches(self) -> Batches:
+        """How few, how many as a rule, and how many frames at most one run takes."""
+        return batches_of(self.manifest.model)
+
+    @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """The shape of a run's frames, [N, H, W, 3]."""
+        """The shape of a run's frames, [N, H, W, 3]; of the largest run where N is open."""
         return (self.batch, *self.size_hw, 3)
 
     def __enter__(self) -> Session:
@@ -113,10 +122,10 @@ class Session(ABC):
         """
         return self.collect(self.submit(frames))
 
-    def staging(self) -> Frames | None:
+    def staging(self, count: int | None = None) -> Frames | None:
         """Return memory uint8 [N, H, W, 3] that the next run's frames are best written to; None where any is as good.
 
-        It goes to `submit` as it is, and belongs to that run from then on.
+        N is `count`, or the most that a run takes. It goes to `submit` as it is, and belongs to that run from then on.
         """
         return None
 
@@ -125,8 +134,10 @@ class Session(ABC):
 
         Several may be under way; they run one after the other. Raises what `run` raises.
         """
-        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != self.input_shape:
-            raise InputError(f"the engine takes uint8 {list(self.input_shape)} (N, H, W, BGR), not {_describe(frames)}")
+        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or not self._takes(frames.shape):
+            shape = list(self.input_shape)
+            number = "" if self.batches.fixed else f", N from {self.batches.fewest}"
+            raise InputError(f"the engine takes uint8 {shape} (N, H, W, BGR{number}), not {_describe(frames)}")
         frames = np.ascontiguousarray(frames)
         ticket = Ticket(frames, self._submit(frames))
         self._under_way.append(ticket)
@@ -151,6 +162,19 @@ class Session(ABC):
     def layer_precisions(self) -> list[LayerPrecision]:
         """Return what each layer runs in, as it was recorded when the engine was built."""
         return read_layers(self.directory)
+
+    def _takes(self, shape: tuple[int, ...]) -> bool:
+        fewest, _, most = self.batches
+        return len(shape) == 4 and shape[1:] == self.input_shape[1:] and fewest <= shape[0] <= most
+
+    def _check_input(self, file: Path, dims: Sequence[object]) -> None:
+        """Raise EngineError where a loaded file takes other frames; in place of an open batch stands any text."""
+        batch = self.batch if self.batches.fixed else dims[0]
+        if tuple(dims) != (batch, *self.input_shape[1:]) or (isinstance(batch, int) and batch != self.batch):
+            raise EngineError(
+                f"{file} takes {list(dims)}, its manifest says {list(self.input_shape)} with batch {self.batches}; "
+                "rebuild it"
+            )
 
     @abstractmethod
     def _load(self) -> None: ...

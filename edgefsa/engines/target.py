@@ -36,7 +36,8 @@ class BuildJob:
     """What a target builds from: `source` is the float32 graph with its function bodies, `directory` gets the files.
 
     `weights` says how many bits INT8 weights get, `options` are of the target's own `options_type`.
-    `scan` measures, once and only where it is called, what float16 would meet on the build's frames.
+    `scan` measures, once and only where it is called, what float16 would meet on the build's frames. `compiling` is
+    called with (done, total) while a compiler that says so is at work, from any thread.
     """
 
     directory: Path
@@ -48,6 +49,7 @@ class BuildJob:
     weights: WeightBits = field(default_factory=WeightBits)
     options: TargetOptions = field(default_factory=TargetOptions)
     scan: Callable[[], HalfScan | None] = lambda: None
+    compiling: Callable[[int, int], None] = lambda done, total: None
 
 
 @dataclass

@@ -19,10 +19,11 @@ from edgefsa.artifacts import atomic_file
 from edgefsa.data.classes import ClassSet, class_set_for
 from edgefsa.data.synthetic import render_scene
 from edgefsa.errors import ExportError, InputError
-from edgefsa.export.check import Agreement, Frames, check_export, module_logits
+from edgefsa.export.check import Agreement, Floats, Frames, check_export, module_logits
 from edgefsa.export.frames import add_frames_input, add_masks_output
 from edgefsa.export.names import rename, strip_provenance
 from edgefsa.export.trace import trace_logits
+from edgefsa.graph.batches import free_batch
 from edgefsa.graph.editing import GraphEditor
 from edgefsa.graph.files import IR_VERSION, LOGITS, MASKS, OPSET, write_metadata
 from edgefsa.graph.folding import fold_batch_norms, fold_channel_affines, fold_constants
@@ -30,7 +31,7 @@ from edgefsa.graph.functions import function_for
 from edgefsa.graph.operators import DOMAIN, DOMAIN_VERSION
 from edgefsa.media.fit import DEFAULT_FIT, check_fit, fit_frame
 from edgefsa.media.frames import Frame
-from edgefsa.metadata import MAX_CLASSES, is_model_name
+from edgefsa.metadata import MAX_CLASSES, Batches, is_model_name
 
 OUTPUTS = (MASKS, LOGITS)
 _STEPS = 4  # trace and fold, check as it is, check inlined, write
@@ -43,6 +44,7 @@ class ExportReport:
     path: Path
     size_hw: tuple[int, int]
     batch: int
+    batches: Batches
     outputs: str
     opset: int
     bytes: int
@@ -61,7 +63,7 @@ def onnx_from_model(
     path: str | Path,
     *,
     size_hw: tuple[int, int] | None = None,
-    batch: int = 1,
+    batch: int | Batches = 1,
     outputs: str = MASKS,
     fit: str = DEFAULT_FIT,
     weights: Mapping[str, Any] | None = None,
@@ -72,10 +74,12 @@ def onnx_from_model(
     """Write `model` as ONNX: input `frames` uint8 [N, H, W, 3] BGR, output `masks` uint8 [N, H, W].
 
     `fit` (stretch, letterbox or crop) is stored: all that hands frames of another shape to the file fits them so.
+    `batch` is the number of frames N of a run, or Batches where N is open between two numbers.
     With outputs="logits" the output is `logits`, float32 [N, K, h, w] at the network's own stride. `weights`
     says what the weights are ({"kind", "source", "sha256"}), `classes` what the indices mean (by default CamVid for
-    11, Cityscapes for 19, else generated names). `frame` (BGR, any size) checks the result against
-    the module in ONNX Runtime, as it is and with functions inlined; a synthetic street scene where it is None.
+    11, Cityscapes for 19, else generated names). `frame` (BGR, any size) checks the result against the module in ONNX
+    Runtime, as it is and with functions inlined, in the largest and the smallest batch; a synthetic street scene where
+    it is None.
     `progress(done, total)` counts steps. The file appears only once it has passed. Raises InputError for a size,
     a batch or an output that the model cannot have, and ExportError where the model cannot be exported or the graph
     does not repeat it.
@@ -83,20 +87,39 @@ def onnx_from_model(
     started = time.perf_counter()
     config = _config(model)
     size_hw = tuple(size_hw or config.size_hw)  # type: ignore[assignment]
-    _check_request(config, size_hw, batch, outputs)
+    batches = Batches(batch, batch, batch) if isinstance(batch, int) else batch
+    _check_request(config, size_hw, batches, outputs)
     _step(progress, 0)
-    exported = build_graph(model, size_hw, batch, outputs)
-    facts = {"size_hw": list(size_hw), "batch": batch, "outputs": outputs, "fit": check_fit(fit)}
+    exported = build_graph(model, size_hw, batches, outputs)
+    facts = {"size_hw": list(size_hw), "batch": batches.most, "outputs": outputs, "fit": check_fit(fit)}
+    facts |= {} if batches.fixed else {"batches": list(batches)}
     write_metadata(exported, _metadata(config, facts, weights, classes))
+    frames = _check_frames(frame, size_hw, batches.most, fit)
+    reference = module_logits(model, frames, config.mean_rgb, config.std_rgb)
+    if not batches.fixed:
+        _check_open_batch(exported, reference[: batches.fewest], frames[: batches.fewest], config.name, batches)
     onnx.checker.check_model(exported, full_check=True)
     _step(progress, 1)
-    frames = _check_frames(frame, size_hw, batch, fit)
-    reference = module_logits(model, frames, config.mean_rgb, config.std_rgb)
     checks = check_export(exported, reference, frames, progress=lambda done, _: _step(progress, 1 + done))
     with atomic_file(path) as partial:
         partial.write_bytes(exported.SerializeToString(deterministic=True))
     _step(progress, _STEPS)
-    return _report(Path(path), exported, size_hw, batch, outputs, checks, time.perf_counter() - started)
+    return _report(Path(path), exported, size_hw, batches, outputs, checks, time.perf_counter() - started)
+
+
+def _check_open_batch(
+    exported: onnx.ModelProto, reference: Floats, frames: Frames, name: str, batches: Batches
+) -> None:
+    """Raise ExportError where the graph does not repeat the module in its fewest frames."""
+    try:
+        onnx.checker.check_model(exported, full_check=True)
+        check_export(exported, reference, frames)
+    except Exception as error:  # ONNX's and ONNX Runtime's exceptions share no base but Exception
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(
+            f"{name} cannot be exported with the open batch {batches}, as a part of it is made for {batches.most} "
+            f"frames ({reason}); give one number of frames"
+        ) from error
 
 
 def _step(progress: Callable[[int, int], None] | None, done: int) -> None:
@@ -108,7 +131,7 @@ def _report(
     path: Path,
     exported: onnx.ModelProto,
     size_hw: tuple[int, int],
-    batch: int,
+    batches: Batches,
     outputs: str,
     checks: dict[str, Agreement],
     seconds: float,
@@ -118,7 +141,8 @@ def _report(
     return ExportReport(
         path=path,
         size_hw=size_hw,
-        batch=batch,
+        batch=batches.most,
+        batches=batches,
         outputs=outputs,
         opset=OPSET,
         bytes=path.stat().st_size,
@@ -129,10 +153,10 @@ def _report(
     )
 
 
-def build_graph(model: nn.Module, size_hw: tuple[int, int], batch: int, outputs: str) -> onnx.ModelProto:
+def build_graph(model: nn.Module, size_hw: tuple[int, int], batches: Batches, outputs: str) -> onnx.ModelProto:
     """Return the exported graph without metadata and unchecked."""
     config = _config(model)
-    graph = trace_logits(model, size_hw, batch)
+    graph = trace_logits(model, size_hw, batches.most)
     fold_constants(graph)
     fold_batch_norms(graph)
     fold_channel_affines(graph)
@@ -143,6 +167,8 @@ def build_graph(model: nn.Module, size_hw: tuple[int, int], batch: int, outputs:
         add_masks_output(graph)
     GraphEditor(graph).drop_unused_tensors()
     _add_functions(graph)
+    if not batches.fixed:
+        free_batch(graph)
     graph.ir_version = IR_VERSION
     graph.producer_name, graph.producer_version = "edgefsa", __version__
     del graph.opset_import[:]
@@ -177,14 +203,16 @@ def _config(model: nn.Module) -> Any:
     return config
 
 
-def _check_request(config: Any, size_hw: tuple[int, int], batch: int, outputs: str) -> None:
+def _check_request(config: Any, size_hw: tuple[int, int], batches: Batches, outputs: str) -> None:
     if config.task != "segmentation":
         raise ExportError(f"{config.name} is built for {config.task}; export takes segmentation networks")
     if not is_model_name(config.name):
         raise ExportError(f"{config.name!r} cannot name an engine; use letters, digits, '.', '_' and '-'")
     config.check_size(size_hw)
-    if batch < 1:
-        raise InputError(f"batch {batch} is no number of frames; give 1 or more")
+    if batches.fewest < 1:
+        raise InputError(f"batch {batches} is no number of frames; give 1 or more")
+    if list(batches) != sorted(batches):
+        raise InputError(f"batch {batches} falls; give the fewest frames, the usual number and the most, as 1:4:8")
     if outputs not in OUTPUTS:
         raise InputError(f"outputs {outputs!r} is unknown; choose {' or '.join(OUTPUTS)}")
     if config.num_classes > MAX_CLASSES:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import onnx
 
-from edgefsa.graph.files import inline_functions
+from edgefsa.graph.files import inline_functions, largest_batch
 from edgefsa.metadata import LOGITS
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -17,11 +17,11 @@ _PRODUCTS = ("MatMul", "Gemm")
 def macs_by_node(model: onnx.ModelProto) -> dict[str, int]:
     """Return the multiply-accumulates of each convolution and matrix product that the logits depend on.
 
-    Counted for the whole batch, the products inside the frequency operators included. What resizes the logits to the
-    frame is left out: it is written as two products only because that is fast, and no runtime converts it. A node
-    whose shapes cannot be inferred is left out as well.
+    Counted for the whole batch, the largest that a run may take, the products inside the frequency operators included.
+    What resizes the logits to the frame is left out: it is written as two products only because that is fast, and no
+    runtime converts it. A node whose shapes cannot be inferred is left out as well.
     """
-    inlined = inline_functions(model)
+    inlined = inline_functions(largest_batch(model))
     graph = onnx.shape_inference.infer_shapes(inlined, data_prop=True).graph
     shapes = {item.name: list(item.dims) for item in graph.initializer}
     for item in [*graph.input, *graph.value_info, *graph.output]:

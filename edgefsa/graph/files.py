@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ import onnx.inliner
 from onnx import numpy_helper
 
 from edgefsa.errors import GraphError
+from edgefsa.graph.batches import BATCH, fixed_batch
 from edgefsa.graph.operators import DOMAIN, operator
 from edgefsa.metadata import FRAMES as FRAMES
 from edgefsa.metadata import LOGITS as LOGITS
 from edgefsa.metadata import MASKS as MASKS
 from edgefsa.metadata import METADATA_FIELDS as METADATA_FIELDS
 from edgefsa.metadata import METADATA_KEY as METADATA_KEY
-from edgefsa.metadata import check_metadata
+from edgefsa.metadata import batches_of, check_metadata
 
 # The newest opset that TensorRT 10.3 (JetPack 6) parses. It has Gelu as one operator and 16-bit scales for
 # QuantizeLinear, and ONNX Runtime, OpenVINO and TensorRT-RTX take it too.
@@ -88,7 +89,8 @@ def load_graph(path: str | Path) -> onnx.ModelProto:
 def _check_ends(model: onnx.ModelProto, metadata: dict[str, Any], source: str | Path) -> None:
     """Raise GraphError where the graph takes or gives something else than its metadata say."""
     uint8, real = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
-    batch, (height, width), output = metadata["batch"], metadata["size_hw"], metadata["outputs"]
+    batch: int | str = metadata["batch"] if batches_of(metadata).fixed else BATCH
+    (height, width), output = metadata["size_hw"], metadata["outputs"]
     shape = [batch, height, width] if output == MASKS else [batch, metadata["num_classes"]]
     wanted_input = (FRAMES, uint8, [batch, height, width, 3])
     wanted_output = (output, uint8 if output == MASKS else real, shape)
@@ -107,14 +109,14 @@ def _check_ends(model: onnx.ModelProto, metadata: dict[str, Any], source: str | 
             )
 
 
-def _signature(item: onnx.ValueInfoProto) -> tuple[str, int, list[int]]:
+def _signature(item: onnx.ValueInfoProto) -> tuple[str, int, list[int | str]]:
     tensor = item.type.tensor_type
-    return item.name, tensor.elem_type, [dim.dim_value for dim in tensor.shape.dim]
+    return item.name, tensor.elem_type, [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
 
 
-def _in_words(signature: tuple[str, int, list[int]]) -> str:
+def _in_words(signature: tuple[str, int, Sequence[int | str]]) -> str:
     name, kind, dims = signature
-    return f"{name} {onnx.TensorProto.DataType.Name(kind).lower()} {dims}"
+    return f"{name} {onnx.TensorProto.DataType.Name(kind).lower()} [{', '.join(map(str, dims))}]"
 
 
 def check_operators(model: onnx.ModelProto, source: str | Path = "the graph") -> None:
@@ -148,9 +150,9 @@ def _with_subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]
 def read_metadata(model: onnx.ModelProto | str | Path, source: str | Path | None = None) -> dict[str, Any]:
     """Return what the file says of its model: see METADATA_FIELDS.
 
-    `size_hw` is the frames' [height, width] and `batch` their number; `palette` is [[r, g, b], ...], 0 to 255;
-    `outputs` is "masks" or "logits". Raises GraphError where the file is not edgefsa's, or a field is not what it
-    has to be.
+    `size_hw` is the frames' [height, width] and `batch` their number, the largest where it is open and `batches` holds
+    [fewest, usual, most]; `palette` is [[r, g, b], ...], 0 to 255; `outputs` is "masks" or "logits". Raises GraphError
+    where the file is not edgefsa's, or a field is not what it has to be.
     """
     if not isinstance(model, onnx.ModelProto):
         return read_metadata(load_graph(model), model)
@@ -175,6 +177,12 @@ def write_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
     del model.metadata_props[:]
     for key, value in [*kept, (METADATA_KEY, json.dumps(metadata))]:
         model.metadata_props.add(key=key, value=value)
+
+
+def largest_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with its batch fixed to the largest that its metadata allow; as it is where it is fixed."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    return fixed_batch(model, read_metadata(model)["batch"]) if dims[0].dim_param == BATCH else model
 
 
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:

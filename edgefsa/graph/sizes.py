@@ -6,7 +6,7 @@ import math
 
 import onnx
 
-from edgefsa.graph.files import inline_functions
+from edgefsa.graph.files import inline_functions, largest_batch
 
 _MB = 2**20
 
@@ -17,11 +17,11 @@ def weights_mb(model: onnx.ModelProto) -> float:
 
 
 def activations_mb(model: onnx.ModelProto) -> dict[str, float]:
-    """Return tensor -> MB of all that the nodes of a graph make for one batch, the bodies of functions included.
+    """Return tensor -> MB of all that the nodes of a graph make for the largest batch.
 
-    A tensor whose type or shape cannot be inferred is left out.
+    The bodies of functions are included. A tensor whose type or shape cannot be inferred is left out.
     """
-    graph = onnx.shape_inference.infer_shapes(inline_functions(model), data_prop=True).graph
+    graph = onnx.shape_inference.infer_shapes(inline_functions(largest_batch(model)), data_prop=True).graph
     known = [item for item in [*graph.value_info, *graph.output] if item.type.tensor_type.elem_type]
     types = {item.name: item.type.tensor_type for item in known}
     made = [name for node in graph.node for name in node.output if name in types]

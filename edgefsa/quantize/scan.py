@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgefsa.errors import RangesError
 from edgefsa.graph.editing import ints_attribute
+from edgefsa.graph.files import largest_batch
 from edgefsa.graph.running import named_tensors_runner
 
 Frames = npt.NDArray[np.uint8]
@@ -129,7 +130,7 @@ def _probe(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str], list[str
     """Return the graph with the reductions beside its tensors, and which tensors and which sums these measure."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = onnx.shape_inference.infer_shapes(largest_batch(model), data_prop=True).graph
     items = [*inferred.value_info, *inferred.output]
     floats = {item.name for item in items if item.type.tensor_type.elem_type == TensorProto.FLOAT}
     shapes = {item.name: [dim.dim_value for dim in item.type.tensor_type.shape.dim] for item in items}

@@ -92,7 +92,7 @@ class Segmenter:
 
     @property
     def batch(self) -> int:
-        """How many frames the engine takes at a time."""
+        """How many frames the engine takes at a time, at most."""
         return self.session.batch
 
     def segment(self, frame: Frame) -> Segmentation:
@@ -120,11 +120,12 @@ class Segmenter:
             _check_frame(frame)
         fit = fit_of(self.model)
         geometries = [geometry(fit, (frame.shape[0], frame.shape[1]), session.size_hw) for frame in frames]
-        batch = session.staging()
-        if batch is None and session.batch == 1:
+        count = max(len(frames), session.batches.fewest)
+        batch = session.staging(count)
+        if batch is None and count == 1:
             batch = np.ascontiguousarray(geometries[0].to_engine(frames[0]))[None]
         else:
-            batch = np.empty(session.input_shape, np.uint8) if batch is None else batch
+            batch = np.empty((count, *session.input_shape[1:]), np.uint8) if batch is None else batch
             for index, (made, frame) in enumerate(zip(geometries, frames, strict=True)):
                 made.to_engine(frame, batch[index])
             batch[len(frames) :] = batch[len(frames) - 1]

@@ -123,8 +123,7 @@ class OnnxRuntimeSession(Session):
         provider = self.manifest.precision_detail.get("device", CPU_PROVIDER)
         session = load_session(self._graph or str(path), provider, self.threads)
         (frames,) = session.get_inputs()
-        if tuple(frames.shape) != self.input_shape:
-            raise EngineError(f"{path} takes {frames.shape}, its manifest says {list(self.input_shape)}; rebuild it")
+        self._check_input(path, frames.shape)
         self._session, self._input = session, frames.name
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="edgefsa-onnxruntime")
 

@@ -135,9 +135,8 @@ class OpenVinoSession(Session):
             self._compiled = core.compile_model(model, _DEVICE, session_options(self.manifest, self.threads))
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load {path}: {telling_line(error)}; rebuild the engine") from error
-        shape = tuple(self._compiled.input(0).shape)
-        if shape != self.input_shape:
-            raise EngineError(f"{path} takes {list(shape)}, its manifest says {list(self.input_shape)}; rebuild it")
+        shape = self._compiled.input(0).partial_shape
+        self._check_input(path, [dim.get_length() if dim.is_static else str(dim) for dim in shape])
 
     def _release(self) -> None:
         self._free.clear()  # a request under way is waited for by OpenVINO when its last reference goes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent import futures
 from typing import Any
 
+from edgefsa.engines.tensorrt.progress import BuildWatch, Progress, monitor_of
 from edgefsa.errors import BuildError
+from edgefsa.metadata import FRAMES, batches_of
 
 ENGINE_NAME = "engine.plan"
 
@@ -44,9 +47,37 @@ class PlanBuild:
         reason = "; ".join(reasons) or self.logger.last_error() or "it gave no reason"
         raise BuildError(f"{self.title} cannot take this graph: {reason}")
 
-    def serialize(self) -> bytes:
-        """Compile the network; BuildError where it cannot be."""
-        plan = self.builder.build_serialized_network(self.network, self.config)
+    def take_batches(self, metadata: Mapping[str, Any]) -> None:
+        """Let a parsed network whose batch is open take the batches of a model's metadata: one profile for all."""
+        batches = batches_of(metadata)
+        if batches.fixed:
+            return
+        shapes = [(count, *metadata["size_hw"], 3) for count in batches]
+        profile = self.builder.create_optimization_profile()
+        profile.set_shape(FRAMES, *shapes)
+        if self.config.add_optimization_profile(profile) < 0:
+            raise BuildError(f"{self.title} refuses batches of {batches}: {self.logger.last_error()}")
+
+    def strip_weights(self) -> None:
+        """Let the plan leave out its weights, which are to be put back as they are."""
+        for name in ("STRIP_PLAN", "REFIT_IDENTICAL"):
+            self.config.set_flag(getattr(self.tensorrt.BuilderFlag, name))
+
+    def serialize(self, progress: Progress = lambda done, total: None) -> bytes:
+        """Compile the network; BuildError where it cannot be. `progress(done, total)` counts hundredths.
+
+        Ctrl-C ends it at the builder's next step. The builder works in a thread of its own, as the main one gets no
+        KeyboardInterrupt while it is in TensorRT.
+        """
+        watch = BuildWatch(progress)
+        self.config.progress_monitor = monitor_of(self.tensorrt, watch)
+        with futures.ThreadPoolExecutor(1, thread_name_prefix="edgefsa-builder") as pool:
+            built = pool.submit(self.builder.build_serialized_network, self.network, self.config)
+            try:
+                plan = built.result()
+            except BaseException:
+                watch.stop()
+                raise
         if plan is None:
             raise BuildError(
                 f"{self.title} cannot build this network: {self.logger.last_error() or 'it gave no reason'}"

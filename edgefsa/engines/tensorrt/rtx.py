@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.build_memory import MEASURED, MemoryPart
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
-from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
+from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME, SOURCE_NAME
 from edgefsa.engines.precision import convolutions, half_products, int8_products
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
-from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of, onnx_nodes
+from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild
 from edgefsa.engines.tensorrt.memory import memory_fault
+from edgefsa.engines.tensorrt.options import PlanOptions
 from edgefsa.engines.tensorrt.plan_check import check_plan_form, check_plan_weights
 from edgefsa.engines.tensorrt.session import PlanSession, logits_refused
-from edgefsa.errors import InputError
+from edgefsa.engines.tensorrt.trtexec import tensorrt_rtx_line
+from edgefsa.engines.tensorrt.typed_network import network_layers
+from edgefsa.errors import InputError, TargetError
 from edgefsa.machine import gpus
 
 if TYPE_CHECKING:
@@ -32,12 +35,11 @@ if TYPE_CHECKING:
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9")
 # It took up to 900 MB beyond a build for another target, by the operators (benchmarks/results/build-memory.json).
 BUILDER_MB = 1000.0
-_WORDS = {"FLOAT": "f32", "HALF": "f16"}
 
 
 @dataclass(frozen=True)
-class RtxOptions(TargetOptions):
-    """`compute_capabilities` ("8.9") are those of the GPUs to build for."""
+class RtxOptions(PlanOptions):
+    """`compute_capabilities` ("8.9") are those of the GPUs to build for; `strip_weights` needs a GPU here."""
 
     compute_capabilities: tuple[str, ...] = DEFAULT_COMPUTE_CAPABILITIES
 
@@ -76,33 +78,40 @@ class TensorRtRtxTarget(Target):
         """Compile engine.plan for the asked-for compute capabilities; runs here only where an RTX GPU is."""
         from edgefsa.graph.files import inline_functions
 
-        quantization, graph, kept = None, job.source, dict[str, Any]()
+        quantization, graph, kept, name = None, job.source, dict[str, Any](), SOURCE_NAME
         if job.precision == "int8":
             graph, quantization = int8_graph(job, "int8", rest="f16")
-            write_graph(graph, job.directory / QUANTISED_NAME)
+            name = QUANTISED_NAME
         elif job.precision == "fp16":
             graph, kept = half_graph(job)
-            write_graph(graph, job.directory / HALF_NAME)
+            name = HALF_NAME
+        if name != SOURCE_NAME:
+            write_graph(graph, job.directory / name)
         inlined = inline_functions(graph)
         converted_nodes = {"int8": int8_products, "fp16": half_products}.get(job.precision, convolutions)
         expected = converted_nodes(inlined.graph)
-        assert isinstance(job.options, RtxOptions)
-        capabilities = job.options.compute_capabilities
-        layers, plan = _build_plan(graph, job.directory / ENGINE_NAME, capabilities)
-        held = check_plan_weights(plan, inlined, expected)
+        options = job.options
+        assert isinstance(options, RtxOptions)
+        capabilities = options.compute_capabilities
+        layers, plan = _build_plan(job, graph, options)
+        held = "it has no weights of its own"
+        if not options.strip_weights:
+            held = f"the plan holds the weights of {check_plan_weights(plan, inlined, expected)} of {len(expected)}"
         rest = "f32" if job.precision == "fp32" else "f16"
         return TargetBuild(
             detail={
                 "compute": COMPUTE_TYPES[job.precision],
                 "float": rest,
                 "compute_capabilities": list(capabilities),
+                "builder": _builder_record(options, name),
+                "trtexec": tensorrt_rtx_line(name, job.metadata, options, capabilities),
                 **kept,
             },
             converted=None if job.precision == "fp32" else graph,
             expected=expected,
             layers=layers,
             quantization=quantization,
-            account=f"TensorRT-RTX's strongly typed network; the plan holds the weights of {held} of {len(expected)}",
+            account=f"TensorRT-RTX's strongly typed network; {held}",
             evidence="network",
             runs_here=self.unusable() is None,
             uses_cpu=False,
@@ -126,11 +135,16 @@ def known_capabilities() -> list[str]:
     return [f"{int(name[2:-1])}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
 
 
-def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str]) -> tuple[list[LayerPrecision], bytes]:
-    """Write the plan to `path`; return the layers of the network that it was compiled from, and the plan."""
+def _build_plan(job: BuildJob, graph: onnx.ModelProto, options: RtxOptions) -> tuple[list[LayerPrecision], bytes]:
+    """Write engine.plan; return the layers of the network that it was compiled from, and the plan."""
     import tensorrt_rtx
 
-    known = known_capabilities()
+    known, capabilities = known_capabilities(), options.compute_capabilities
+    if options.strip_weights and not gpus():
+        raise TargetError(
+            "TensorRT-RTX makes plans without weights on a machine with a GPU only, and the driver shows none; leave "
+            "strip_weights out"
+        )
     for capability in capabilities:
         if capability not in known:
             raise InputError(
@@ -139,43 +153,24 @@ def _build_plan(graph: onnx.ModelProto, path: Path, capabilities: Sequence[str])
             )
     build = PlanBuild(tensorrt_rtx, "TensorRT-RTX", ["STRONGLY_TYPED"])
     build.parse(graph.SerializeToString())
+    build.take_batches(job.metadata)
     config = build.config
+    if options.workspace_mb is not None:
+        config.set_memory_pool_limit(tensorrt_rtx.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.strip_weights:
+        build.strip_weights()
     config.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
         value = getattr(tensorrt_rtx.ComputeCapability, f"SM{capability.replace('.', '')}")
         config.set_compute_capability(value, index)
-    plan = build.serialize()
+    plan = build.serialize(job.compiling)
     check_plan_form(build, plan)
-    path.write_bytes(plan)
-    return _network_layers(build.network), plan
+    (job.directory / ENGINE_NAME).write_bytes(plan)
+    return network_layers(build.network), plan
 
 
-def _network_layers(network: Any) -> list[LayerPrecision]:
-    layers = layers_of(network)
-    makers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
-    found = []
-    for layer in layers:
-        if layer.type.name == "CONSTANT":
-            continue
-        factors = [layer.get_input(index) for index in range(min(layer.num_inputs, 2))]
-        multiplies = layer.type.name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
-        integer = multiplies and len(factors) == 2 and all(_is_dequantised(tensor, makers) for tensor in factors)
-        kind = layer.get_output(0).dtype.name
-        precision = "int8" if integer else _WORDS.get(kind, kind.lower())
-        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, "", _nodes(layer), multiplies))
-    return found
-
-
-def _is_dequantised(tensor: Any, makers: dict[str, Any]) -> bool:
-    """Return whether a factor comes from a dequantisation, seen through layers that only move its elements.
-
-    The parser itself puts a shuffle behind the weight of a matrix product whose activations have more dimensions.
-    """
-    maker = makers.get(tensor.name) if tensor is not None else None
-    while maker is not None and maker.type.name == "SHUFFLE":
-        maker = makers.get(maker.get_input(0).name)
-    return maker is not None and bool(maker.type.name == "DEQUANTIZE")
-
-
-def _nodes(layer: Any) -> tuple[str, ...]:
-    return tuple(onnx_nodes(str(layer.metadata))) or (layer.name,)
+def _builder_record(options: RtxOptions, graph: str) -> dict[str, Any]:
+    record = {"workspace_mb": options.workspace_mb, "optimization_level": options.optimization_level}
+    return {**record, "strip_weights": True, "weights": graph} if options.strip_weights else record

@@ -18,6 +18,7 @@ from edgefsa.artifacts import Manifest
 from edgefsa.engines.session import Frames, Outputs, Session
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME
 from edgefsa.engines.tensorrt.memory import Buffer, CudaMemory, open_memory
+from edgefsa.engines.tensorrt.runtime import load_engine
 from edgefsa.errors import EngineError, TargetError
 
 _NUMPY_TYPES = {"UINT8": np.uint8, "FLOAT": np.float32}
@@ -27,8 +28,9 @@ _NUMPY_TYPES = {"UINT8": np.uint8, "FLOAT": np.float32}
 class _Lane:
     """What one run needs for itself, as several may be under way. `frames` and `outputs` lie in page-locked memory.
 
-    `marks` are events: the copy to the GPU begins, the engine begins, it ends, the copy back has ended. `graph` is the
-    engine's run as a CUDA graph, made after the first run, or None.
+    A lane is for one number of frames, as many as `frames` holds, as a CUDA graph is of one shape. `marks` are events:
+    the copy to the GPU begins, the engine begins, it ends, the copy back has ended. `graph` is the engine's run as a
+    CUDA graph, made after the first run, or None.
     """
 
     context: Any
@@ -67,25 +69,24 @@ class PlanSession(Session):
         self._free: list[_Lane] = []
         self._staged: _Lane | None = None
 
-    def staging(self) -> Frames | None:
+    def staging(self, count: int | None = None) -> Frames | None:
         """Return page-locked memory uint8 [N, H, W, 3] for the frames of the next run."""
-        if self._staged is None:
-            self._staged = self._lane()
+        self._staged = self._lane(count or self.batch)
         return self._staged.frames
 
     def _load(self) -> None:
         tensorrt = importlib.import_module(self._module)
         if self._prepare is not None:
             self._prepare(tensorrt)
-        path = self.directory / ENGINE_NAME
-        runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        settings = self.manifest.precision_detail.get("builder", {})
+        logger, path = tensorrt.Logger(tensorrt.Logger.ERROR), self.directory / ENGINE_NAME
+        engine = load_engine(tensorrt, logger, path, settings, host_code=self.host_code)
         if engine is None:
             raise self._does_not_load()
         self._tensorrt, self._engine = tensorrt, engine
         self._memory = open_memory()
         try:
-            self._free.append(self._new_lane())
+            self._free.append(self._new_lane(self.batch))
         except BaseException:
             self._release()
             raise
@@ -98,7 +99,7 @@ class PlanSession(Session):
             memory.close()
 
     def _submit(self, frames: Frames) -> _Lane:
-        lane, self._staged = self._staged or self._lane(), None
+        lane = self._lane(len(frames))
         if frames is not lane.frames:
             np.copyto(lane.frames, frames)
         memory = self._opened()
@@ -138,19 +139,30 @@ class PlanSession(Session):
         elif not lane.context.execute_async_v3(lane.stream):
             raise EngineError(f"{self.manifest.target} failed to run {self.directory.name}; see its log above")
 
-    def _lane(self) -> _Lane:
+    def _lane(self, count: int) -> _Lane:
+        """Return the staged lane, or a free or new one, for runs of `count` frames."""
         self._opened()
-        return self._free.pop() if self._free else self._new_lane()
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            if len(staged.frames) == count:
+                return staged
+            self._free.append(staged)
+        fitting = next((lane for lane in self._free if len(lane.frames) == count), None)
+        if fitting is None:
+            return self._new_lane(count)
+        self._free.remove(fitting)
+        return fitting
 
-    def _new_lane(self) -> _Lane:
+    def _new_lane(self, count: int) -> _Lane:
         memory, context = self._opened(), self._engine.create_execution_context()
         if context is None:
             raise self._does_not_load()
-        bound = {}
-        for index in range(self._engine.num_io_tensors):
-            name = self._engine.get_tensor_name(index)
-            mode = self._engine.get_tensor_mode(name)
-            bound[mode == self._tensorrt.TensorIOMode.INPUT] = self._bind(context, name)
+        named = {}
+        for name in map(self._engine.get_tensor_name, range(self._engine.num_io_tensors)):
+            named[self._engine.get_tensor_mode(name) == self._tensorrt.TensorIOMode.INPUT] = name
+        if not self.batches.fixed and not context.set_input_shape(named[True], (count, *self.input_shape[1:])):
+            raise EngineError(f"{self.directory.name} takes no {count} frames a run; rebuild it with --batch")
+        bound = {is_input: self._bind(context, name) for is_input, name in named.items()}
         (sent, frames), (received, outputs) = bound[True], bound[False]
         begun, copied, computed, done = (memory.new_event() for _ in range(4))
         marks = (begun, copied, computed, done)
@@ -158,9 +170,11 @@ class PlanSession(Session):
 
     def _bind(self, context: Any, name: str) -> tuple[Buffer, Outputs]:
         """Return a buffer for a tensor of the engine, and the view of its host's side."""
-        shape, kind = tuple(self._engine.get_tensor_shape(name)), self._engine.get_tensor_dtype(name).name
+        shape, kind = tuple(context.get_tensor_shape(name)), self._engine.get_tensor_dtype(name).name
         if kind not in _NUMPY_TYPES:
             raise EngineError(f"{self.directory.name} has the tensor {name} of type {kind}; rebuild it")
+        if min(shape) < 1:
+            raise EngineError(f"{self.directory.name} has the tensor {name} of the open shape {shape}; rebuild it")
         dtype = np.dtype(_NUMPY_TYPES[kind])
         buffer = self._opened().new_buffer(int(np.prod(shape)) * dtype.itemsize)
         context.set_tensor_address(name, buffer.device)

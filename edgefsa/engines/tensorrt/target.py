@@ -1,7 +1,7 @@
 """TensorRT, 10.3 (JetPack 6) to 11.x: engines for the GPU of the machine that builds them.
 
-From 10.12 on the network is strongly typed; before that it gets its types by builder flags and by holding layers to
-what the ONNX file says (docs/decisions/0009). What the layers run in is read from the built engine itself.
+The network is strongly typed: the ONNX file's types are the engine's (docs/decisions/0030). What the layers run in is
+read from the built engine itself.
 
 Written against the published API and tested with a real ONNX parser and a builder that is played: it has not run on
 a GPU yet.
@@ -9,7 +9,7 @@ a GPU yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,21 +17,25 @@ from typing import TYPE_CHECKING, Any
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.build_memory import MemoryPart, build_need
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
-from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
+from edgefsa.engines.names import HALF_NAME, NETWORK_NAME, QUANTISED_NAME
 from edgefsa.engines.precision import half_products, int8_products
 from edgefsa.engines.session import LayerPrecision, Session
 from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME, PlanBuild, layers_of
-from edgefsa.engines.tensorrt.builder_memory import LEVELS, BuilderMemory, builder_memory
+from edgefsa.engines.tensorrt.builder_memory import BuilderMemory, builder_memory
 from edgefsa.engines.tensorrt.layers import PLUGIN_KIND, layers_from_inspector
+from edgefsa.engines.tensorrt.limits import apply_options, check_options, check_plugins
 from edgefsa.engines.tensorrt.memory import memory_fault
-from edgefsa.engines.tensorrt.plugins.choice import KERNELS, LIBRARY, PluginChoice, choose_plugins, load_plugins
+from edgefsa.engines.tensorrt.options import FIRST_OF_AMPERE, TensorRtOptions
+from edgefsa.engines.tensorrt.plugins.choice import KERNELS, LIBRARY, PLAN, PluginChoice, choose_plugins, load_plugins
 from edgefsa.engines.tensorrt.plugins.library import major_minor, tensorrt_version
 from edgefsa.engines.tensorrt.plugins.nodes import plugin_graph, plugin_operators
+from edgefsa.engines.tensorrt.runtime import load_engine
 from edgefsa.engines.tensorrt.session import PlanSession, logits_refused
 from edgefsa.engines.tensorrt.timing_cache import store_timing_cache, timing_cache_path, use_timing_cache
-from edgefsa.engines.tensorrt.types import hold_types, types_by_node
-from edgefsa.errors import BuildError, InputError
+from edgefsa.engines.tensorrt.trtexec import trtexec_line
+from edgefsa.engines.tensorrt.typed_network import network_layers
+from edgefsa.errors import BuildError, EngineError
 from edgefsa.machine import Gpu, driver_cuda, gpus
 from edgefsa.machine.memory import memory
 
@@ -40,30 +44,7 @@ if TYPE_CHECKING:
 
 TITLE = "TensorRT"
 OLDEST = (10, 3)
-PLUGIN_CHOICES = ("auto", "library", "kernels", "none")
-STRONGLY_TYPED_FROM = (10, 12)
 _JETSON = "a Jetson has it from JetPack: apt install python3-libnvinfer, and a venv with --system-site-packages"
-
-
-@dataclass(frozen=True)
-class TensorRtOptions(TargetOptions):
-    """`plugins` is "library", "kernels" (inside the engine), "none" (the function bodies), or "auto".
-
-    With "auto" it is the library where one serves, else none. `workspace_mb` (MB of 2**20) and `optimization_level` (0
-    to 5) are the builder's; None lets the free memory of a Jetson decide, and TensorRT elsewhere.
-    """
-
-    plugins: str = "auto"
-    workspace_mb: int | None = None
-    optimization_level: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.plugins not in PLUGIN_CHOICES:
-            raise InputError(f"plugins {self.plugins} is unknown; use one of {', '.join(PLUGIN_CHOICES)}")
-        if self.workspace_mb is not None and not (type(self.workspace_mb) is int and self.workspace_mb >= 1):
-            raise InputError(f"workspace_mb {self.workspace_mb} is no number of megabytes above 0; give one")
-        if self.optimization_level is not None and self.optimization_level not in LEVELS:
-            raise InputError(f"optimization_level {self.optimization_level} is not one of 0 to {LEVELS[-1]}; give one")
 
 
 class TensorRtTarget(Target):
@@ -103,34 +84,41 @@ class TensorRtTarget(Target):
         """Compile engine.plan for this machine's GPU, and read back what its layers run in."""
         import tensorrt
 
-        gpu = gpus()[0]
+        gpu, options = gpus()[0], job.options
+        assert isinstance(options, TensorRtOptions)
+        check_options(tensorrt, options, gpu, job.precision, job.metadata)
         operators = plugin_operators(job.source)
-        assert isinstance(job.options, TensorRtOptions)
-        asked = job.options.plugins
-        plugins = choose_plugins(asked, operators, tensorrt.__version__, gpu.compute_capability)
+        plugins = choose_plugins(options.plugins, operators, tensorrt.__version__, gpu.compute_capability)
+        plugins = plugins.serialized() if options.serialize_plugins else plugins
+        check_plugins(options, plugins)
         plugins.register(tensorrt, gpu.compute_capability)
         graph = _typed_graph(job, plugins)
-        given = _builder_memory(build_need(job.source).parts, job.options)
-        build = _parsed(tensorrt, graph, job.precision, plugins)
+        write_graph(graph.model, job.directory / NETWORK_NAME)
+        given = _builder_memory(build_need(job.source).parts, options)
+        build = _parsed(tensorrt, graph, plugins)
+        build.take_batches(job.metadata)
         given.apply(tensorrt, build.config)
-        layers = _build_plan(build, job.directory, gpu)
+        settings = {**given.as_dict(), **options.as_dict(), "weights": NETWORK_NAME}
+        settings |= {"dla_layers": taken} if (taken := apply_options(build, options, plugins)) else {}
+        layers = _build_plan(build, job, gpu, settings)
         _check_plugins_are_in(graph.plugin_nodes, layers)
         return TargetBuild(
             detail={
                 "compute": COMPUTE_TYPES[job.precision],
                 "float": "f32" if job.precision == "fp32" else "f16",
-                "typing": "strong" if _is_strong(tensorrt, plugins) else "builder flags",
-                "plugins": {"asked": asked, "used": plugins.kind, "why": plugins.why},
-                "builder": given.as_dict(),
+                "plugins": {"asked": options.plugins, "used": plugins.kind, "why": plugins.why},
+                "builder": settings,
+                "trtexec": _trtexec(job, options, given, plugins),
                 **graph.kept,
             },
             converted=graph.converted,
             expected=graph.expected,
             layers=layers,
             quantization=graph.quantization,
-            account="TensorRT's engine inspector",
+            account="TensorRT's typed network" if options.dla is not None else "TensorRT's engine inspector",
+            evidence="network" if options.dla is not None else "engine",
             uses_cpu=False,
-            device=_device(gpu),
+            device=_device(gpu, options),
             plugins=plugins.entries,
             plugins_in_words=_in_words(plugins),
         )
@@ -150,15 +138,11 @@ class TensorRtTarget(Target):
 
 @dataclass(frozen=True)
 class _TypedGraph:
-    """The graph for the parser, whose bodies are inlined; `types` are what a network has to be held to by hand.
-
-    `kept` says for the manifest what stays in float32.
-    """
+    """The graph for the parser, whose bodies are inlined; `kept` says for the manifest what stays in float32."""
 
     model: onnx.ModelProto
     converted: onnx.ModelProto | None
     expected: list[str]
-    types: dict[str, str]
     plugin_nodes: list[str]
     quantization: dict[str, Any] | None
     kept: dict[str, Any]
@@ -184,27 +168,14 @@ def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
         model = inline_functions(plugin_graph(graph, plugins.operators, namespace=plugins.namespace))
     nodes = [node.name for node in model.graph.node if node.domain == DOMAIN]
     converted = None if job.precision == "fp32" else graph
-    return _TypedGraph(model, converted, expected, types_by_node(whole), nodes, quantization, kept)
+    return _TypedGraph(model, converted, expected, nodes, quantization, kept)
 
 
-def _is_strong(tensorrt: Any, plugins: PluginChoice) -> bool:
-    # Kernels inside the engine tell their types as strongly typed networks do.
-    return major_minor(tensorrt.__version__) >= STRONGLY_TYPED_FROM or plugins.kind == KERNELS
-
-
-def _parsed(tensorrt: Any, graph: _TypedGraph, precision: str, plugins: PluginChoice) -> PlanBuild:
-    """Parse a graph and set its types and flags, by the version of TensorRT."""
-    strong = _is_strong(tensorrt, plugins)
-    creation = ["STRONGLY_TYPED"] if strong else []
-    creation += ["PREFER_AOT_PYTHON_PLUGINS"] if plugins.kind == KERNELS else []
+def _parsed(tensorrt: Any, graph: _TypedGraph, plugins: PluginChoice) -> PlanBuild:
+    """Parse a graph into a strongly typed network, with a layer for each plugin node."""
+    creation = ["STRONGLY_TYPED", *(["PREFER_AOT_PYTHON_PLUGINS"] if plugins.kind == KERNELS else [])]
     build = PlanBuild(tensorrt, TITLE, creation)
     build.parse(graph.model.SerializeToString())
-    flags = tensorrt.BuilderFlag
-    if precision != "fp32" and not strong:
-        names = ["FP16", "OBEY_PRECISION_CONSTRAINTS", *(["INT8"] if precision == "int8" else [])]
-        for name in names:
-            build.config.set_flag(getattr(flags, name))
-        hold_types(tensorrt, build.network, graph.types)
     made = [layer.name for layer in layers_of(build.network) if layer.type == tensorrt.LayerType.PLUGIN_V3]
     if len(made) != len(graph.plugin_nodes):
         raise BuildError(
@@ -214,18 +185,24 @@ def _parsed(tensorrt: Any, graph: _TypedGraph, precision: str, plugins: PluginCh
     return build
 
 
-def _build_plan(build: PlanBuild, directory: Path, gpu: Gpu) -> list[LayerPrecision]:
-    """Write engine.plan, which is TensorRT's own file and nothing else, and ask it what its layers run in."""
-    tensorrt = build.tensorrt
+def _build_plan(build: PlanBuild, job: BuildJob, gpu: Gpu, settings: Mapping[str, Any]) -> list[LayerPrecision]:
+    """Write engine.plan, which is TensorRT's own file and nothing else, and ask it what its layers run in.
+
+    What runs on a DLA the inspector shows as one piece; there the typed network that was built from answers.
+    """
+    tensorrt, path = build.tensorrt, job.directory / ENGINE_NAME
     stored = timing_cache_path(tensorrt.__version__, gpu.name, gpu.compute_capability)
     cache = use_timing_cache(build.config, stored)
-    plan = build.serialize()
-    (directory / ENGINE_NAME).write_bytes(plan)
-    store_timing_cache(cache, stored, directory)
-    runtime = tensorrt.Runtime(build.logger)
-    engine = runtime.deserialize_cuda_engine(plan)
+    path.write_bytes(build.serialize(job.compiling))
+    store_timing_cache(cache, stored, job.directory)
+    try:
+        engine = load_engine(tensorrt, build.logger, path, settings, host_code=True)
+    except EngineError as error:
+        raise BuildError(str(error)) from error
     if engine is None:
         raise BuildError(f"{TITLE} cannot load the engine it has built: {build.logger.last_error()}")
+    if "dla" in settings:
+        return network_layers(build.network)
     inspector = engine.create_engine_inspector()
     return layers_from_inspector(inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON))
 
@@ -246,17 +223,33 @@ def _builder_memory(rest: Sequence[MemoryPart], options: TargetOptions) -> Build
     return builder_memory(free_mb, rest, workspace_mb=options.workspace_mb, level=options.optimization_level)
 
 
-def _device(gpu: Gpu) -> dict[str, Any]:
+def _device(gpu: Gpu, options: TensorRtOptions) -> dict[str, Any]:
     driver = driver_cuda()
-    return {
+    device: dict[str, Any] = {
         "gpu": gpu.name,
         "compute_capabilities": [gpu.compute_capability],
         "driver_cuda": f"{driver[0]}.{driver[1]}" if driver else "",
     }
+    if options.hardware_compatible == "ampere+":
+        device["compute_capability_from"] = FIRST_OF_AMPERE
+    if options.version_compatible:
+        device["version_compatible"] = True
+    return device
+
+
+def _trtexec(job: BuildJob, options: TensorRtOptions, given: BuilderMemory, plugins: PluginChoice) -> str:
+    if plugins.kind == KERNELS:
+        return "none: its kernels come from Python while the plan is built"
+    library = None if plugins.library is None else str(plugins.library.path)
+    level = given.optimization_level
+    return trtexec_line(
+        NETWORK_NAME, job.metadata, options, workspace_mb=given.workspace_mb, level=level, library=library
+    )
 
 
 def _in_words(plugins: PluginChoice) -> str:
     names = ", ".join(plugins.operators)
     if plugins.kind == LIBRARY:
-        return f"{names} of {plugins.library.path if plugins.library else ''}"
+        inside = ", inside the plan" if plugins.entries[0]["where"] == PLAN else ""
+        return f"{names} of {plugins.library.path if plugins.library else ''}{inside}"
     return f"{names} as kernels inside the engine" if plugins.kind == KERNELS else f"none: {plugins.why}"

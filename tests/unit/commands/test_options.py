@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from edgefsa.commands.grouping import grouped
-from edgefsa.commands.options import NetworkOptions, options_from_text, size_from_text
+from edgefsa.commands.options import NetworkOptions, batch_from_text, options_from_text, size_from_text
 from edgefsa.errors import InputError
 
 
@@ -41,10 +41,21 @@ def test_an_option_that_is_none_is_refused(text: str) -> None:
 
 
 def test_network_options_become_a_request() -> None:
-    options = NetworkOptions(checkpoint=Path("w.pth"), option=["k=4"], num_classes=3, size="64x96", batch=2)
+    options = NetworkOptions(checkpoint=Path("w.pth"), option=["k=4"], num_classes=3, size="64x96", batch="2")
     request = options.request("fsanet-edge")
     assert (request.name, request.checkpoint, request.options) == ("fsanet-edge", Path("w.pth"), {"k": 4})
     assert (request.num_classes, request.size_hw, request.batch, request.outputs) == (3, (64, 96), 2, "masks")
+
+
+@pytest.mark.parametrize(("text", "batch"), [("4", 4), ("1:4:8", (1, 4, 8))])
+def test_a_batch_is_a_number_or_three(text: str, batch: object) -> None:
+    assert batch_from_text(text) == batch
+
+
+@pytest.mark.parametrize("text", ["", "1:8", "a:b:c", "-1", "1:2:3:4"])
+def test_a_batch_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"--batch {text} is no number of frames"):
+        batch_from_text(text)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def weights() -> dict[str, npt.NDArray[np.float32]]:
 def tiny_graph(**metadata: object) -> onnx.ModelProto:
     """The float32 network with its upsampling as a function of domain edgefsa."""
     facts = {**METADATA, **metadata}
-    batch, (height, width) = facts["batch"], facts["size_hw"]
+    batch, (height, width) = "batch" if "batches" in facts else facts["batch"], facts["size_hw"]
     tensors = {**weights(), "mean": MEAN, "scale": SCALE}
     tail = helper.make_node(
         "UpsampleArgmax", ["logits"], ["indices"], "tail", domain="edgefsa", height=height, width=width

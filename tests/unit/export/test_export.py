@@ -16,9 +16,11 @@ from edgefsa.errors import ExportError, InputError
 from edgefsa.export import inline_functions, load_graph, onnx_from_model, read_metadata, weights_hash
 from edgefsa.export.check import check_export, module_logits
 from edgefsa.graph.files import write_metadata
+from edgefsa.metadata import Batches
 from edgefsa.models import ModelConfig, create_model
 from edgefsa.models.frequency import FrequencySelfAttention, SpectralMask
 from edgefsa.quantize import Ranges
+from tests.unit.small_transformer import SmallTransformer
 
 SIZE_HW = (64, 96)
 
@@ -134,14 +136,24 @@ def test_metadata_says_what_the_model_is(edge: nn.Module, edge_onnx: Path):
     assert rebuilt.config == edge.config
 
 
-def test_logits_of_a_batch_of_another_size(edge: nn.Module, edge_onnx: Path, frame: np.ndarray, tmp_path: Path):
-    report = onnx_from_model(edge, tmp_path / "l.onnx", size_hw=(56, 40), batch=2, outputs="logits", frame=frame)
-    model = load_graph(tmp_path / "l.onnx")
-    frames = np.random.default_rng(0).integers(0, 256, (2, 56, 40, 3), dtype=np.uint8)
-    expected = module_logits(edge, frames, edge.config.mean_rgb, edge.config.std_rgb)
-    np.testing.assert_allclose(run(model, frames), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    assert report.batch == 2 and report.checks["inlined"].relative_l2 < 1e-5
+def test_logits_of_open_batches_of_another_size(edge: nn.Module, edge_onnx: Path, frame: np.ndarray, tmp_path: Path):
+    path, batches = tmp_path / "l.onnx", Batches(1, 2, 3)
+    report = onnx_from_model(edge, path, size_hw=(56, 40), batch=batches, outputs="logits", frame=frame)
+    model = load_graph(path)
+    for count in batches:
+        frames = np.random.default_rng(0).integers(0, 256, (count, 56, 40, 3), dtype=np.uint8)
+        expected = module_logits(edge, frames, edge.config.mean_rgb, edge.config.std_rgb)
+        np.testing.assert_allclose(run(model, frames), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert read_metadata(model)["batch"] == report.batch == 3 and read_metadata(model)["batches"] == [1, 2, 3]
+    assert report.checks["inlined"].relative_l2 < 1e-5
     assert weights_hash(model) == weights_hash(load_graph(edge_onnx))
+
+
+def test_a_network_that_is_made_for_one_number_of_frames(frame: np.ndarray, tmp_path: Path):
+    """Its attention brings the frames behind the tokens, where no Reshape can copy their number."""
+    with pytest.raises(ExportError, match=r"transformer cannot be .* open batch 1:2:3, as .* made for 3 frames"):
+        onnx_from_model(SmallTransformer().eval(), tmp_path / "m.onnx", batch=Batches(1, 2, 3))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_shipped_ranges_are_of_the_shipped_network(edge_onnx: Path):
@@ -271,6 +283,8 @@ def test_a_graph_that_differs_from_the_module_is_refused(edge: nn.Module, edge_o
         ({"size_hw": (0, 96)}, "cannot take 0x96"),
         ({"size_hw": (60, 96)}, "multiples of 8"),
         ({"batch": 0}, "batch 0 is no number of frames"),
+        ({"batch": Batches(0, 1, 2)}, "batch 0:1:2 is no number of frames"),
+        ({"batch": Batches(1, 4, 2)}, "batch 1:4:2 falls; .* as 1:4:8"),
         ({"outputs": "probabilities"}, "choose masks or logits"),
     ],
 )

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from edgefsa.engines.session import Ticket
+from edgefsa.metadata import Batches
 from edgefsa.segment import SegmentationTimes
 
 NAMES = ("dark", "dim", "light", "bright")
@@ -39,7 +40,11 @@ class FakeSession:
     def input_shape(self) -> tuple[int, int, int, int]:
         return (self.batch, *self.size_hw, 3)
 
-    def staging(self) -> None:
+    @property
+    def batches(self) -> Batches:
+        return Batches(self.batch, self.batch, self.batch)
+
+    def staging(self, count: int | None = None) -> None:
         return None
 
     def submit(self, frames: np.ndarray) -> Ticket:

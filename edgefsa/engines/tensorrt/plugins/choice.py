@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgefsa.artifacts import Manifest
@@ -20,6 +20,8 @@ from edgefsa.errors import EngineError, PluginError
 from edgefsa.machine import driver_cuda
 
 LIBRARY, KERNELS, NONE = "library", "kernels", "none"
+# Where the plugins of an entry are, beside the library and the engine: the library's file lies in the plan.
+PLAN = "plan"
 _COMPARED = ("version", "tensorrt", "sha256")
 
 
@@ -35,6 +37,10 @@ class PluginChoice:
     operators: tuple[str, ...] = ()
     entries: list[dict[str, Any]] = field(default_factory=list)
     library: PluginLibrary | None = None
+
+    def serialized(self) -> PluginChoice:
+        """Return the choice with the library's file inside the plan."""
+        return replace(self, entries=[{**entry, "where": PLAN} for entry in self.entries])
 
     @property
     def namespace(self) -> str:

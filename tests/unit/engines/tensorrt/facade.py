@@ -42,13 +42,18 @@ class Played:
     events: list[str] = field(default_factory=list)
     creation: set[str] = field(default_factory=set)
     flags: set[str] = field(default_factory=lambda: {"TF32"})
-    precisions: dict[str, str] = field(default_factory=dict)
     timing: list[bytes] = field(default_factory=list)
     pools: dict[str, int] = field(default_factory=dict)
     level: int = 3
     gpu: Any = None
     parsed: onnx.ModelProto | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    profile: tuple[tuple[int, ...], ...] | None = None
+    config: Any = None
+    dla_cores: int = 0
+    dla_takes: Callable[[Any], bool] = lambda layer: layer.type.name == "CONVOLUTION"
+    refuses_weights: str = ""
+    while_building: Callable[[], object] = lambda: None
 
 
 class Named:
@@ -86,13 +91,7 @@ class Guarded:
 
 
 class Layer(Guarded):
-    """A layer of the real network; its precision is only noted."""
-
-    def set_output_type(self, index: int, kind: Any) -> None:
-        played, _, _, real = self._state
-        if "STRONGLY_TYPED" not in played.creation:
-            assert kind is self.precision and real.get_output(index).dtype.name in ("FLOAT", "HALF")
-            played.precisions[real.name] = kind.name
+    """A layer of the real network."""
 
     @property
     def metadata(self) -> str:
@@ -152,7 +151,8 @@ class Parser(Guarded):
         parsed = self._real.parse(bare.SerializeToString())
         network._fill([PluginLayer(module.LayerType.PLUGIN_V3, node) for node in plugins])
         for tensor in [*model.graph.input, *model.graph.output]:
-            played.shapes[tensor.name] = tuple(item.dim_value for item in tensor.type.tensor_type.shape.dim)
+            dims = tensor.type.tensor_type.shape.dim
+            played.shapes[tensor.name] = tuple(-1 if item.dim_param else item.dim_value for item in dims)
         return bool(parsed)
 
     @property
@@ -197,9 +197,16 @@ class Config(Guarded):
     def clear_flag(self, flag: Named) -> None:
         self._state[0].flags.discard(flag.name)
 
+    def add_optimization_profile(self, profile: Profile) -> int:
+        self._state[0].profile = profile._shapes
+        return 0
+
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         assert pool.name in ("WORKSPACE", "TACTIC_DRAM")
         self._state[0].pools[pool.name] = size
+
+    def can_run_on_DLA(self, layer: Any) -> bool:  # noqa: N802
+        return self._state[0].dla_takes(layer)
 
     def create_timing_cache(self, data: bytes) -> Any:
         if data and not data.startswith(b"timing"):
@@ -209,6 +216,17 @@ class Config(Guarded):
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         return cache is not None and not ignore_mismatch
+
+
+class Profile(Guarded):
+    """The shapes that an engine is built for."""
+
+    def __init__(self, played: Played) -> None:
+        super().__init__(played, "IOptimizationProfile")
+
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        assert input == "frames" and all(a <= b <= c for a, b, c in zip(min, opt, max, strict=True))
+        object.__setattr__(self, "_shapes", (tuple(min), tuple(opt), tuple(max)))
 
 
 class Builder(Guarded):
@@ -226,23 +244,36 @@ class Builder(Guarded):
         real = module._real.NetworkDefinitionCreationFlag.STRONGLY_TYPED
         return Network(played, builder.create_network(1 << int(real)))
 
+    @property
+    def num_DLA_cores(self) -> int:  # noqa: N802
+        return self._state[0].dla_cores
+
     def create_builder_config(self) -> Config:
-        return Config(self._state[0])
+        self._state[0].config = config = Config(self._state[0])
+        return config
+
+    def create_optimization_profile(self) -> Profile:
+        return Profile(self._state[0])
 
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         played = self._state[0]
         assert config.profiling_verbosity.name == "DETAILED"
+        if played.shapes["frames"][0] == -1 and played.profile is None:
+            return None
+        config.progress_monitor.phase_start("Building engine", None, 2)
+        for step in range(2):
+            played.while_building()
+            if not config.progress_monitor.step_complete("Building engine", step):
+                return None
+        config.progress_monitor.phase_finish("Building engine")
         played.level = getattr(config, "builder_optimization_level", played.level)
-        free = "STRONGLY_TYPED" not in played.creation and "FP16" in played.flags
-        rows = report_rows(network, free=free, held=played.precisions)
+        assert "STRONGLY_TYPED" in played.creation
+        rows = report_rows(network)
         return PLAN + json.dumps(played.report(rows)).encode()
 
 
-def report_rows(network: Network, *, free: bool, held: dict[str, str]) -> list[dict[str, Any]]:
-    """Return of a network's layers as an inspector does; its Q/DQ pairs are taken into the layers that read them.
-
-    A layer whose type is `free` runs in float16, unless it is `held` to another.
-    """
+def report_rows(network: Network) -> list[dict[str, Any]]:
+    """Return of a network's layers as an inspector does; its Q/DQ pairs are taken into the layers that read them."""
     rows, dequantised = [], set()
     for layer in network._layers:
         if isinstance(layer, PluginLayer):
@@ -259,8 +290,6 @@ def report_rows(network: Network, *, free: bool, held: dict[str, str]) -> list[d
             dequantised.add(output.name)
         integer = len(sources) > 1 and all(item is not None and item.name in dequantised for item in sources[:2])
         word = output.dtype.name
-        if word in WORDS:
-            word = held.get(real.name, "HALF" if free else word)
         row = {"Name": real.name, "LayerType": kind.title(), "Metadata": f"{real.metadata}\x1f", **_ends(word)}
         if kind == "CONVOLUTION":
             weights = "Int8" if integer else {"FLOAT": "Float", "HALF": "Half"}[word]
@@ -274,6 +303,58 @@ def report_rows(network: Network, *, free: bool, held: dict[str, str]) -> list[d
 def _ends(word: str) -> dict[str, Any]:
     tensor = {"Name": "t", "Location": "Device", "Dimensions": [1, 2], "Format/Datatype": WORDS.get(word, word)}
     return {"Inputs": [tensor], "Outputs": [tensor]}
+
+
+class Runtime(Guarded):
+    """Reads plans; one with code for the CPU only where that is allowed."""
+
+    engine_host_code_allowed = False
+    DLA_core = -1
+
+    def __init__(self, played: Played) -> None:
+        super().__init__(played, "Runtime")
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+        played = self._state[0]
+        played.events.append("deserialize")
+        if "VERSION_COMPATIBLE" in played.flags and not self.engine_host_code_allowed:
+            return None
+        if vars(played.config).get("DLA_core", -1) != self.DLA_core:
+            return None
+        return Engine(played, plan) if plan.startswith(PLAN) else None
+
+
+class Refitter(Guarded):
+    """Puts weights into an engine that was built without them."""
+
+    def __init__(self, played: Played, engine: Engine) -> None:
+        super().__init__(played, "Refitter")
+        object.__setattr__(self, "_engine", engine)
+        object.__setattr__(self, "_names", set())
+
+    def refit_cuda_engine(self) -> bool:
+        played = self._state[0]
+        played.events.append(f"refit {len(self._names)}")
+        return not played.refuses_weights
+
+    def get_missing_weights(self) -> list[str]:
+        refused = self._state[0].refuses_weights
+        return [refused] if refused else []
+
+
+class ParserRefitter(Guarded):
+    """Reads the weights of an ONNX file."""
+
+    num_errors = 0
+
+    def __init__(self, refitter: Refitter) -> None:
+        super().__init__(refitter._state[0], "OnnxParserRefitter")
+        object.__setattr__(self, "_refitter", refitter)
+
+    def refit_from_file(self, path: str) -> bool:
+        names = {item.name for item in onnx.load(path).graph.initializer}
+        object.__setattr__(self._refitter, "_names", names)
+        return True
 
 
 class Engine(Guarded):
@@ -296,9 +377,6 @@ class Engine(Guarded):
     def get_tensor_name(self, index: int) -> str:
         return ("frames", "masks")[index]
 
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self._state[0].shapes[name]
-
     def get_tensor_dtype(self, name: str) -> Any:
         return SimpleNamespace(name="UINT8")
 
@@ -313,12 +391,23 @@ class Context(Guarded):
         super().__init__(played, "IExecutionContext")
         object.__setattr__(self, "_addresses", {})
 
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == "frames" and self._state[0].shapes[name][0] == -1
+        fewest, _, most = self._state[0].profile
+        object.__setattr__(self, "_count", shape[0])
+        return fewest[0] <= shape[0] <= most[0] and shape[1:] == fewest[1:] == most[1:]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        batch, *rest = self._state[0].shapes[name]
+        return (self._count if batch == -1 else batch, *rest)
+
     def set_tensor_address(self, name: str, address: int) -> None:
         self._addresses[name] = address
 
     def execute_async_v3(self, stream: int) -> bool:
         views = {}
-        for name, shape in self._state[0].shapes.items():
+        for name in self._state[0].shapes:
+            shape = self.get_tensor_shape(name)
             size = int(np.prod(shape))
             views[name] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self._addresses[name]))
             views[name] = views[name].reshape(shape)
@@ -362,7 +451,10 @@ class TensorRt(types.ModuleType):
         made = {
             "Builder": lambda logger: Builder(played, logger, self),
             "OnnxParser": lambda network, logger: Parser(played, network, logger, self),
-            "Runtime": lambda logger: SimpleNamespace(deserialize_cuda_engine=self._deserialize),
+            "Runtime": lambda logger: Runtime(played),
+            "Refitter": lambda engine, logger: Refitter(played, engine),
+            "OnnxParserRefitter": lambda refitter, logger: ParserRefitter(refitter),
+            "IProgressMonitor": self._real.IProgressMonitor,
             "get_plugin_registry": lambda: Registry(played),
             "ILogger": self._real.ILogger,
             "Logger": self._real.Logger,
@@ -381,7 +473,3 @@ class TensorRt(types.ModuleType):
         )
         setattr(self, name, names)
         return names
-
-    def _deserialize(self, plan: bytes) -> Engine | None:
-        self._played.events.append("deserialize")
-        return Engine(self._played, plan) if plan.startswith(PLAN) else None

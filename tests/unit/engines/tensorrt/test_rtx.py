@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,9 +53,9 @@ def test_what_stays_in_float32_is_not_rounded_to_tf32(
     flags = []
     compile_plan = PlanBuild.serialize
 
-    def noting(self: PlanBuild) -> bytes:
+    def noting(self: PlanBuild, progress: Any) -> bytes:
         flags.append(self.config.get_flag(package.BuilderFlag.TF32))
-        return compile_plan(self)
+        return compile_plan(self, progress)
 
     monkeypatch.setattr(PlanBuild, "serialize", noting)
     build(precision, "tensorrt-rtx")
@@ -109,7 +110,7 @@ def test_what_could_not_run_here_says_how_sure_one_is_and_carries_the_truth(buil
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_plan_that_is_none_fails_the_build(build: Build, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     needs_package()
-    monkeypatch.setattr(tensorrt_rtx.PlanBuild, "serialize", lambda self: b"not an engine at all")
+    monkeypatch.setattr(tensorrt_rtx.PlanBuild, "serialize", lambda self, progress: b"not an engine at all")
     with pytest.raises(BuildError, match="malformed"):
         build(precision, "tensorrt-rtx")
 
@@ -120,7 +121,7 @@ def test_a_plan_of_another_network_fails_the_build(
 ) -> None:
     needs_package()
     other = (build("fp32" if precision == "int8" else "int8", "tensorrt-rtx").engine / "engine.plan").read_bytes()
-    monkeypatch.setattr(tensorrt_rtx.PlanBuild, "serialize", lambda self: other)
+    monkeypatch.setattr(tensorrt_rtx.PlanBuild, "serialize", lambda self, progress: other)
     with pytest.raises(PrecisionError, match=r"holds the weights of [01] of the \d layers"):
         build(precision, "tensorrt-rtx")
 

@@ -13,7 +13,7 @@ import pytest
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.tensorrt.session import PlanSession
-from edgefsa.errors import EngineError
+from edgefsa.errors import EngineError, InputError
 from edgefsa.segment import Segmenter
 from tests.unit.engines import tiny
 from tests.unit.engines.tensorrt.gpu_fakes import KINDS, PlayedGpu, play_gpu
@@ -25,6 +25,16 @@ class FakeContext:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.addresses: dict[str, int] = {}
+        self.count = -1
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == "frames" and self.engine.shapes["frames"][0] == -1
+        self.count = shape[0]
+        return 1 <= self.count <= FakeEngine.most
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        batch, *rest = self.engine.shapes[name]
+        return (self.count if batch == -1 else batch, *rest)
 
     def set_tensor_address(self, name: str, address: int) -> None:
         self.addresses[name] = address
@@ -32,7 +42,7 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         gpu = self.engine.gpu
         assert stream in gpu.streams
-        sizes = {name: int(np.prod(shape)) for name, shape in FakeEngine.shapes.items()}
+        sizes = {name: int(np.prod(self.get_tensor_shape(name))) for name in self.engine.shapes}
         views = {
             name: np.ctypeslib.as_array((ctypes.c_uint8 * sizes[name]).from_address(self.addresses[name]))
             for name in sizes
@@ -47,6 +57,7 @@ class FakeEngine:
     num_io_tensors = 2
     shapes = {"frames": (1, *tiny.SIZE_HW, 3), "masks": (1, *tiny.SIZE_HW)}  # noqa: RUF012
     kind = "UINT8"
+    most = 4
     gpu: Any = None
 
     def __init__(self) -> None:
@@ -59,9 +70,6 @@ class FakeEngine:
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.shapes)[index]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name]
 
     def get_tensor_dtype(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(name=self.kind)
@@ -137,6 +145,56 @@ def test_runs_under_way_have_streams_and_buffers_of_their_own(
         for batch in batches:
             assert (session.run(batch) == (batch[..., 0] > 127)).all()
         assert engine.contexts == 3, "lanes are used again"
+    assert gpu.is_empty()
+
+
+def open_batch(session: PlanSession, engine: FakeEngine) -> None:
+    """Let an engine take 1 to 4 frames a run."""
+    engine.shapes = {name: (-1, *shape[1:]) for name, shape in FakeEngine.shapes.items()}
+    session.manifest.model = {**tiny.METADATA, "batch": 4, "batches": [1, 2, 4]}
+
+
+def test_an_open_batch_takes_runs_of_each_size(gpu: PlayedGpu, session: PlanSession, engine: FakeEngine) -> None:
+    open_batch(session, engine)
+    with session:
+        assert session.input_shape[0] == 4 and session.batches == (1, 2, 4)
+        for count in (4, 1, 3, 1, 4):
+            frames = np.concatenate(some_frames(count))
+            assert (session.run(frames) == (frames[..., 0] > 127)).all()
+        assert engine.contexts == 3, "lanes of each size are used again"
+        sizes = sorted(len(lane.frames) for lane in session._free)
+        assert sizes == [1, 3, 4]
+        for count in (0, 5):
+            with pytest.raises(InputError, match=rf"\[4, 32, .* N from 1\), not uint8 \[{count}, "):
+                session.submit(np.zeros((count, *session.input_shape[1:]), np.uint8))
+    assert gpu.is_empty()
+
+
+def test_the_segmenter_hands_an_open_batch_no_more_frames_than_it_has(
+    gpu: PlayedGpu, session: PlanSession, engine: FakeEngine
+) -> None:
+    open_batch(session, engine)
+    frames = [np.full((*tiny.SIZE_HW, 3), value, np.uint8) for value in (0, 200, 255, 10, 128, 0)]
+    with session, Segmenter(session) as segmenter:
+        masks = [item.mask for item in segmenter.segment_batch(frames)]
+        assert [int(mask.max()) for mask in masks] == [0, 1, 1, 0, 1, 0]
+        assert sorted(len(lane.frames) for lane in session._free) == [2, 4]
+
+
+def test_a_plan_that_takes_fewer_frames_than_its_manifest_says(
+    gpu: PlayedGpu, session: PlanSession, engine: FakeEngine
+) -> None:
+    open_batch(session, engine)
+    session.manifest.model = {**session.manifest.model, "batch": 8, "batches": [1, 2, 8]}
+    with pytest.raises(EngineError, match="takes no 8 frames a run"), session:
+        pass
+    assert gpu.is_empty()
+
+
+def test_a_shape_that_stays_open_allocates_nothing(gpu: PlayedGpu, session: PlanSession, engine: FakeEngine) -> None:
+    engine.shapes = {name: (-1, *shape[1:]) for name, shape in FakeEngine.shapes.items()}
+    with pytest.raises(EngineError, match=r"open shape \(-1, 32, 48, 3\)"), session:
+        pass
     assert gpu.is_empty()
 
 

@@ -23,7 +23,7 @@ from tests.unit.engines.conftest import Build
 from tests.unit.engines.tensorrt.facade import Played
 from tests.unit.engines.tensorrt.played_machine import GPU, VERSIONS, play_machine, write_library
 
-BUILDER_FLAGS = "10.3.0"
+OLDEST = "10.3.0"
 
 
 @pytest.fixture(params=VERSIONS)
@@ -36,12 +36,6 @@ def each(request: pytest.FixtureRequest, shared_dir: Path, monkeypatch: Any, tmp
 def machine(shared_dir: Path, monkeypatch: Any, tmp_path: Path) -> Played:
     """One of them."""
     return play_machine("10.13.3.9", shared_dir, monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def old(shared_dir: Path, monkeypatch: Any, tmp_path: Path) -> Played:
-    """A Jetson with JetPack 6."""
-    return play_machine(BUILDER_FLAGS, shared_dir, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -71,41 +65,13 @@ def test_the_plan_is_tensorrts_own_file(machine: Played, build: Build) -> None:
     assert (build("fp32", "tensorrt").engine / "engine.plan").read_bytes().startswith(b"ptrt")
 
 
-def test_types_come_from_the_file_or_from_flags(each: Played, build: Build) -> None:
-    """INT8 and FP16 are names that TensorRT 11 lacks; before 10.12 strong typing is not complete."""
-    strong = each.version != BUILDER_FLAGS
-    held = {
-        "fp32": set(),
-        "fp16": {"FP16", "OBEY_PRECISION_CONSTRAINTS"},
-        "int8": {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"},
-    }
-    for precision, flags in held.items():
-        each.flags, each.precisions = {"TF32"}, {}
-        report = build(precision, "tensorrt")
-        assert each.creation == ({"STRONGLY_TYPED"} if strong else set())
-        assert each.flags == (set() if strong else flags)
-        assert bool(each.precisions) == (precision != "fp32" and not strong)
-        typing = Manifest.read(report.engine).precision_detail["typing"]
-        assert typing == ("strong" if strong else "builder flags")
+def test_types_come_from_the_file(each: Played, build: Build) -> None:
+    """Of 10.3 on; none of the flags that allowed other types, which TensorRT 11 lacks."""
+    for precision in ("fp32", "fp16", "int8"):
+        each.flags = {"TF32"}
+        build(precision, "tensorrt")
+        assert (each.creation, each.flags) == ({"STRONGLY_TYPED"}, set())
     assert 2**28 <= each.pools["WORKSPACE"] <= 2**31
-
-
-def test_without_strong_typing_layers_are_held_to_the_file(old: Played, build: Build) -> None:
-    build("fp16", "tensorrt")
-    halves = {name for name, kind in old.precisions.items() if kind == "HALF"}
-    floats = {name for name, kind in old.precisions.items() if kind == "FLOAT"}
-    assert halves == {"stem", "body"}
-    # The normalisation, the classifier, and of the body of UpsampleArgmax what resizes and what compares.
-    assert {"centre", "normalise", "classifier"} < floats
-    assert sorted(name.split("__")[0] for name in floats - {"centre", "normalise", "classifier"}) == [
-        "node_of_index",
-        "node_of_large",
-    ]
-
-
-def test_in_an_int8_build_the_integer_layers_are_left_to_the_qdq_pairs(old: Played, build: Build) -> None:
-    build("int8", "tensorrt")
-    assert {"stem", "body"}.isdisjoint(old.precisions) and old.precisions["classifier"] == "FLOAT"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +146,7 @@ def test_kernels_inside_the_engine(each: Played, build: Build, monkeypatch: pyte
         seen.append((capability, cuda))
         each.registered.update(aot_plugins.OPERATORS)
 
-    if each.version == BUILDER_FLAGS:
+    if each.version == OLDEST:
         with pytest.raises(PluginError, match=r"10\.3\.0 takes no kernels into an engine"):
             build("fp16", "tensorrt", options={"plugins": "kernels"})
         return
