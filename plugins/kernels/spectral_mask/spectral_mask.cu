@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chooses SpectralMask's kernel and passes: one where the plane fits into shared memory, else two.
+#include "../device.h"
 #include "../launch_checks.h"
 #include "spectral_mask.cuh"
 
@@ -8,27 +9,6 @@ namespace spectral_mask {
 namespace {
 
 constexpr int kRowsPerBand = 64;
-
-struct Device {
-    int shared_bytes;
-    int cache_bytes;
-    int multiprocessors;
-};
-
-cudaError_t askDevice(Device* device) noexcept {
-    int index = 0;
-    cudaError_t status = cudaGetDevice(&index);
-    if (status == cudaSuccess) {
-        status = cudaDeviceGetAttribute(&device->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
-    }
-    if (status == cudaSuccess) {
-        status = cudaDeviceGetAttribute(&device->cache_bytes, cudaDevAttrL2CacheSize, index);
-    }
-    if (status == cudaSuccess) {
-        status = cudaDeviceGetAttribute(&device->multiprocessors, cudaDevAttrMultiProcessorCount, index);
-    }
-    return status;
-}
 
 int planeChannels(Format format) noexcept {
     return format == Format::kHwc8 ? kPlaneChannels<Format::kHwc8> : kPlaneChannels<Format::kLinear>;
@@ -73,9 +53,9 @@ cudaError_t launchTwoPasses(Work work, int planes, const Device& device, cudaStr
     if (shared_bytes > device.shared_bytes || !isWorkspace(work.partial)) {
         return cudaErrorInvalidValue;
     }
-    cudaError_t status = allowSharedBytes(kTokensKernel, shared_bytes, device.shared_bytes);
+    cudaError_t status = allowSharedBytes<kTokensKernel>(shared_bytes, device);
     if (status == cudaSuccess) {
-        status = allowSharedBytes(kApplyKernel, shared_bytes, device.shared_bytes);
+        status = allowSharedBytes<kApplyKernel>(shared_bytes, device);
     }
     const int bands = bandsOf(work.op);
     const std::size_t plane_bytes =
@@ -116,7 +96,7 @@ cudaError_t launchPasses(const SpectralMaskParams& params, void* workspace, cons
     if (shared_bytes > device.shared_bytes) {
         return launchTwoPasses<T, VEC, MODES_H, FORMAT>(work, planes, device, stream);
     }
-    const cudaError_t status = allowSharedBytes(kWholeKernel, shared_bytes, device.shared_bytes);
+    const cudaError_t status = allowSharedBytes<kWholeKernel>(shared_bytes, device);
     if (status != cudaSuccess) {
         return status;
     }
@@ -150,8 +130,8 @@ cudaError_t launchLinear(const SpectralMaskParams& params, void* workspace, cons
 }  // namespace spectral_mask
 
 bool isServed(const SpectralMaskParams& params) noexcept {
-    spectral_mask::Device device = {};
-    if (!spectral_mask::hasServedSettings(params) || spectral_mask::askDevice(&device) != cudaSuccess) {
+    Device device = {};
+    if (!spectral_mask::hasServedSettings(params) || deviceInUse(&device) != cudaSuccess) {
         return false;
     }
     spectral_mask::Work work = {};
@@ -175,8 +155,8 @@ cudaError_t launchSpectralMask(const SpectralMaskParams& params, void* workspace
         !areGiven({params.gain, params.basis_h, params.basis_w, params.coupling_gain, params.coupling_base})) {
         return cudaErrorInvalidValue;
     }
-    spectral_mask::Device device = {};
-    const cudaError_t status = spectral_mask::askDevice(&device);
+    Device device = {};
+    const cudaError_t status = deviceInUse(&device);
     if (status != cudaSuccess) {
         return status;
     }

@@ -91,6 +91,10 @@ class EmulatedOperator:
         """Make the planted mistake of that number from here on, 0 for none."""
         ctypes.c_int.in_dll(self._library, "emulationPlanted").value = number
 
+    def attribute_calls(self) -> int:
+        """Return how often the attributes of a device or a kernel were asked for or set, ever."""
+        return int(self._library.emulationAttributeCalls())
+
     def is_served(self, values: Mapping[str, Any], device: Device | None = None) -> bool:
         """Whether the operator's `served` says that the device takes these parameters, all pointers being null."""
         arguments, _ = self._prepare({}, {}, values, device or Device(), SCHEDULES[0])

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "faults.h"
 #include "memory.h"
@@ -25,8 +27,12 @@ struct Device {
     int cache_bytes = 64 << 10;  // small, so that planes are worked on in several launches
 };
 
+// Each set of limits that tests ask for is a GPU of its own; kernels have their limits on each, as on devices.
 Device device;
-std::map<const void*, int> shared_limits;
+int ordinal = 0;
+int asked = 0;
+std::map<std::tuple<int, int, int>, int> ordinals = {{{227 << 10, 4, 90}, 0}};
+std::map<std::pair<int, const void*>, int> shared_limits;
 cudaError_t last = cudaSuccess;
 int launches = 0;
 
@@ -51,7 +57,7 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared
     if (!errorText().empty()) {
         return report(cudaErrorIllegalAddress);
     }
-    const auto limit = shared_limits.find(kernel);
+    const auto limit = shared_limits.find({ordinal, kernel});
     const int limit_bytes = limit == shared_limits.end() ? kDefaultSharedBytes : limit->second;
     if (!fits(grid, block)) {
         return report(cudaErrorInvalidConfiguration);
@@ -72,10 +78,11 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared
 }
 
 cudaError_t setSharedLimit(const void* kernel, int bytes) {
+    ++asked;
     if (bytes < 0 || bytes > device.shared_bytes_optin) {
         return report(cudaErrorInvalidValue);
     }
-    shared_limits[kernel] = bytes;
+    shared_limits[{ordinal, kernel}] = bytes;
     return cudaSuccess;
 }
 
@@ -94,11 +101,12 @@ cudaError_t cudaGetLastError() {
 }
 
 cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = emulation::ordinal;
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    ++emulation::asked;
     const std::map<cudaDeviceAttr, int> values = {
         {cudaDevAttrMaxThreadsPerBlock, static_cast<int>(emulation::kMaxThreads)},
         {cudaDevAttrMaxSharedMemoryPerBlock, emulation::kDefaultSharedBytes},
@@ -125,7 +133,9 @@ void emulationSetDevice(int shared_bytes_optin, int multiprocessors, int capabil
     emulation::device.shared_bytes_optin = shared_bytes_optin;
     emulation::device.multiprocessors = multiprocessors;
     emulation::device.capability = capability;
-    emulation::shared_limits.clear();
+    const int next = static_cast<int>(emulation::ordinals.size());
+    emulation::ordinal =
+        emulation::ordinals.insert({{shared_bytes_optin, multiprocessors, capability}, next}).first->second;
 }
 
 void emulationSetOrder(int order, unsigned int seed) {
@@ -147,6 +157,9 @@ void emulationReset() {
 }
 
 int emulationLaunches() { return emulation::launches; }
+
+// How often a device's or a kernel's attributes were asked for or set, ever.
+int emulationAttributeCalls() { return emulation::asked; }
 
 // What went wrong so far, empty for nothing; valid until the next call.
 const char* emulationError() {
