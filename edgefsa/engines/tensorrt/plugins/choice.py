@@ -37,9 +37,9 @@ class PluginChoice:
     library: PluginLibrary | None = None
 
     @property
-    def namespace(self) -> str:
-        """Where the plugins are registered."""
-        return aot_plugins.NAMESPACE if self.kind == KERNELS else NAMESPACE
+    def take_int8(self) -> bool:
+        """Whether the plugins read and write quantised maps; kernels inside an engine do not."""
+        return self.kind == LIBRARY
 
     def register(self, tensorrt: Any, capability: str) -> None:
         """Let the module `tensorrt` know the plugins; PluginError where it cannot."""
@@ -80,7 +80,7 @@ def _kernel_entry(name: str, capability: str) -> dict[str, Any]:
     return {
         "name": name,
         "version": PLUGINS[name],
-        "namespace": aot_plugins.NAMESPACE,
+        "namespace": NAMESPACE,
         "where": "engine",
         "compute_capability": capability,
     }
