@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 namespace edgefsa {
 
@@ -62,6 +63,33 @@ cudaError_t allowSharedBytes(std::size_t bytes, const Device& device) noexcept {
         cudaFuncSetAttribute(KERNEL, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_bytes);
     if (status == cudaSuccess && is_remembered) {
         is_allowed[device.index].store(true, std::memory_order_release);
+    }
+    return status;
+}
+
+// The blocks of KERNEL that a multiprocessor runs at once by its registers, threads and shared memory, for which leave is
+// given as above; 0 where a block does not fit. It is asked for where the launch before on this device had other sizes.
+template <auto KERNEL>
+cudaError_t blocksAtOnce(int threads, std::size_t shared_bytes, const Device& device, int* blocks) noexcept {
+    // The sizes, and in the last 8 bits the answer.
+    static std::atomic<std::uint64_t> known[kRememberedDevices] = {};
+    *blocks = 0;
+    if (shared_bytes > static_cast<std::size_t>(device.shared_bytes)) {
+        return cudaSuccess;
+    }
+    const bool is_remembered = device.index < kRememberedDevices;
+    const std::uint64_t sizes = (static_cast<std::uint64_t>(shared_bytes) << 32) | static_cast<std::uint64_t>(threads) << 8;
+    const std::uint64_t last = is_remembered ? known[device.index].load(std::memory_order_relaxed) : 0;
+    if ((last & ~std::uint64_t{255}) == sizes) {
+        *blocks = static_cast<int>(last & 255);
+        return cudaSuccess;
+    }
+    cudaError_t status = allowSharedBytes<KERNEL>(shared_bytes, device);
+    if (status == cudaSuccess) {
+        status = cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, KERNEL, threads, shared_bytes);
+    }
+    if (status == cudaSuccess && is_remembered) {
+        known[device.index].store(sizes | static_cast<std::uint64_t>(*blocks), std::memory_order_relaxed);
     }
     return status;
 }
