@@ -55,10 +55,7 @@ extern "C" __global__ void __launch_bounds__(edgefsa::spectral_mask::kThreads)
     work.op.coupling_gain = coupling_gain;
     work.op.coupling_base = coupling_base;
     const Shared shared = sharedOf(sharedLayout(work, kRowStride<AOT_MODES_H>, 1));
-    const Tile tile = tileOf<AOT_VEC, kFormat>(work);
+    const Tile tile = tileOf<AOT_VEC, kFormat>(work, static_cast<int>(blockIdx.x), 0);
     analyse<AOT_TYPE, AOT_VEC, AOT_MODES_H, kFormat, AOT_STAGED>(work, tile, shared);
-    __syncthreads();
-    mix<kFormat>(work, tile, shared);
-    __syncthreads();
-    synthesise<AOT_TYPE, AOT_VEC, AOT_MODES_H, kFormat, AOT_STAGED>(work, tile, shared);
+    apply<AOT_TYPE, AOT_VEC, AOT_MODES_H, kFormat, AOT_STAGED>(work, tile, shared);
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Chooses CMAKE_CUDA_ARCHITECTURES: what was given, all that are supported, or those of this machine's GPUs.
-set(supported_architectures 75 80 86 87 89 90 110 120)
+set(supported_architectures 75 80 86 87 89 90 100 103 110 120 121)
 
 if(EDGEFSA_ALL_ARCHITECTURES)
     execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known OUTPUT_STRIP_TRAILING_WHITESPACE)

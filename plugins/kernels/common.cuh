@@ -46,16 +46,6 @@ cudaError_t launchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, s
     }
     return launched;
 }
-
-// Lets a kernel take more than the 48 KB of dynamic shared memory that need no leave. It is given leave for all that
-// the device has, device_bytes, and never less: another thread may be about to launch it with more than `bytes`.
-template <typename Kernel>
-cudaError_t allowSharedBytes(Kernel* kernel, std::size_t bytes, int device_bytes) noexcept {
-    if (bytes <= (48u << 10)) {
-        return cudaSuccess;
-    }
-    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device_bytes);
-}
 #endif
 
 // COUNT neighbouring elements, moved in one access; its address must be a multiple of its size.
@@ -82,7 +72,8 @@ __device__ __forceinline__ void storeGlobal(T* address, const Pack<T, COUNT>& pa
         uint4 words;
         memcpy(&words, &pack, sizeof(words));
         asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)), "r"(words.x),
-                     "r"(words.y), "r"(words.z), "r"(words.w));
+                     "r"(words.y), "r"(words.z), "r"(words.w)
+                     : "memory");
         return;
     }
 #endif

@@ -34,7 +34,8 @@ LAUNCHER = """
 cudaError_t launchProbe(const ProbeParams& params, void*, cudaStream_t stream) noexcept {
     void (*const kernels[])(const float*, float*, int) = {%s};
     const auto kernel = kernels[params.which];
-    if (params.allow != 0 && allowSharedBytes(kernel, params.shared, params.allow) != cudaSuccess) {
+    const auto attribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
+    if (params.allow != 0 && cudaFuncSetAttribute(kernel, attribute, params.allow) != cudaSuccess) {
         return cudaErrorNotSupported;
     }
     return launchKernel(kernel, params.grid, params.block, params.shared, stream, params.x, params.y, params.count);

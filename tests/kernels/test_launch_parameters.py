@@ -97,14 +97,15 @@ def calls() -> dict[str, Call]:
         ),
         "spectral mask": Call(
             mask.OPERATOR, {**masked, "x": x}, {"y": ENOUGH}, mask.settings_of(masked, FLOAT, LINEAR),
-            {**SIDES, "modes_h": (0, -1, 10), "modes_w": (0, -1, 17), "x_scale": SCALE, "y_scale": SCALE},
+            {**SIDES, "modes_h": (0, -1, 10), "modes_w": (0, -1, 17), "passes": (3, -1)}
+            | {"x_scale": SCALE, "y_scale": SCALE},
             more=({"batch": 65535, "channels": 65535}, {**HWC_HALF, "width": 65535, "channels": 65535}),
         ),
         "upsample + argmax": Call(
             upsampling.OPERATOR, {"x": np.zeros((*logits[:1], 8, *logits[2:]), np.float32)},
             {"y": ((2, 6, 8), np.int32)}, upsampling.settings_of(logits, (6, 8), FLOAT, LINEAR, upsampling.INT32),
             dict.fromkeys(("batch", "low_height", "low_width", "height", "width"), SIDE)
-            | {"classes": (0, -1, 256), "index_type": (2, -1), "type": (INT8,)},
+            | {"classes": (0, -1, 256), "index_type": (3, -1), "type": (INT8,)},
             ("x",), ((FLOAT, LINEAR), (HALF, LINEAR), (HALF, HWC8)),
         ),
         "frame preparation": Call(
@@ -206,6 +207,10 @@ SHARED_MEMORY: list[tuple[dict[str, Any], int, bool]] = [
     ({"modes_w": 16, "width": 1552}, 99 << 10, True),
     ({"modes_w": 16, "width": 1551}, 99 << 10, False),  # single elements: the kernel of all modes
     ({"modes_w": 16, "width": 1549}, 99 << 10, True),
+    # A plane of 32 x 64 floats, with its bases and sums.
+    ({"height": 32, "width": 64, "passes": mask.ONE}, 9_952, True),
+    ({"height": 32, "width": 64, "passes": mask.ONE}, 9_951, False),
+    ({"height": 32, "width": 64, "passes": mask.TWO}, 9_951, True),
 ]
 
 

@@ -21,8 +21,8 @@ OPERATOR = Operator(
     ("x", "y"),
     ("type", "format", "index_type", "batch", "classes", "low_height", "low_width", "height", "width"),
 )
-INT32, UINT8 = 0, 1  # IndexType
-INDICES = {INT32: np.int32, UINT8: np.uint8}
+INT32, UINT8, FLOAT16 = 0, 1, 2  # IndexType
+INDICES = {INT32: np.int32, UINT8: np.uint8, FLOAT16: np.float16}
 
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
@@ -90,7 +90,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "form", "index"), [(np.float32, LINEAR, INT32), (np.float16, LINEAR, UINT8), (np.float16, HWC8, INT32)]
+    ("kind", "form", "index"), [(np.float32, LINEAR, INT32), (np.float16, LINEAR, UINT8), (np.float16, HWC8, FLOAT16)]
 )
 @pytest.mark.parametrize("smooth", [False, True], ids=["noise", "regions"])
 @pytest.mark.parametrize(("shape", "size_hw"), CASES)

@@ -165,7 +165,7 @@ def _typed_graph(job: BuildJob, plugins: PluginChoice) -> _TypedGraph:
     expected = {"int8": int8_products, "fp16": half_products}.get(job.precision, lambda graph: [])(whole.graph)
     model = whole
     if plugins.operators:
-        model = inline_functions(plugin_graph(graph, plugins.operators, namespace=plugins.namespace))
+        model = inline_functions(plugin_graph(graph, plugins.operators, int8=plugins.take_int8))
     nodes = [node.name for node in model.graph.node if node.domain == DOMAIN]
     converted = None if job.precision == "fp32" else graph
     return _TypedGraph(model, converted, expected, nodes, quantization, kept)

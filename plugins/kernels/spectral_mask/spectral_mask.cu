@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses SpectralMask's kernel and passes: one where the plane fits into shared memory, else two.
+// Chooses SpectralMask's kernel and passes: one where two planes fit into a multiprocessor's shared memory, else two.
+#include "../device.h"
 #include "../launch_checks.h"
 #include "spectral_mask.cuh"
 
@@ -7,49 +8,45 @@ namespace edgefsa {
 namespace spectral_mask {
 namespace {
 
-constexpr int kRowsPerBand = 64;
-
-struct Device {
-    int shared_bytes;
-    int cache_bytes;
-    int multiprocessors;
-};
-
-cudaError_t askDevice(Device* device) noexcept {
-    int index = 0;
-    cudaError_t status = cudaGetDevice(&index);
-    if (status == cudaSuccess) {
-        status = cudaDeviceGetAttribute(&device->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
-    }
-    if (status == cudaSuccess) {
-        status = cudaDeviceGetAttribute(&device->cache_bytes, cudaDevAttrL2CacheSize, index);
-    }
-    if (status == cudaSuccess) {
-        status = cudaDeviceGetAttribute(&device->multiprocessors, cudaDevAttrMultiProcessorCount, index);
-    }
-    return status;
-}
+constexpr int kMostBandRows = 64, kLeastBandRows = 16;
 
 int planeChannels(Format format) noexcept {
     return format == Format::kHwc8 ? kPlaneChannels<Format::kHwc8> : kPlaneChannels<Format::kLinear>;
 }
 
-int bandsOf(const SpectralMaskParams& params) noexcept { return ceilDiv(params.height, kRowsPerBand); }
+std::size_t rowBytes(const SpectralMaskParams& p) noexcept {
+    return static_cast<std::size_t>(p.width) * planeChannels(p.format) * bytesPerElement(p.type);
+}
+
+int planesOf(const SpectralMaskParams& p) noexcept { return p.batch * ceilDiv(p.channels, planeChannels(p.format)); }
+
+int mostBandsOf(const SpectralMaskParams& p) noexcept { return ceilDiv(p.height, kLeastBandRows); }
 
 // By all that does not depend on the device.
 bool hasServedSettings(const SpectralMaskParams& p) noexcept {
     const bool has_extents = areExtents({p.batch, p.channels, p.height, p.width, p.modes_h, p.modes_w});
     const bool has_modes = p.modes_h <= kMaxMaskModesH && p.modes_w <= kMaxMaskModesW;
     const bool has_scales = isScale(p.x_scale, p.type) && isScale(p.y_scale, p.type);
-    return has_extents && has_modes && has_scales && isLayout(p.type, p.format) && isCountable({p.batch, p.channels}) &&
+    const bool has_passes = p.passes == Passes::kChosen || p.passes == Passes::kOne || p.passes == Passes::kTwo;
+    return has_extents && has_modes && has_scales && has_passes && isLayout(p.type, p.format) &&
+           isCountable({2, p.batch, p.channels, mostBandsOf(p)}) &&
            isCountable({p.width, storedChannels(p.channels, p.format)});
 }
 
-// Shared memory of two passes, which take less than one pass does.
-int bandBytes(Work work, int row_stride, int plane_channels) noexcept {
-    work.rows_per_band = min(kRowsPerBand, work.op.height);
-    work.staged_bytes = 0;
-    return sharedLayout(work, row_stride, plane_channels).end;
+// Shared memory of a block beside its plane, of `rows` rows.
+int bytesBesidePlane(const SpectralMaskParams& p, int rows, int row_stride) noexcept {
+    Work work = {};
+    work.op = p;
+    work.rows_per_band = min(rows, p.height);
+    return sharedLayout(work, row_stride, planeChannels(p.format)).end;
+}
+
+std::size_t onePassBytes(const SpectralMaskParams& p, int row_stride) noexcept {
+    return roundUp(p.height * rowBytes(p), std::size_t{16}) + bytesBesidePlane(p, p.height, row_stride);
+}
+
+int twoPassBytes(const SpectralMaskParams& p, int row_stride) noexcept {
+    return bytesBesidePlane(p, kMostBandRows, row_stride);
 }
 
 // The row stride of the kernel that launchModes and launchLinear choose for aligned pointers.
@@ -62,77 +59,98 @@ int rowStrideOf(const SpectralMaskParams& params) noexcept {
     return params.modes_h <= 3 ? kRowStride<3> : kRowStride<5>;
 }
 
-// Runs both passes over as many planes as stay in the L2 cache between them.
-template <typename T, int VEC, int MODES_H, Format FORMAT>
-cudaError_t launchTwoPasses(Work work, int planes, const Device& device, cudaStream_t stream) noexcept {
-    constexpr auto kTokensKernel = spectralMaskKernel<T, VEC, MODES_H, FORMAT, Pass::kTokens>;
-    constexpr auto kApplyKernel = spectralMaskKernel<T, VEC, MODES_H, FORMAT, Pass::kApply>;
-    work.rows_per_band = min(kRowsPerBand, work.op.height);
-    work.staged_bytes = 0;
-    const int shared_bytes = bandBytes(work, kRowStride<MODES_H>, kPlaneChannels<FORMAT>);
-    if (shared_bytes > device.shared_bytes || !isWorkspace(work.partial)) {
-        return cudaErrorInvalidValue;
+// Of a band: as many as leave each multiprocessor a band, with those that are at work at once within half the L2 cache,
+// where the second pass has to find what the first has read.
+int bandRowsOf(const SpectralMaskParams& p, int places, const Device& device) noexcept {
+    int rows = kMostBandRows;
+    while (rows > kLeastBandRows &&
+           (rows * rowBytes(p) * places > static_cast<std::size_t>(device.cache_bytes) / 2 ||
+            static_cast<long long>(planesOf(p)) * ceilDiv(p.height, rows) < device.multiprocessors)) {
+        rows /= 2;
     }
-    cudaError_t status = allowSharedBytes(kTokensKernel, shared_bytes, device.shared_bytes);
-    if (status == cudaSuccess) {
-        status = allowSharedBytes(kApplyKernel, shared_bytes, device.shared_bytes);
-    }
-    const int bands = bandsOf(work.op);
-    const std::size_t plane_bytes =
-        static_cast<std::size_t>(work.op.height) * work.op.width * kPlaneChannels<FORMAT> * sizeof(T);
-    const int cached = static_cast<int>(min(device.cache_bytes / 2 / plane_bytes, std::size_t{1} << 20));
-    const int at_once = max(cached, ceilDiv(2 * device.multiprocessors, bands));
-    for (int first = 0; first < planes && status == cudaSuccess; first += at_once) {
-        work.first_plane = first;
-        const dim3 grid(min(at_once, planes - first), bands);
-        status = launchKernel(kTokensKernel, grid, kThreads, shared_bytes, stream, work);
-        if (status == cudaSuccess) {
-            status = launchKernel(kApplyKernel, grid, kThreads, shared_bytes, stream, work);
-        }
-    }
-    return status;
+    return rows;
+}
+
+std::size_t counterBytes(const SpectralMaskParams& p) noexcept {
+    return roundUp((1 + static_cast<std::size_t>(planesOf(p))) * sizeof(unsigned), std::size_t{16});
 }
 
 template <typename T, int VEC, int MODES_H, Format FORMAT>
-cudaError_t launchPasses(const SpectralMaskParams& params, void* workspace, const Device& device,
-                         cudaStream_t stream) noexcept {
-    constexpr auto kWholeKernel = spectralMaskKernel<T, VEC, MODES_H, FORMAT, Pass::kWhole>;
-    const bool has_scales = params.type == DataType::kInt8;
-    Work work = {};
-    work.op = params;
-    work.partial = static_cast<float*>(workspace);
-    work.planes_per_sample = ceilDiv(params.channels, kPlaneChannels<FORMAT>);
-    work.x_scale = has_scales ? params.x_scale : 1.0f;
-    work.inverse_y_scale = has_scales ? 1.0f / params.y_scale : 1.0f;
-    const int planes = params.batch * work.planes_per_sample;
-    const std::size_t plane_bytes =
-        static_cast<std::size_t>(params.height) * params.width * kPlaneChannels<FORMAT> * sizeof(T);
-    if (plane_bytes > static_cast<std::size_t>(device.shared_bytes)) {
-        return launchTwoPasses<T, VEC, MODES_H, FORMAT>(work, planes, device, stream);
+struct Launcher {
+    static constexpr auto kOnePass = spectralMaskKernel<T, VEC, MODES_H, FORMAT, Passes::kOne>;
+    static constexpr auto kTwoPasses = spectralMaskKernel<T, VEC, MODES_H, FORMAT, Passes::kTwo>;
+
+    const SpectralMaskParams& op;
+    void* workspace;
+    const Device& device;
+    cudaStream_t stream;
+
+    cudaError_t launch() const noexcept {
+        int in_one = 0, in_two = 0;  // blocks of each form on a multiprocessor at once, 0 where it does not fit
+        cudaError_t status = blocksAtOnce<kOnePass>(kThreads, onePassBytes(op, kRowStride<MODES_H>), device, &in_one);
+        if (status == cudaSuccess) {
+            status = blocksAtOnce<kTwoPasses>(kThreads, twoPassBytes(op, kRowStride<MODES_H>), device, &in_two);
+        }
+        if (status != cudaSuccess) {
+            return status;
+        }
+        // A block alone leaves the memory idle while it computes.
+        const bool is_one = op.passes == Passes::kOne || (op.passes == Passes::kChosen && in_one >= min(2, in_two));
+        if (is_one) {
+            return in_one > 0 ? launchOnePass() : cudaErrorInvalidValue;
+        }
+        return in_two > 0 && isWorkspace(workspace) ? launchTwoPasses(in_two) : cudaErrorInvalidValue;
     }
-    work.rows_per_band = params.height;
-    work.staged_bytes = static_cast<int>(plane_bytes);
-    const int shared_bytes = sharedLayout(work, kRowStride<MODES_H>, kPlaneChannels<FORMAT>).end;
-    if (shared_bytes > device.shared_bytes) {
-        return launchTwoPasses<T, VEC, MODES_H, FORMAT>(work, planes, device, stream);
+
+  private:
+    Work work() const noexcept {
+        const bool has_scales = op.type == DataType::kInt8;
+        Work work = {};
+        work.op = op;
+        work.planes_per_sample = ceilDiv(op.channels, kPlaneChannels<FORMAT>);
+        work.x_scale = has_scales ? op.x_scale : 1.0f;
+        work.inverse_y_scale = has_scales ? 1.0f / op.y_scale : 1.0f;
+        return work;
     }
-    const cudaError_t status = allowSharedBytes(kWholeKernel, shared_bytes, device.shared_bytes);
-    if (status != cudaSuccess) {
-        return status;
+
+    cudaError_t launchOnePass() const noexcept {
+        Work whole = work();
+        whole.rows_per_band = op.height;
+        whole.staged_bytes = static_cast<int>(op.height * rowBytes(op));
+        const std::size_t shared_bytes = onePassBytes(op, kRowStride<MODES_H>);
+        return launchKernel(kOnePass, planesOf(op), kThreads, shared_bytes, stream, whole);
     }
-    return launchKernel(kWholeKernel, planes, kThreads, shared_bytes, stream, work);
-}
+
+    // `blocks` of this kernel run on a multiprocessor at once.
+    cudaError_t launchTwoPasses(int blocks) const noexcept {
+        const int places = blocks * device.multiprocessors;
+        Work banded = work();
+        banded.rows_per_band = min(bandRowsOf(op, places, device), op.height);
+        banded.planes = planesOf(op);
+        banded.bands = ceilDiv(op.height, banded.rows_per_band);
+        // As many blocks start between the passes of a plane as there are places, so that the first of them has ended.
+        banded.lag = min(banded.planes, ceilDiv(places + banded.bands, 2 * banded.bands));
+        banded.counters = static_cast<unsigned*>(workspace);
+        banded.partial = reinterpret_cast<float*>(static_cast<unsigned char*>(workspace) + counterBytes(op));
+        const cudaError_t status = cudaMemsetAsync(workspace, 0, counterBytes(op), stream);
+        if (status != cudaSuccess) {
+            return status;
+        }
+        const int shared_bytes = bytesBesidePlane(op, banded.rows_per_band, kRowStride<MODES_H>);
+        return launchKernel(kTwoPasses, 2 * banded.planes * banded.bands, kThreads, shared_bytes, stream, banded);
+    }
+};
 
 template <typename T, int VEC, Format FORMAT>
 cudaError_t launchModes(const SpectralMaskParams& params, void* workspace, const Device& device,
                         cudaStream_t stream) noexcept {
     if (params.modes_h <= 3) {  // r = 1
-        return launchPasses<T, VEC, 3, FORMAT>(params, workspace, device, stream);
+        return Launcher<T, VEC, 3, FORMAT>{params, workspace, device, stream}.launch();
     }
     if (params.modes_h <= 5) {  // r = 2
-        return launchPasses<T, VEC, 5, FORMAT>(params, workspace, device, stream);
+        return Launcher<T, VEC, 5, FORMAT>{params, workspace, device, stream}.launch();
     }
-    return launchPasses<T, VEC, kMaxMaskModesH, FORMAT>(params, workspace, device, stream);
+    return Launcher<T, VEC, kMaxMaskModesH, FORMAT>{params, workspace, device, stream}.launch();
 }
 
 template <typename T, int VEC>
@@ -143,30 +161,31 @@ cudaError_t launchLinear(const SpectralMaskParams& params, void* workspace, cons
     if (is_aligned) {
         return launchModes<T, VEC, Format::kLinear>(params, workspace, device, stream);
     }
-    return launchPasses<T, 1, kMaxMaskModesH, Format::kLinear>(params, workspace, device, stream);
+    return Launcher<T, 1, kMaxMaskModesH, Format::kLinear>{params, workspace, device, stream}.launch();
 }
 
 }  // namespace
 }  // namespace spectral_mask
 
 bool isServed(const SpectralMaskParams& params) noexcept {
-    spectral_mask::Device device = {};
-    if (!spectral_mask::hasServedSettings(params) || spectral_mask::askDevice(&device) != cudaSuccess) {
+    Device device = {};
+    if (!spectral_mask::hasServedSettings(params) || deviceInUse(&device) != cudaSuccess) {
         return false;
     }
-    spectral_mask::Work work = {};
-    work.op = params;
-    return spectral_mask::bandBytes(work, spectral_mask::rowStrideOf(params),
-                                    spectral_mask::planeChannels(params.format)) <= device.shared_bytes;
+    const int row_stride = spectral_mask::rowStrideOf(params);
+    const std::size_t bytes = params.passes == Passes::kOne
+                                  ? spectral_mask::onePassBytes(params, row_stride)
+                                  : static_cast<std::size_t>(spectral_mask::twoPassBytes(params, row_stride));
+    return bytes <= static_cast<std::size_t>(device.shared_bytes);
 }
 
 std::size_t spectralMaskWorkspaceBytes(const SpectralMaskParams& params) noexcept {
     if (!spectral_mask::hasServedSettings(params)) {
         return 0;
     }
-    const int plane_channels = spectral_mask::planeChannels(params.format);
-    const std::size_t channels = roundUp(params.channels, plane_channels);
-    return channels * params.batch * spectral_mask::bandsOf(params) * params.modes_h * params.modes_w * sizeof(float);
+    const std::size_t bands = static_cast<std::size_t>(spectral_mask::planesOf(params)) *
+                              spectral_mask::planeChannels(params.format) * spectral_mask::mostBandsOf(params);
+    return spectral_mask::counterBytes(params) + bands * params.modes_h * params.modes_w * sizeof(float);
 }
 
 cudaError_t launchSpectralMask(const SpectralMaskParams& params, void* workspace, cudaStream_t stream) noexcept {
@@ -175,8 +194,8 @@ cudaError_t launchSpectralMask(const SpectralMaskParams& params, void* workspace
         !areGiven({params.gain, params.basis_h, params.basis_w, params.coupling_gain, params.coupling_base})) {
         return cudaErrorInvalidValue;
     }
-    spectral_mask::Device device = {};
-    const cudaError_t status = spectral_mask::askDevice(&device);
+    Device device = {};
+    const cudaError_t status = deviceInUse(&device);
     if (status != cudaSuccess) {
         return status;
     }

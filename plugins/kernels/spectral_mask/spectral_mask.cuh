@@ -15,21 +15,21 @@ constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kGroups = 4;
 constexpr int kGroupChannels = 8;
 
-// kWhole reads the plane once and keeps it in shared memory; where it does not fit, kTokens and then kApply read it.
-enum class Pass { kWhole, kTokens, kApply };
-
 template <Format FORMAT>
 constexpr int kPlaneChannels = FORMAT == Format::kHwc8 ? kGroups * kGroupChannels : 1;
 
 struct Work {
     SpectralMaskParams op;
-    float* partial;  // [planes, bands, mh mw, channels of a plane]: sums of each band, in kTokens and kApply
     int planes_per_sample;
-    int first_plane;        // of blockIdx.x = 0
-    int rows_per_band;      // blockIdx.y counts bands
-    int staged_bytes;       // of the plane in shared memory, in kWhole
+    int rows_per_band;      // height, in one pass
+    int staged_bytes;       // of the plane in shared memory, in one pass
     float x_scale;          // 1 unless kInt8
     float inverse_y_scale;  // likewise
+    // Of two passes alone:
+    int planes, bands;   // bands of a plane
+    int lag;             // planes by which the second pass is behind the first
+    unsigned* counters;  // [1 + planes], zero at first: tickets taken, and threads that have ended a plane's first pass
+    float* partial;      // [planes, bands, mh mw, channels of a plane]: sums of each band
 };
 
 // Where the parts of a block's shared memory lie, in bytes. The staged plane comes first.
@@ -86,15 +86,14 @@ struct Tile {
 };
 
 template <int VEC, Format FORMAT>
-__device__ __forceinline__ Tile tileOf(const Work& work) {
+__device__ __forceinline__ Tile tileOf(const Work& work, int plane, int band) {
     const SpectralMaskParams& op = work.op;
     constexpr int kChannels = kPlaneChannels<FORMAT>;
-    const int plane = work.first_plane + static_cast<int>(blockIdx.x);
     const int sample = plane / work.planes_per_sample;
     Tile tile;
     tile.first_channel = (plane - sample * work.planes_per_sample) * kChannels;
     tile.channels = min(op.channels - tile.first_channel, kChannels);
-    tile.first_row = static_cast<int>(blockIdx.y) * work.rows_per_band;
+    tile.first_row = band * work.rows_per_band;
     tile.rows = min(op.height - tile.first_row, work.rows_per_band);
     const std::size_t pixels = static_cast<std::size_t>(op.height) * op.width;
     if constexpr (FORMAT == Format::kHwc8) {
@@ -366,33 +365,92 @@ constexpr int kBlocksAtOnce = MODES_H > 5                         ? 1
                               : sizeof(T) == 1 && kMostBlocks > 2 ? 2
                                                                   : kMostBlocks;
 
-template <typename T, int VEC, int MODES_H, Format FORMAT, Pass PASS>
+// What a block of two passes works on.
+struct Job {
+    int plane, band;
+    bool is_second;
+};
+
+// The blocks take jobs in this order: the second pass of a plane comes `lag` planes after its first, by when that has
+// ended and the plane is still in the cache.
+__device__ __forceinline__ Job jobOf(const Work& work, int ticket) {
+    const int turn = ticket / work.bands, band = ticket - turn * work.bands;
+    const int later = turn - work.lag, both = work.planes - work.lag;  // planes whose passes alternate with others'
+    if (later < 0) {
+        return {turn, band, false};
+    }
+    if (later >= 2 * both) {
+        return {later - both, band, true};
+    }
+    return later % 2 == 0 ? Job{work.lag + later / 2, band, false} : Job{later / 2, band, true};
+}
+
+// The next job. A block that waits for others has a later ticket than they, so they are at work or done: whatever the
+// order in which a GPU starts blocks, no wait is in vain.
+__device__ __forceinline__ Job takeJob(const Work& work, const Shared& shared) {
+    if (threadIdx.x == 0) {
+        shared.changes[0] = __uint_as_float(atomicAdd(work.counters, 1u));
+    }
+    __syncthreads();
+    return jobOf(work, static_cast<int>(__float_as_uint(shared.changes[0])));
+}
+
+// The band's tokens go to memory, and each thread says that its own are there.
+__device__ __forceinline__ void handOver(const Work& work, const Job& job, int tokens, const Shared& shared) {
+    float* partial = work.partial + (static_cast<std::size_t>(job.plane) * work.bands + job.band) * tokens;
+    for (int i = threadIdx.x; i < tokens; i += kThreads) {  // each thread reads what it wrote
+        partial[i] = shared.tokens[i];
+    }
+    __threadfence();
+    atomicAdd(work.counters + 1 + job.plane, 1u);
+}
+
+// Adds up the tokens of all bands, always in one order, once all are there. They come from the L2 cache: what the L1
+// cache holds beside a plane's tokens may be older than the next plane's.
+__device__ __forceinline__ void takeOver(const Work& work, const Job& job, int tokens, const Shared& shared) {
+    const volatile unsigned* ended = work.counters + 1 + job.plane;
+    while (*ended < static_cast<unsigned>(work.bands) * kThreads) {
+        __nanosleep(100);
+    }
+    __threadfence();
+    const float* partial = work.partial + static_cast<std::size_t>(job.plane) * work.bands * tokens;
+    for (int i = threadIdx.x; i < tokens; i += kThreads) {
+        float sum = 0.0f;
+        for (int band = 0; band < work.bands; ++band) {
+            sum += __ldcg(partial + static_cast<std::size_t>(band) * tokens + i);
+        }
+        shared.tokens[i] = sum;
+    }
+}
+
+// Turns shared.tokens into the band of y.
+template <typename T, int VEC, int MODES_H, Format FORMAT, bool STAGED>
+__device__ __forceinline__ void apply(const Work& work, const Tile& tile, const Shared& shared) {
+    __syncthreads();
+    mix<FORMAT>(work, tile, shared);
+    __syncthreads();
+    synthesise<T, VEC, MODES_H, FORMAT, STAGED>(work, tile, shared);
+}
+
+template <typename T, int VEC, int MODES_H, Format FORMAT, Passes PASSES>
 __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<T, MODES_H, FORMAT>) spectralMaskKernel(const Work work) {
     const Shared shared = sharedOf(sharedLayout(work, kRowStride<MODES_H>, kPlaneChannels<FORMAT>));
-    const Tile tile = tileOf<VEC, FORMAT>(work);
-    const int tokens = work.op.modes_h * work.op.modes_w * kPlaneChannels<FORMAT>;
-    const std::size_t plane = work.first_plane + blockIdx.x;
-    if constexpr (PASS == Pass::kApply) {
-        loadBases<kRowStride<MODES_H>>(work, tile, shared);
-        for (int i = threadIdx.x; i < tokens; i += kThreads) {
-            float sum = 0.0f;
-            for (unsigned band = 0; band < gridDim.y; ++band) {
-                sum += work.partial[(plane * gridDim.y + band) * tokens + i];
-            }
-            shared.tokens[i] = sum;
-        }
+    if constexpr (PASSES == Passes::kOne) {
+        const Tile tile = tileOf<VEC, FORMAT>(work, static_cast<int>(blockIdx.x), 0);
+        analyse<T, VEC, MODES_H, FORMAT, true>(work, tile, shared);
+        apply<T, VEC, MODES_H, FORMAT, true>(work, tile, shared);
     } else {
-        analyse<T, VEC, MODES_H, FORMAT, PASS == Pass::kWhole>(work, tile, shared);
-    }
-    if constexpr (PASS == Pass::kTokens) {
-        for (int i = threadIdx.x; i < tokens; i += kThreads) {  // each thread reads what it wrote
-            work.partial[(plane * gridDim.y + blockIdx.y) * tokens + i] = shared.tokens[i];
+        const Job job = takeJob(work, shared);
+        const Tile tile = tileOf<VEC, FORMAT>(work, job.plane, job.band);
+        const int tokens = work.op.modes_h * work.op.modes_w * kPlaneChannels<FORMAT>;
+        if (job.is_second) {
+            loadBases<kRowStride<MODES_H>>(work, tile, shared);
+            takeOver(work, job, tokens, shared);
+            apply<T, VEC, MODES_H, FORMAT, false>(work, tile, shared);
+        } else {
+            analyse<T, VEC, MODES_H, FORMAT, false>(work, tile, shared);
+            handOver(work, job, tokens, shared);
         }
-    } else {
-        __syncthreads();
-        mix<FORMAT>(work, tile, shared);
-        __syncthreads();
-        synthesise<T, VEC, MODES_H, FORMAT, PASS == Pass::kWhole>(work, tile, shared);
     }
 }
 

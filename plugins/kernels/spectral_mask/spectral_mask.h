@@ -13,6 +13,10 @@ namespace edgefsa {
 constexpr int kMaxMaskModesH = 9;   // largest mh
 constexpr int kMaxMaskModesW = 16;  // largest mw
 
+// How often x is read from memory or the cache. kChosen leaves it to the launcher; kOne keeps a plane in shared memory,
+// and is refused where it does not fit.
+enum class Passes : std::int32_t { kChosen, kOne, kTwo };
+
 // Pointers are device pointers; x and y have the given type and format, everything else is float32, row-major and
 // contiguous. No allocation, synchronisation or copy, so a CUDA graph can capture it.
 struct SpectralMaskParams {
@@ -33,6 +37,7 @@ struct SpectralMaskParams {
     const float* basis_w;        // [width, mw]
     const float* coupling_gain;  // [mh mw, mh mw]
     const float* coupling_base;  // [mh mw, mh mw]
+    Passes passes;
 };
 
 // Whether the launcher serves these sizes, type, format and scales on the current device: channels-last planes and wide

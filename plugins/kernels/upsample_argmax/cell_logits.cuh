@@ -17,11 +17,29 @@ struct Corners {
     float at00, at01, at10, at11;
 };
 
+// The same of COUNT classes, as they lie in memory.
+template <typename T, int COUNT>
+struct StoredCorners {
+    Pack<T, COUNT> at00, at01, at10, at11;
+
+    __device__ __forceinline__ Corners of(int number) const {
+        return {toFloat(at00.values[number]), toFloat(at01.values[number]), toFloat(at10.values[number]),
+                toFloat(at11.values[number])};
+    }
+    __device__ __forceinline__ void set(int number, T upper_left, T upper_right, T lower_left, T lower_right) {
+        at00.values[number] = upper_left;
+        at01.values[number] = upper_right;
+        at10.values[number] = lower_left;
+        at11.values[number] = lower_right;
+    }
+};
+
 // Reads a cell's corners from memory, kStep classes at a time.
 template <typename T, Format FORMAT>
 class CornerReader {
   public:
-    static constexpr int kStep = FORMAT == Format::kHwc8 ? 8 : 4;
+    static constexpr int kStep = FORMAT == Format::kHwc8 ? 8 : 2;
+    using Stored = StoredCorners<T, kStep>;
 
     __device__ CornerReader(const UpsampleArgmaxParams& op, int sample, int row, int column) {
         const std::size_t pixels = static_cast<std::size_t>(op.low_height) * op.low_width;
@@ -36,23 +54,17 @@ class CornerReader {
     }
 
     // Classes past the last one are not read, and keep what `corners` held.
-    __device__ __forceinline__ void read(int first_class, Corners (&corners)[kStep]) const {
+    __device__ __forceinline__ void read(int first_class, Stored& corners) const {
         if constexpr (FORMAT == Format::kHwc8) {
-            const Pack<T, kStep> at00 = loadPack<kStep>(corner_ + first_class);
-            const Pack<T, kStep> at01 = loadPack<kStep>(corner_ + first_class + right_);
-            const Pack<T, kStep> at10 = loadPack<kStep>(corner_ + first_class + down_);
-            const Pack<T, kStep> at11 = loadPack<kStep>(corner_ + first_class + down_ + right_);
-#pragma unroll
-            for (int s = 0; s < kStep; ++s) {
-                corners[s] = {toFloat(at00.values[s]), toFloat(at01.values[s]), toFloat(at10.values[s]),
-                              toFloat(at11.values[s])};
-            }
+            const T* at = corner_ + first_class;
+            corners = {loadPack<kStep>(at), loadPack<kStep>(at + right_), loadPack<kStep>(at + down_),
+                       loadPack<kStep>(at + down_ + right_)};
         } else {
 #pragma unroll
             for (int s = 0; s < kStep; ++s) {
                 if (first_class + s < classes_) {
                     const T* at = corner_ + (first_class + s) * stride_;
-                    corners[s] = {toFloat(at[0]), toFloat(at[right_]), toFloat(at[down_]), toFloat(at[down_ + right_])};
+                    corners.set(s, at[0], at[right_], at[down_], at[down_ + right_]);
                 }
             }
         }
@@ -67,45 +79,78 @@ class CornerReader {
 };
 
 // Calls use(number, corners) for each class of [first, end), in their order, reading kStep of them at once.
-template <typename Logits, typename Use>
-__device__ __forceinline__ void forEachClass(const Logits& logits, int first, int end, const Use& use) {
-    for (; first < end; first += Logits::kStep) {
-        Corners corners[Logits::kStep] = {};
-        logits.read(first, corners);
+template <typename Reader, typename Use>
+__device__ __forceinline__ void forEachClass(const Reader& reader, int first, int end, const Use& use) {
+#pragma unroll 1
+    for (; first < end; first += Reader::kStep) {
+        typename Reader::Stored corners = {};
+        reader.read(first, corners);
 #pragma unroll
-        for (int s = 0; s < Logits::kStep; ++s) {
+        for (int s = 0; s < Reader::kStep; ++s) {
             if (first + s < end) {
-                use(first + s, corners[s]);
+                use(first + s, corners.of(s));
             }
         }
     }
 }
 
-// Bytes of shared memory for a block's logits, whatever their type.
-__host__ __device__ constexpr int logitBytes(const UpsampleArgmaxParams& op, int cell_rows) {
-    const int of_floats = op.classes * (cell_rows + 1) * roundUp(kCellsWide + 1, 4) * 4;
-    return op.format == Format::kHwc8 ? 0 : of_floats < kMaxClassBytes ? of_floats : kMaxClassBytes;
+// How linear logits lie in shared memory: [classes, rows of cells + 1, columns], in runs of 16 bytes.
+__host__ __device__ constexpr int stagedColumns(int bytes_per_element) {
+    return roundUp(kCellsWide + 1, 16 / bytes_per_element);
 }
 
+// Bytes of a class in a block's shared memory; none of channels-last ones, which are read where they lie.
+__host__ __device__ constexpr int classBytes(const UpsampleArgmaxParams& op, int cell_rows) {
+    const int size = op.type == DataType::kHalf ? 2 : 4;
+    return op.format == Format::kHwc8 ? 0 : (cell_rows + 1) * stagedColumns(size) * size;
+}
+
+__host__ __device__ constexpr int classesAtOnce(const UpsampleArgmaxParams& op, int cell_rows) {
+    const int bytes = classBytes(op, cell_rows);
+    return bytes * op.classes <= kMaxClassBytes ? op.classes : kMaxClassBytes / bytes;
+}
+
+__host__ __device__ constexpr int logitBytes(const UpsampleArgmaxParams& op, int cell_rows) {
+    return classesAtOnce(op, cell_rows) * classBytes(op, cell_rows);
+}
+
+// Reads a cell's corners from shared memory, kStep classes at a time, of which [first, end) are there.
+template <typename T>
+class StagedReader {
+  public:
+    static constexpr int kStep = 2;
+    using Stored = StoredCorners<T, kStep>;
+
+    __device__ StagedReader(const T* corner, int rows, int first, int end)
+        : corner_(corner), rows_(rows), first_(first), end_(end) {}
+
+    // Classes that are not there are not read, and keep what `corners` held.
+    __device__ __forceinline__ void read(int first_class, Stored& corners) const {
+        constexpr int kColumns = stagedColumns(sizeof(T));
+#pragma unroll
+        for (int s = 0; s < kStep; ++s) {
+            if (first_class + s < end_) {
+                const T* at = corner_ + (first_class + s - first_) * rows_ * kColumns;
+                corners.set(s, at[0], at[1], at[kColumns], at[kColumns + 1]);
+            }
+        }
+    }
+
+  private:
+    const T* corner_;
+    int rows_, first_, end_;
+};
+
 // The logits of a block's cells, of which (top, left) is the first, as its threads read them. Linear ones are brought
-// into shared memory, [classes, rows of cells + 1, kColumns], in accesses of 16 bytes where the rows allow it; what
-// lies past the last row and column repeats it. All threads of the block call bring().
+// into shared memory in accesses of 16 bytes where the rows allow it; what lies past the last row and column repeats
+// it. All threads of the block call bring().
 template <typename T, Format FORMAT>
 class CellLogits {
   public:
-    static constexpr int kStep = 4;
-
     __device__ CellLogits(const UpsampleArgmaxParams& op, int sample, int top, int left)
-        : op_(op), staged_(dynamicShared<T>()), top_(top), left_(left) {
+        : op_(op), staged_(dynamicShared<T>()), sample_(sample), top_(top), left_(left) {
         rows_ = static_cast<int>(blockDim.y) + 1;
-        plane_ = static_cast<std::size_t>(op.low_height) * op.low_width;
-        x_ = static_cast<const T*>(op.x) + sample * op.classes * plane_;
-        corner_ = staged_ + threadIdx.y * kColumns + threadIdx.x;
         is_aligned_ = op.low_width % kPerPack == 0 && reinterpret_cast<std::uintptr_t>(op.x) % 16 == 0;
-    }
-
-    __device__ __forceinline__ int classesAtOnce() const {
-        return min(op_.classes, kMaxClassBytes / (rows_ * kColumns * static_cast<int>(sizeof(T))));
     }
 
     // Brings classes [first, end), once nobody reads those before them any more.
@@ -121,30 +166,28 @@ class CellLogits {
         end_ = end;
     }
 
-    // Classes that were not brought are not read, and keep what `corners` held.
-    __device__ __forceinline__ void read(int first_class, Corners (&corners)[kStep]) const {
-#pragma unroll
-        for (int s = 0; s < kStep; ++s) {
-            if (first_class + s < end_) {
-                const T* at = corner_ + (first_class + s - first_) * rows_ * kColumns;
-                corners[s] = {toFloat(at[0]), toFloat(at[1]), toFloat(at[kColumns]), toFloat(at[kColumns + 1])};
-            }
-        }
+    // Of the cell in this thread's row of cells and in `column` of the block's.
+    __device__ __forceinline__ StagedReader<T> staged(int column) const {
+        return {staged_ + threadIdx.y * kColumns + column, rows_, first_, end_};
+    }
+    __device__ __forceinline__ CornerReader<T, FORMAT> inMemory(int column) const {
+        return {op_, sample_, top_ + static_cast<int>(threadIdx.y), left_ + column};
     }
 
   private:
     static constexpr int kPerPack = 16 / static_cast<int>(sizeof(T));
-    static constexpr int kColumns = roundUp(kCellsWide + 1, kPerPack);
+    static constexpr int kColumns = stagedColumns(sizeof(T));
     static constexpr int kPacks = kColumns / kPerPack;
 
     // The start of a row of logits, of staged row `index`, which counts the rows of one class after another.
     __device__ __forceinline__ const T* rowAt(int first, int index) const {
         const int row = min(top_ + index % rows_, op_.low_height - 1);
-        return x_ + (first + index / rows_) * plane_ + static_cast<std::size_t>(row) * op_.low_width;
+        const std::size_t plane = static_cast<std::size_t>(sample_) * op_.classes + first + index / rows_;
+        return static_cast<const T*>(op_.x) + (plane * op_.low_height + row) * op_.low_width;
     }
 
     __device__ __forceinline__ void bringPacks(int first, int count) {
-        constexpr int kLoads = 4;
+        constexpr int kLoads = 2;
         const int threads = kCellsWide * (rows_ - 1), last = op_.low_width - kPerPack;
         const int thread = static_cast<int>(threadIdx.y) * kCellsWide + static_cast<int>(threadIdx.x);
         for (int start = thread; start < count; start += kLoads * threads) {
@@ -179,29 +222,29 @@ class CellLogits {
     }
 
     const UpsampleArgmaxParams& op_;
-    const T* x_;
     T* staged_;
-    const T* corner_;
-    std::size_t plane_;
-    int top_, left_, rows_;
+    int sample_, top_, left_, rows_;
     int first_, end_;
     bool is_aligned_;
 };
 
 // Channels-last ones need not be brought: a corner's classes lie side by side.
 template <typename T>
-class CellLogits<T, Format::kHwc8> : public CornerReader<T, Format::kHwc8> {
+class CellLogits<T, Format::kHwc8> {
   public:
     __device__ CellLogits(const UpsampleArgmaxParams& op, int sample, int top, int left)
-        : CornerReader<T, Format::kHwc8>(op, sample, min(top + static_cast<int>(threadIdx.y), op.low_height - 1),
-                                         min(left + static_cast<int>(threadIdx.x), op.low_width - 1)),
-          classes_(op.classes) {}
+        : op_(op), sample_(sample), top_(top), left_(left) {}
 
-    __device__ __forceinline__ int classesAtOnce() const { return classes_; }
     __device__ __forceinline__ void bring(int, int) {}
+    __device__ __forceinline__ CornerReader<T, Format::kHwc8> staged(int column) const { return inMemory(column); }
+    __device__ __forceinline__ CornerReader<T, Format::kHwc8> inMemory(int column) const {
+        return {op_, sample_, min(top_ + static_cast<int>(threadIdx.y), op_.low_height - 1),
+                min(left_ + column, op_.low_width - 1)};
+    }
 
   private:
-    int classes_;
+    const UpsampleArgmaxParams& op_;
+    int sample_, top_, left_;
 };
 
 }  // namespace upsample_argmax

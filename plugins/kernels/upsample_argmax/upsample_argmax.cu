@@ -9,7 +9,8 @@ namespace {
 
 bool isLaunchable(const UpsampleArgmaxParams& p) noexcept {
     const bool has_extents = areExtents({p.batch, p.classes, p.low_height, p.low_width, p.height, p.width});
-    const bool has_indices = p.index_type == IndexType::kInt32 || p.index_type == IndexType::kUint8;
+    const bool has_indices = p.index_type == IndexType::kInt32 || p.index_type == IndexType::kUint8 ||
+                             p.index_type == IndexType::kHalf;
     return has_extents && p.classes <= kMaxClasses && has_indices && p.type != DataType::kInt8 &&
            isLayout(p.type, p.format) && isMap(p.x, p.format) && areGiven({p.y});
 }
@@ -20,16 +21,30 @@ cudaError_t launchKind(Work work, cudaStream_t stream) noexcept {
     work.row_bytes = division.row_bytes;
     const dim3 grid(division.grid_x, division.grid_y, division.grid_z);
     const dim3 block(division.block_x, division.block_y);
-    if (division.by_cells) {
-        return launchKernel(upsampleArgmaxCells<T, Index, FORMAT>, grid, block, division.shared_bytes, stream, work);
+    if (division.by_cells && division.is_staged) {
+        constexpr auto kKernel = upsampleArgmaxCells<T, Index, FORMAT, true>;
+        return launchKernel(kKernel, grid, block, division.shared_bytes, stream, work);
+    }
+    if constexpr (FORMAT == Format::kLinear) {
+        if (division.by_cells) {
+            constexpr auto kKernel = upsampleArgmaxCells<T, Index, FORMAT, false>;
+            return launchKernel(kKernel, grid, block, division.shared_bytes, stream, work);
+        }
     }
     return launchKernel(upsampleArgmaxPixels<T, Index, FORMAT>, grid, block, 0, stream, work);
 }
 
 template <typename T, Format FORMAT>
 cudaError_t launchIndices(const Work& work, cudaStream_t stream) noexcept {
-    return work.op.index_type == IndexType::kUint8 ? launchKind<T, std::uint8_t, FORMAT>(work, stream)
-                                                   : launchKind<T, std::int32_t, FORMAT>(work, stream);
+    switch (work.op.index_type) {
+        case IndexType::kInt32:
+            return launchKind<T, std::int32_t, FORMAT>(work, stream);
+        case IndexType::kUint8:
+            return launchKind<T, std::uint8_t, FORMAT>(work, stream);
+        case IndexType::kHalf:
+            return launchKind<T, __half, FORMAT>(work, stream);
+    }
+    return cudaErrorInvalidValue;
 }
 
 }  // namespace

@@ -3,8 +3,9 @@
 //
 // A cell is what lies between four neighbouring logits; all its pixels are mixed from these. Where one class is the
 // largest at all four corners, it is so in the whole cell: mixing with weights of one sign keeps the order, and so does
-// rounding. Most cells of a segmentation are of that kind, and cost one look at their corners. In the others a thread
-// mixes each class for 4 x 4 pixels at once. Linear logits come through shared memory, some classes at a time.
+// rounding. Most cells of a segmentation are of that kind, and cost one look at their corners. The pixels of a warp's
+// other cells are spread over all its threads, four pixels of a row to each, so that a few such cells cost little time
+// and few registers. Linear logits come through shared memory, some classes at a time.
 #pragma once
 
 #include "cell_logits.cuh"
@@ -13,8 +14,16 @@ namespace edgefsa {
 namespace upsample_argmax {
 
 constexpr int kPixelThreads = 256;
-constexpr int kCellBlocks = 4;  // for which a multiprocessor's registers must have room: they keep its memory busy
-constexpr int kSide = 4;        // pixels that are mixed at once, down and across
+// Blocks that a multiprocessor's registers must have room for: they keep its memory busy. What is compiled
+// for 7.5 and 8.0 needs more registers than eight leave.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 860
+constexpr int kStagedCellBlocks = 6;
+#else
+constexpr int kStagedCellBlocks = 8;
+#endif
+template <Format FORMAT, bool STAGED>
+constexpr int kCellBlocks = FORMAT == Format::kLinear && STAGED ? kStagedCellBlocks : 6;
+constexpr int kPixels = 4;      // of a row, that a thread mixes at once
 
 struct Work {
     UpsampleArgmaxParams op;
@@ -30,6 +39,7 @@ constexpr int kMaxCellSide = 16;
 // How a launch divides the work: by cells where they are 2 to 16 pixels high and wide, else by pixels.
 struct Division {
     bool by_cells;
+    bool is_staged;  // all classes of a block's cells are in shared memory at once
     int row_bytes;
     int shared_bytes;
     int grid_x, grid_y, grid_z;
@@ -57,9 +67,10 @@ __host__ __device__ constexpr Division divisionOf(const UpsampleArgmaxParams& op
     division.by_cells = isWithin(op.height, op.low_height) && isWithin(op.width, op.low_width) &&
                         ceilDiv(op.low_height, cell_rows) <= kMaxGridSide;
     if (division.by_cells) {
+        division.is_staged = op.classes <= classesAtOnce(op, cell_rows);
         division.row_bytes = roundUp(pixelsOf(kCellsWide, op.width, op.low_width) + 15, 16);
-        division.shared_bytes =
-            logitBytes(op, cell_rows) + division.row_bytes * pixelsOf(cell_rows, op.height, op.low_height);
+        division.shared_bytes = logitBytes(op, cell_rows) + cell_rows * kCellsWide +
+                                division.row_bytes * pixelsOf(cell_rows, op.height, op.low_height);
         division.grid_x = ceilDiv(op.low_width, kCellsWide);
         division.grid_y = ceilDiv(op.low_height, cell_rows);
         division.grid_z = op.batch;
@@ -100,8 +111,7 @@ __device__ __forceinline__ int firstPixelOf(int cell, float ratio, int cells, in
     return pixel;
 }
 
-constexpr int kMixed = -1;      // the corners have different classes
-constexpr int kNotFinite = -2;  // or one of them is infinite or NaN
+constexpr int kMixed = -1;  // the corners have different classes, or one of them is infinite or NaN
 
 // Looks for the class that is largest at all of a cell's corners.
 struct CornerScan {
@@ -115,9 +125,9 @@ struct CornerScan {
     }
 
     // Looks at classes [first, end).
-    template <typename Logits>
-    __device__ __forceinline__ void add(const Logits& logits, int first, int end) {
-        forEachClass(logits, first, end, [&](int number, const Corners& corner) {
+    template <typename Reader>
+    __device__ __forceinline__ void add(const Reader& reader, int first, int end) {
+        forEachClass(reader, first, end, [&](int number, const Corners& corner) {
             const bool is_larger = corner.at00 > largest.at00;
             index = is_larger ? number : index;
             chosen = is_larger ? corner : chosen;
@@ -128,64 +138,60 @@ struct CornerScan {
         });
     }
 
-    // The class, or kMixed or kNotFinite.
+    // The class, or kMixed.
     __device__ __forceinline__ int result() const {
-        if (not_finite != 0.0f) {
-            return kNotFinite;
-        }
-        const bool is_largest =
-            chosen.at01 == largest.at01 && chosen.at10 == largest.at10 && chosen.at11 == largest.at11;
+        const bool is_largest = chosen.at01 == largest.at01 && chosen.at10 == largest.at10 &&
+                                chosen.at11 == largest.at11 && not_finite == 0.0f;
         return is_largest ? index : kMixed;
     }
 };
 
 // Whether a class's value takes the place of the best before it: as in torch.argmax, NaN is above all, and of equals
 // the first stays.
-template <bool FINITE>
-__device__ __forceinline__ bool isBetter(float value, float best) {
-    return value > best || (!FINITE && value != value && best == best);
-}
+__device__ __forceinline__ bool isBetter(float value, float best) { return best == best && !(value <= best); }
 
-// Finds the classes of kSide x kSide pixels.
-struct PixelMix {
-    float down[kSide], across[kSide];
-    float best[kSide][kSide];
-    int indices[kSide][kSide];
+// A weight between two rows or columns, and that of the first of them.
+struct Weight {
+    float of_second, of_first;
 
-    // (y, x) is the first pixel; past y_end and x_end they repeat the last.
-    __device__ __forceinline__ PixelMix(const Work& work, int cell_row, int cell_column, int y, int x, int y_end,
-                                        int x_end) {
-#pragma unroll
-        for (int p = 0; p < kSide; ++p) {
-            down[p] = positionOf(min(y + p, y_end - 1), work.ratio_h) - static_cast<float>(cell_row);
-            across[p] = positionOf(min(x + p, x_end - 1), work.ratio_w) - static_cast<float>(cell_column);
-#pragma unroll
-            for (int q = 0; q < kSide; ++q) {
-                best[p][q] = __int_as_float(static_cast<int>(0xff800000u));
-                indices[p][q] = 0;
-            }
-        }
-    }
+    __device__ __forceinline__ Weight(float position, int first)
+        : of_second(position - static_cast<float>(first)), of_first(1.0f - of_second) {}
 
-    // Mixes classes [first, end).
-    template <bool FINITE, typename Logits>
-    __device__ __forceinline__ void add(const Logits& logits, int first, int end) {
-        forEachClass(logits, first, end, [&](int number, const Corners& corner) {
-#pragma unroll
-            for (int p = 0; p < kSide; ++p) {
-                const float left = fmaf(down[p], corner.at10, (1.0f - down[p]) * corner.at00);
-                const float right = fmaf(down[p], corner.at11, (1.0f - down[p]) * corner.at01);
-#pragma unroll
-                for (int q = 0; q < kSide; ++q) {
-                    const float value = fmaf(across[q], right, (1.0f - across[q]) * left);
-                    const bool is_better = isBetter<FINITE>(value, best[p][q]);
-                    best[p][q] = is_better ? value : best[p][q];
-                    indices[p][q] = is_better ? number : indices[p][q];
-                }
-            }
-        });
+    __device__ __forceinline__ float mix(float first, float second) const {
+        return fmaf(of_second, second, of_first * first);
     }
 };
+
+// Finds the classes of kPixels neighbours in a row.
+template <typename Reader>
+__device__ __forceinline__ void mixPixels(const Reader& reader, int classes, const Weight& down,
+                                          const Weight (&across)[kPixels], int (&indices)[kPixels]) {
+    float best[kPixels];
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) {
+        best[p] = __int_as_float(static_cast<int>(0xff800000u));  // -infinity
+        indices[p] = 0;
+    }
+    forEachClass(reader, 0, classes, [&](int number, const Corners& corner) {
+        const float left = down.mix(corner.at00, corner.at10);
+        const float right = down.mix(corner.at01, corner.at11);
+#pragma unroll
+        for (int p = 0; p < kPixels; ++p) {
+            const float value = across[p].mix(left, right);
+            const bool is_better = isBetter(value, best[p]);
+            best[p] = is_better ? value : best[p];
+            indices[p] = is_better ? number : indices[p];
+        }
+    });
+}
+
+template <typename Index>
+__device__ __forceinline__ Index indexOf(unsigned char index) {
+    if constexpr (sizeof(Index) == 2) {
+        return fromFloat<Index>(static_cast<float>(index));
+    }
+    return index;
+}
 
 // A block's pixels, which lie in shared memory as bytes before they are written in runs of 16 bytes. In each row they
 // start as far past a multiple of kRun as in y.
@@ -205,8 +211,9 @@ struct MaskTile {
         return static_cast<int>(reinterpret_cast<std::uintptr_t>(first) / sizeof(Index) % kRun);
     }
 
-    __device__ __forceinline__ void set(int row, int column, int index) const {
-        memory[(row - top) * row_bytes + shiftOf(row) + column - left] = static_cast<unsigned char>(index);
+    // What lies there for pixels [left, right) of a row.
+    __device__ __forceinline__ unsigned char* rowOf(int row) const {
+        return memory + (row - top) * row_bytes + shiftOf(row);
     }
 
     __device__ __forceinline__ void write(int thread, int threads) const {
@@ -223,59 +230,87 @@ struct MaskTile {
                 Pack<Index, kRun> run;
 #pragma unroll
                 for (int k = 0; k < kRun; ++k) {
-                    run.values[k] = indices.values[k];
+                    run.values[k] = indexOf<Index>(indices.values[k]);
                 }
                 storeGlobal(to, run);
                 continue;
             }
             for (int k = max(shift - first, 0); k < min(end - first, kRun); ++k) {
-                to[k] = from[k];
+                to[k] = indexOf<Index>(from[k]);
             }
         }
     }
 };
 
-// Fills a cell's pixels [y, y_end) x [x, x_end) of the tile; all threads of a block call it, some without a cell, for
-// whom the ranges are empty.
-template <typename Index, typename Logits>
-__device__ __forceinline__ void fillCell(const Work& work, const MaskTile<Index>& tile, Logits& logits, int cell_row,
-                                         int cell_column, int y_start, int y_end, int x_start, int x_end, int of_cell) {
-    const UpsampleArgmaxParams& op = work.op;
-    const int at_once = logits.classesAtOnce();
-    // Classes that are brought in parts are brought by all threads, whatever the size of their cells.
-    const bool is_whole = at_once == op.classes;
-    const int most_down = is_whole ? y_end - y_start : pixelsOf(1, op.height, op.low_height);
-    const int most_across = is_whole ? x_end - x_start : pixelsOf(1, op.width, op.low_width);
-    for (int y = y_start; y < y_start + most_down; y += kSide) {
-        for (int x = x_start; x < x_start + most_across; x += kSide) {
-            const bool is_inside = y < y_end && x < x_end;
-            PixelMix mix(work, cell_row, cell_column, y, x, y_end, x_end);
-            for (int first = 0; first < op.classes && (!is_whole || of_cell < 0); first += at_once) {
-                const int end = min(first + at_once, op.classes);
-                if (!is_whole) {
-                    logits.bring(first, end);
-                }
-                if (is_inside && of_cell == kMixed) {
-                    mix.template add<true>(logits, first, end);
-                } else if (is_inside && of_cell == kNotFinite) {
-                    mix.template add<false>(logits, first, end);
-                }
-            }
+// Pixels [y, y_end) x [x, x_end), of a cell.
+struct PixelRange {
+    int y, y_end, x, x_end;
+};
+
+template <typename Index>
+__device__ __forceinline__ void fillCell(const MaskTile<Index>& tile, const PixelRange& cell, int index) {
+    for (int y = cell.y; y < cell.y_end; ++y) {
+        unsigned char* row = tile.rowOf(y);
+        for (int x = cell.x; x < cell.x_end; ++x) {
+            row[x - tile.left] = static_cast<unsigned char>(index);
+        }
+    }
+}
+
+// Mixes row y of a cell, of which `cell` has the columns.
+template <typename Index, typename Reader>
+__device__ __forceinline__ void mixRow(const Work& work, const MaskTile<Index>& tile, const Reader& reader,
+                                       int cell_row, int cell_column, int y, const PixelRange& cell) {
+    const Weight down(positionOf(y, work.ratio_h), cell_row);
+    unsigned char* row = tile.rowOf(y) - tile.left;
+    for (int x = cell.x; x < cell.x_end; x += kPixels) {
+        const auto weightOf = [&](int pixel) { return Weight(positionOf(pixel, work.ratio_w), cell_column); };
+        const Weight across[kPixels] = {weightOf(x), weightOf(x + 1), weightOf(x + 2), weightOf(x + 3)};
+        int indices[kPixels];
+        mixPixels(reader, work.op.classes, down, across, indices);
 #pragma unroll
-            for (int p = 0; p < kSide; ++p) {
-#pragma unroll
-                for (int q = 0; q < kSide; ++q) {
-                    if (y + p < y_end && x + q < x_end) {
-                        tile.set(y + p, x + q, of_cell >= 0 ? of_cell : mix.indices[p][q]);
-                    }
-                }
+        for (int p = 0; p < kPixels; ++p) {
+            if (x + p < cell.x_end) {
+                row[x + p] = static_cast<unsigned char>(indices[p]);
             }
         }
     }
 }
 
-// Block [kCellsWide, rows of cells], a thread for each cell; blockIdx.z counts samples.
-template <typename T, typename Index, Format FORMAT>
+// Mixes the cells of a warp that are to be mixed, a row of one of them in each thread; all threads of the warp call it,
+// each with the pixels of its own cell. The warp's cells lie in one row. `queue` has room for a byte of each thread.
+// Logits that are not STAGED all at once are read from memory, as few cells need them again.
+template <bool STAGED, typename Index, typename Logits>
+__device__ __forceinline__ void mixCells(const Work& work, const MaskTile<Index>& tile, const Logits& logits,
+                                         unsigned char* queue, int cell_row, int cell_left, const PixelRange& cell,
+                                         bool is_mixed) {
+    const int lane = static_cast<int>(threadIdx.x);
+    const unsigned mixed = __ballot_sync(kWholeWarp, is_mixed);
+    if (is_mixed) {
+        queue[__popc(mixed & ((1u << lane) - 1u))] = static_cast<unsigned char>(lane);
+    }
+    __syncwarp();
+    const int rows = cell.y_end - cell.y, count = __popc(mixed) * rows;
+    for (int first = 0; first < count; first += kWarpSize) {
+        const int index = first + lane;
+        const int owner = queue[min(index, count - 1) / rows];
+        PixelRange pixels = cell;
+        pixels.x = __shfl_sync(kWholeWarp, cell.x, owner);
+        pixels.x_end = __shfl_sync(kWholeWarp, cell.x_end, owner);
+        const int y = cell.y + index % rows;
+        if (index >= count) {
+            continue;
+        }
+        if constexpr (STAGED) {
+            mixRow(work, tile, logits.staged(owner), cell_row, cell_left + owner, y, pixels);
+        } else {
+            mixRow(work, tile, logits.inMemory(owner), cell_row, cell_left + owner, y, pixels);
+        }
+    }
+}
+
+// Block [kCellsWide, rows of cells], a thread for each cell and a warp for each row of them; blockIdx.z counts samples.
+template <typename T, typename Index, Format FORMAT, bool STAGED>
 __device__ __forceinline__ void computeCells(const Work& work) {
     const UpsampleArgmaxParams& op = work.op;
     const int cell_left = static_cast<int>(blockIdx.x) * kCellsWide, cell_rows = static_cast<int>(blockDim.y);
@@ -283,8 +318,17 @@ __device__ __forceinline__ void computeCells(const Work& work) {
     const int column = cell_left + static_cast<int>(threadIdx.x), row = cell_top + static_cast<int>(threadIdx.y);
     const auto columnStart = [&](int cell) { return firstPixelOf(cell, work.ratio_w, op.low_width, op.width); };
     const auto rowStart = [&](int cell) { return firstPixelOf(cell, work.ratio_h, op.low_height, op.height); };
+    CellLogits<T, FORMAT> logits(op, static_cast<int>(blockIdx.z), cell_top, cell_left);
+    CornerScan scan;
+    const int at_once = classesAtOnce(op, cell_rows);
+    for (int first = 0; first < op.classes; first += at_once) {
+        const int end = min(first + at_once, op.classes);
+        logits.bring(first, end);
+        scan.add(logits.staged(static_cast<int>(threadIdx.x)), first, end);
+    }
+    unsigned char* queues = dynamicShared<unsigned char>() + logitBytes(op, cell_rows);
     MaskTile<Index> tile;
-    tile.memory = dynamicShared<unsigned char>() + logitBytes(op, cell_rows);
+    tile.memory = queues + cell_rows * kCellsWide;
     tile.y = static_cast<Index*>(op.y) + static_cast<std::size_t>(blockIdx.z) * op.height * op.width;
     tile.row_bytes = work.row_bytes;
     tile.width = op.width;
@@ -292,17 +336,14 @@ __device__ __forceinline__ void computeCells(const Work& work) {
     tile.left = columnStart(cell_left);
     tile.bottom = rowStart(cell_top + cell_rows);
     tile.right = columnStart(cell_left + kCellsWide);
-    CellLogits<T, FORMAT> logits(op, static_cast<int>(blockIdx.z), cell_top, cell_left);
-    const bool has_cell = row < op.low_height && column < op.low_width;
-    CornerScan scan;
-    for (int first = 0; first < op.classes; first += logits.classesAtOnce()) {
-        const int end = min(first + logits.classesAtOnce(), op.classes);
-        logits.bring(first, end);
-        scan.add(logits, first, end);
+    // Empty past the last cell.
+    const PixelRange cell = {rowStart(row), rowStart(row + 1), columnStart(column), columnStart(column + 1)};
+    const int index = scan.result();
+    if (index != kMixed) {
+        fillCell(tile, cell, index);
     }
-    const int y_start = rowStart(row), x_start = columnStart(column);
-    fillCell(work, tile, logits, row, column, y_start, has_cell ? rowStart(row + 1) : y_start, x_start,
-             has_cell ? columnStart(column + 1) : x_start, scan.result());
+    mixCells<STAGED>(work, tile, logits, queues + threadIdx.y * kCellsWide, row, cell_left, cell,
+             index == kMixed && cell.x < cell.x_end);
     __syncthreads();
     tile.write(static_cast<int>(threadIdx.y) * kCellsWide + static_cast<int>(threadIdx.x), kCellsWide * cell_rows);
 }
@@ -322,24 +363,22 @@ __device__ __forceinline__ void computePixels(const Work& work) {
     const int column = cellOf(x, work.ratio_w, op.low_width);
     const CornerReader<T, FORMAT> reader(op, static_cast<int>(blockIdx.y), row, column);
     const bool is_same = op.height == op.low_height && op.width == op.low_width;
-    const float down = positionOf(y, work.ratio_h) - static_cast<float>(row);
-    const float across = positionOf(x, work.ratio_w) - static_cast<float>(column);
+    const Weight down(positionOf(y, work.ratio_h), row), across(positionOf(x, work.ratio_w), column);
     float best = __int_as_float(static_cast<int>(0xff800000u));
     int index = 0;
     forEachClass(reader, 0, op.classes, [&](int number, const Corners& corner) {
-        const float left = fmaf(down, corner.at10, (1.0f - down) * corner.at00);
-        const float right = fmaf(down, corner.at11, (1.0f - down) * corner.at01);
-        const float value = is_same ? corner.at00 : fmaf(across, right, (1.0f - across) * left);
-        const bool is_better = isBetter<false>(value, best);
+        const float mixed = across.mix(down.mix(corner.at00, corner.at10), down.mix(corner.at01, corner.at11));
+        const float value = is_same ? corner.at00 : mixed;
+        const bool is_better = isBetter(value, best);
         best = is_better ? value : best;
         index = is_better ? number : index;
     });
-    static_cast<Index*>(op.y)[blockIdx.y * pixels + pixel] = static_cast<Index>(index);
+    static_cast<Index*>(op.y)[blockIdx.y * pixels + pixel] = indexOf<Index>(static_cast<unsigned char>(index));
 }
 
-template <typename T, typename Index, Format FORMAT>
-__global__ void __launch_bounds__(kMaxCellThreads, kCellBlocks) upsampleArgmaxCells(const Work work) {
-    computeCells<T, Index, FORMAT>(work);
+template <typename T, typename Index, Format FORMAT, bool STAGED>
+__global__ void __launch_bounds__(kMaxCellThreads, kCellBlocks<FORMAT, STAGED>) upsampleArgmaxCells(const Work work) {
+    computeCells<T, Index, FORMAT, STAGED>(work);
 }
 
 template <typename T, typename Index, Format FORMAT>

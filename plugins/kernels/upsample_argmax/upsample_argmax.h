@@ -10,7 +10,8 @@ namespace edgefsa {
 
 constexpr int kMaxClasses = 255;
 
-enum class IndexType : std::int32_t { kInt32, kUint8 };
+// kHalf is what casts to uint8 in one step where TensorRT takes no uint8 from a plugin; 0 to 255 are exact in it.
+enum class IndexType : std::int32_t { kInt32, kUint8, kHalf };
 
 // Pointers are device pointers. No workspace, allocation, synchronisation or copy, so a CUDA graph can capture it.
 struct UpsampleArgmaxParams {

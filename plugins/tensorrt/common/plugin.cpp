@@ -16,19 +16,21 @@ namespace {
 constexpr std::int32_t kSuccess = 0;
 constexpr std::int32_t kFailure = 1;
 
+// Every tensor of an operator has dimensions; TensorRT gives a rank of 0 or -1 where it does not say them.
 bool isKnown(const nvinfer1::Dims& dims) {
     for (std::int32_t i = 0; i < dims.nbDims; ++i) {
         if (dims.d[i] < 0) {
             return false;
         }
     }
-    return dims.nbDims >= 0;
+    return dims.nbDims > 0;
 }
 
 // TensorRT may run an empty batch, which no kernel has to see.
 bool isEmpty(const PluginTensorDesc& x) { return x.dims.nbDims > 0 && x.dims.d[0] == 0; }
 
-// The tensors of one call at the largest shapes of the profile. Some of them may not be known yet.
+// The tensors of one call at the largest shapes of the profile, and where it has none at the shapes that they have. Some
+// of them may not be known yet.
 class Largest {
   public:
     Largest(const DynamicPluginTensorDesc* inputs, std::int32_t inputCount, const DynamicPluginTensorDesc& output)
@@ -42,9 +44,11 @@ class Largest {
 
   private:
     PluginTensorDesc take(const DynamicPluginTensorDesc& tensor) {
-        areKnown_ = areKnown_ && isKnown(tensor.max);
         PluginTensorDesc largest = tensor.desc;
-        largest.dims = tensor.max;
+        if (tensor.max.nbDims == tensor.desc.dims.nbDims && isKnown(tensor.max)) {
+            largest.dims = tensor.max;
+        }
+        areKnown_ = areKnown_ && isKnown(largest.dims);
         return largest;
     }
 

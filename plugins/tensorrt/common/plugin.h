@@ -13,9 +13,9 @@
 
 namespace edgefsa {
 
-// The version and the namespace that the ONNX parser looks for where a node names none.
+// The nodes of the ONNX graph name both, in the attributes plugin_version and plugin_namespace.
 constexpr const char* kPluginVersion = "1";
-constexpr const char* kPluginNamespace = "";
+constexpr const char* kPluginNamespace = "edgefsa";
 
 // The tensors of one call. `inputs` has one description (and address) for each input of the ONNX node, in its order.
 struct Tensors {

@@ -60,7 +60,7 @@ int extent(const nvinfer1::Dims& dims, int index) {
     return static_cast<int>(dims.d[index]);
 }
 
-void requireShape(const char* name, const PluginTensorDesc& tensor, std::initializer_list<int> wanted) {
+void requireShape(const char* name, const PluginTensorDesc& tensor, const std::vector<int>& wanted) {
     bool same = tensor.dims.nbDims == static_cast<int>(wanted.size());
     nvinfer1::Dims dims{};
     for (const int length : wanted) {

@@ -4,7 +4,7 @@
 
 #include <NvInferRuntime.h>
 
-#include <initializer_list>
+#include <vector>
 
 #include "kernels/types.h"
 
@@ -17,7 +17,7 @@ Format kernelFormat(nvinfer1::TensorFormat format);
 int extent(const nvinfer1::Dims& dims, int index);
 
 // Throws std::invalid_argument, with both shapes, where `tensor` has another shape than `wanted`.
-void requireShape(const char* name, const nvinfer1::PluginTensorDesc& tensor, std::initializer_list<int> wanted);
+void requireShape(const char* name, const nvinfer1::PluginTensorDesc& tensor, const std::vector<int>& wanted);
 // The same for the number of dimensions alone.
 void requireRank(const char* name, const nvinfer1::PluginTensorDesc& tensor, int rank);
 

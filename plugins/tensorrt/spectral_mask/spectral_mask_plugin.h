@@ -4,12 +4,12 @@
 
 #include <string>
 
-#include "common/map_plugin.h"
+#include "common/weighted_plugin.h"
 #include "kernels/spectral_mask/spectral_mask.h"
 
 namespace edgefsa {
 
-class SpectralMaskPlugin final : public Cloneable<SpectralMaskPlugin, MapPlugin> {
+class SpectralMaskPlugin final : public Cloneable<SpectralMaskPlugin, WeightedPlugin<SpectralMaskParams>> {
   public:
     static constexpr const char* kName = "SpectralMask";
     static void announceFields(FieldList& fields);
@@ -17,15 +17,11 @@ class SpectralMaskPlugin final : public Cloneable<SpectralMaskPlugin, MapPlugin>
     explicit SpectralMaskPlugin(const FieldReader& fields);
 
   protected:
-    void check(const Tensors& tensors) const override;
-    bool isServed(const Tensors& tensors) const override;
-    std::size_t workspaceBytes(const Tensors& tensors) const override;
-    cudaError_t launch(const Tensors& tensors, const Addresses& addresses, cudaStream_t stream) const override;
+    void checkSizes(const SpectralMaskParams& params) const override;
+    std::size_t workspaceOf(const SpectralMaskParams& params) const override;
+    cudaError_t launchKernels(const SpectralMaskParams& params, void* workspace, cudaStream_t stream) const override;
     void listFields(FieldList& fields) const override;
     std::string settings() const override;
-
-  private:
-    SpectralMaskParams paramsOf(const Tensors& tensors) const;
 };
 
 }  // namespace edgefsa

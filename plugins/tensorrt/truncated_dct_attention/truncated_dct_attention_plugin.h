@@ -4,12 +4,14 @@
 
 #include <string>
 
-#include "common/map_plugin.h"
+#include "common/weighted_plugin.h"
+#include "kernels/truncated_dct_attention/checks.h"
 #include "kernels/truncated_dct_attention/truncated_dct_attention.h"
 
 namespace edgefsa {
 
-class TruncatedDctAttentionPlugin final : public Cloneable<TruncatedDctAttentionPlugin, MapPlugin> {
+class TruncatedDctAttentionPlugin final
+    : public Cloneable<TruncatedDctAttentionPlugin, WeightedPlugin<TruncatedDctAttentionParams>> {
   public:
     static constexpr const char* kName = "TruncatedDctAttention";
     static void announceFields(FieldList& fields);
@@ -18,16 +20,15 @@ class TruncatedDctAttentionPlugin final : public Cloneable<TruncatedDctAttention
     explicit TruncatedDctAttentionPlugin(const FieldReader& fields);
 
   protected:
-    void check(const Tensors& tensors) const override;
-    bool isServed(const Tensors& tensors) const override;
-    std::size_t workspaceBytes(const Tensors& tensors) const override;
-    cudaError_t launch(const Tensors& tensors, const Addresses& addresses, cudaStream_t stream) const override;
+    void checkSizes(const TruncatedDctAttentionParams& params) const override;
+    void addAttributes(TruncatedDctAttentionParams& params) const override;
+    std::size_t workspaceOf(const TruncatedDctAttentionParams& params) const override;
+    cudaError_t launchKernels(const TruncatedDctAttentionParams& params, void* workspace,
+                              cudaStream_t stream) const override;
     void listFields(FieldList& fields) const override;
     std::string settings() const override;
 
   private:
-    TruncatedDctAttentionParams paramsOf(const Tensors& tensors) const;
-
     std::string mode_;
     AttentionMode attentionMode_;
     int recurrence_;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,11 +42,15 @@ SCHEDULES = (
 
 @dataclass(frozen=True)
 class Device:
-    """The limits that launchers may ask for: dynamic shared memory (bytes), multiprocessors, capability (90 is 9.0)."""
+    """The limits that launchers may ask for.
+
+    A block's dynamic shared memory (bytes), multiprocessors, capability (90 is 9.0), the L2 cache (bytes).
+    """
 
     shared_bytes: int = 227 << 10
     multiprocessors: int = 4
     capability: int = 90
+    cache_bytes: int = 64 << 10
 
 
 class EmulatedOperator:
@@ -60,6 +65,7 @@ class EmulatedOperator:
         self._library.emulationErrorOffset.restype = ctypes.c_size_t
         self._library.operatorWorkspaceBytes.restype = ctypes.c_size_t
         self.launches = 0
+        self.fills = 0
         self.workspace_bytes = 0
 
     def run(
@@ -72,7 +78,7 @@ class EmulatedOperator:
         """Launch under each schedule and give the outputs, by the names of the parameters' fields.
 
         Inputs are read-only, outputs are given as (shape, dtype). Raises EmulationError where a run does wrong or
-        two schedules give other bits. `launches` and `workspace_bytes` tell about the last run.
+        two schedules give other bits. `launches`, `fills` (of memory) and `workspace_bytes` tell about the last run.
         """
         missing = {*self._operator.pointers, *self._operator.integers, *self._operator.floats}
         missing -= {*inputs, *outputs, *values}
@@ -90,6 +96,10 @@ class EmulatedOperator:
     def make_mistake(self, number: int) -> None:
         """Make the planted mistake of that number from here on, 0 for none."""
         ctypes.c_int.in_dll(self._library, "emulationPlanted").value = number
+
+    def attribute_calls(self) -> int:
+        """Return how often the attributes of a device or a kernel were asked for or set, ever."""
+        return int(self._library.emulationAttributeCalls())
 
     def is_served(self, values: Mapping[str, Any], device: Device | None = None) -> bool:
         """Whether the operator's `served` says that the device takes these parameters, all pointers being null."""
@@ -116,6 +126,7 @@ class EmulatedOperator:
             scratch += 1
         status = int(self._library.operatorLaunch(ctypes.c_void_p(scratch), *arguments))
         self.launches = int(self._library.emulationLaunches())
+        self.fills = int(self._library.emulationFills())
         return status
 
     def _prepare(
@@ -129,7 +140,7 @@ class EmulatedOperator:
     ) -> tuple[list[Any], dict[str, int]]:
         library = self._library
         library.emulationReset()
-        library.emulationSetDevice(device.shared_bytes, device.multiprocessors, device.capability)
+        library.emulationSetDevice(*dataclasses.astuple(device))
         library.emulationSetOrder(schedule.order, schedule.seed)
         pointers: dict[str, int] = {}
         for name, array in inputs.items():
@@ -158,6 +169,7 @@ class EmulatedOperator:
         workspace = self._workspace(arguments, schedule)
         status = self._library.operatorLaunch(ctypes.c_void_p(workspace), *arguments)
         self.launches = int(self._library.emulationLaunches())
+        self.fills = int(self._library.emulationFills())
         self._check(status, schedule)
         results = {}
         for name, (shape, dtype) in outputs.items():

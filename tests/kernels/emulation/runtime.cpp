@@ -3,9 +3,13 @@
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "faults.h"
 #include "memory.h"
@@ -22,11 +26,31 @@ struct Device {
     int shared_bytes_optin = 227 << 10;
     int multiprocessors = 4;
     int capability = 90;
-    int cache_bytes = 64 << 10;  // small, so that planes are worked on in several launches
+    int cache_bytes = 64 << 10;  // small, so that a few planes fill it
+
+    bool operator<(const Device& other) const { return key() < other.key(); }
+    std::tuple<int, int, int, int> key() const { return {shared_bytes_optin, multiprocessors, capability, cache_bytes}; }
+
+    // By "Technical specifications per compute capability" of the CUDA C++ programming guide.
+    int reservedBytes() const { return capability < 80 ? 0 : 1024; }
+    int sharedBytes() const { return shared_bytes_optin + reservedBytes(); }
+    int threads() const {
+        const bool has_many = capability == 80 || capability == 90 || capability == 100 || capability == 103;
+        return capability < 80 ? 1024 : has_many ? 2048 : 1536;
+    }
 };
 
+// The registers of a kernel are the device compiler's to choose. Here a block of 256 threads takes a third of them, as
+// most kernels are bound to; other blocks in proportion.
+constexpr int kRegisterThreads = 3 * 256;
+
+// Each set of limits that tests ask for is a GPU of its own; kernels have their limits on each, as on devices.
 Device device;
-std::map<const void*, int> shared_limits;
+int ordinal = 0;
+int asked = 0;
+int fills = 0;
+std::map<Device, int> ordinals = {{Device(), 0}};
+std::map<std::pair<int, const void*>, int> shared_limits;
 cudaError_t last = cudaSuccess;
 int launches = 0;
 
@@ -51,7 +75,7 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared
     if (!errorText().empty()) {
         return report(cudaErrorIllegalAddress);
     }
-    const auto limit = shared_limits.find(kernel);
+    const auto limit = shared_limits.find({ordinal, kernel});
     const int limit_bytes = limit == shared_limits.end() ? kDefaultSharedBytes : limit->second;
     if (!fits(grid, block)) {
         return report(cudaErrorInvalidConfiguration);
@@ -72,10 +96,21 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared
 }
 
 cudaError_t setSharedLimit(const void* kernel, int bytes) {
+    ++asked;
     if (bytes < 0 || bytes > device.shared_bytes_optin) {
         return report(cudaErrorInvalidValue);
     }
-    shared_limits[kernel] = bytes;
+    shared_limits[{ordinal, kernel}] = bytes;
+    return cudaSuccess;
+}
+
+cudaError_t blocksAtOnce(int* blocks, const void* kernel, int threads, std::size_t shared_bytes) {
+    ++asked;
+    const auto limit = shared_limits.find({ordinal, kernel});
+    const int limit_bytes = limit == shared_limits.end() ? kDefaultSharedBytes : limit->second;
+    const std::size_t by_memory = device.sharedBytes() / std::max(shared_bytes + device.reservedBytes(), std::size_t{1});
+    const int by_threads = std::min(device.threads(), kRegisterThreads) / threads;
+    *blocks = shared_bytes > static_cast<std::size_t>(limit_bytes) ? 0 : std::min<int>(by_memory, by_threads);
     return cudaSuccess;
 }
 
@@ -94,16 +129,17 @@ cudaError_t cudaGetLastError() {
 }
 
 cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = emulation::ordinal;
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    ++emulation::asked;
     const std::map<cudaDeviceAttr, int> values = {
         {cudaDevAttrMaxThreadsPerBlock, static_cast<int>(emulation::kMaxThreads)},
         {cudaDevAttrMaxSharedMemoryPerBlock, emulation::kDefaultSharedBytes},
         {cudaDevAttrMaxSharedMemoryPerBlockOptin, emulation::device.shared_bytes_optin},
-        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, emulation::device.shared_bytes_optin + 1024},
+        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, emulation::device.sharedBytes()},
         {cudaDevAttrL2CacheSize, emulation::device.cache_bytes},
         {cudaDevAttrMultiProcessorCount, emulation::device.multiprocessors},
         {cudaDevAttrComputeCapabilityMajor, emulation::device.capability / 10},
@@ -117,15 +153,20 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     return cudaSuccess;
 }
 
+cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
+    ++emulation::fills;
+    std::memset(memory, value, bytes);
+    return cudaSuccess;
+}
+
 const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaSuccess ? "no error" : "an error of the emulated runtime";
 }
 
-void emulationSetDevice(int shared_bytes_optin, int multiprocessors, int capability) {
-    emulation::device.shared_bytes_optin = shared_bytes_optin;
-    emulation::device.multiprocessors = multiprocessors;
-    emulation::device.capability = capability;
-    emulation::shared_limits.clear();
+void emulationSetDevice(int shared_bytes_optin, int multiprocessors, int capability, int cache_bytes) {
+    emulation::device = {shared_bytes_optin, multiprocessors, capability, cache_bytes};
+    const int next = static_cast<int>(emulation::ordinals.size());
+    emulation::ordinal = emulation::ordinals.insert({emulation::device, next}).first->second;
 }
 
 void emulationSetOrder(int order, unsigned int seed) {
@@ -144,9 +185,16 @@ void emulationReset() {
     emulation::clearError();
     emulation::last = cudaSuccess;
     emulation::launches = 0;
+    emulation::fills = 0;
 }
 
 int emulationLaunches() { return emulation::launches; }
+
+// How often memory was filled, since the last reset.
+int emulationFills() { return emulation::fills; }
+
+// How often a device's or a kernel's attributes were asked for or set, ever.
+int emulationAttributeCalls() { return emulation::asked; }
 
 // What went wrong so far, empty for nothing; valid until the next call.
 const char* emulationError() {

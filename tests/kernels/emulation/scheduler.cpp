@@ -289,4 +289,9 @@ const std::uint64_t* exchange(unsigned int mask, std::uint64_t value) {
 
 int lane() { return static_cast<int>(scheduler.current % kWarp); }
 
+void failWaiting() {
+    setError("a wait for a block that comes later," + here(), __builtin_return_address(0));
+    Fiber::abandon();
+}
+
 }  // namespace emulation

@@ -84,9 +84,9 @@ def test_the_plugins_in_c_plus_plus_read_the_same(item: Operator) -> None:
     fields = dict(re.findall(r'fields\.announce\("(\w+)", nvinfer1::PluginFieldType::(\w+)\)', source))
     assert fields == {given.name: TENSORRT_KINDS[given.type] for given in item.attributes}
     assert ("announceScales(fields)" in source) == item.keeps_type
-    order = re.search(r"enum Input : int \{([^}]*)kInputCount", source)
-    names = re.findall(r"k(\w+)", order[1]) if order else re.findall(r"constexpr std::int32_t k(\w+) = 0;", source)
-    assert tuple(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in names) == item.input_names
+    first = re.findall(r"constexpr std::int32_t k(\w+) = 0;", source)
+    names = [name.lower() for name in first] or ["x", *re.findall(r'\{"(\w+)", &P::\1, ', source)]
+    assert tuple(names) == item.input_names
 
 
 def test_versions_and_scales_are_those_of_the_c_plus_plus_plugins() -> None:

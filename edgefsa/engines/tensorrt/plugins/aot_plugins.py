@@ -3,7 +3,8 @@
 `tensorrt.plugin` calls them quick-deployable plugins with an ahead-of-time implementation: functions in Python tell
 shapes and types, and while the engine is built they hand over PTX. They serve the operators that one kernel computes.
 The network needs NetworkDefinitionCreationFlag.PREFER_AOT_PYTHON_PLUGINS, and the graph
-`plugin_nodes.plugin_graph(model, OPERATORS, namespace=NAMESPACE)`.
+`plugin_graph(model, OPERATORS, int8=False)`. They have the names of the library's plugins, so a process has these or
+those.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from edgefsa.engines.tensorrt.plugins.aot_kernels import (
     spectral_mask_kernel,
     upsample_argmax_kernel,
 )
+from edgefsa.engines.tensorrt.plugins.library import NAMESPACE, missing_plugins
 from edgefsa.errors import PluginError
 from edgefsa.graph import operators
 
-NAMESPACE = "edgefsa"
 OPERATORS = tuple(name for name, item in operators.OPERATORS.items() if item.one_kernel)
 # TensorRT takes a plugin once a process: what the next engine is for is looked up when it asks for a kernel. By the
 # module tensorrt.plugin.
@@ -37,7 +38,7 @@ def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] |
 
     `cuda` is the release of the driver that will load them, the compiler's own where it is None. Kernels are compiled
     while an engine is built; a later call changes what the next engines are for. Raises PluginError where this TensorRT
-    has no such plugins.
+    has no such plugins, or has those of the library.
     """
     if not hasattr(tensorrt, "QuickPluginCreationRequest"):
         raise PluginError(
@@ -45,6 +46,8 @@ def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] |
         )
     plugin = importlib.import_module(f"{tensorrt.__name__}.plugin")
     if plugin not in _TARGETS:
+        if list(OPERATORS) != missing_plugins(tensorrt.get_plugin_registry(), OPERATORS):
+            raise PluginError("the plugin library is loaded in this process; build with --plugins kernels in a new one")
         _register(plugin, operators.SPECTRAL_MASK, *_spectral_mask(plugin, tensorrt))
         _register(plugin, operators.UPSAMPLE_ARGMAX, *_upsample_argmax(plugin, tensorrt))
     _TARGETS[plugin] = KernelTarget(capability, cuda)

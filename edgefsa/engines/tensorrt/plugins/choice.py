@@ -43,9 +43,9 @@ class PluginChoice:
         return replace(self, entries=[{**entry, "where": PLAN} for entry in self.entries])
 
     @property
-    def namespace(self) -> str:
-        """Where the plugins are registered."""
-        return aot_plugins.NAMESPACE if self.kind == KERNELS else NAMESPACE
+    def take_int8(self) -> bool:
+        """Whether the plugins read and write quantised maps; kernels inside an engine do not."""
+        return self.kind == LIBRARY
 
     def register(self, tensorrt: Any, capability: str) -> None:
         """Let the module `tensorrt` know the plugins; PluginError where it cannot."""
@@ -86,7 +86,7 @@ def _kernel_entry(name: str, capability: str) -> dict[str, Any]:
     return {
         "name": name,
         "version": PLUGINS[name],
-        "namespace": aot_plugins.NAMESPACE,
+        "namespace": NAMESPACE,
         "where": "engine",
         "compute_capability": capability,
     }

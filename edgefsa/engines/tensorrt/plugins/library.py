@@ -25,9 +25,9 @@ from edgefsa.graph.operators import OPERATORS
 
 LIBRARY_NAME = "libedgefsa_plugins.so"
 LIBRARY_VARIABLE = "EDGEFSA_PLUGIN_LIBRARY"
-# ONNX operator -> version of its plugin; all are registered in the namespace "", where the ONNX parser looks.
+# ONNX operator -> version of its plugin. The ONNX parser looks for them where a node's attributes say.
 PLUGINS = {name: item.plugin_version for name, item in OPERATORS.items()}
-NAMESPACE = ""
+NAMESPACE = "edgefsa"
 MEND = "run `make plugins` in a checkout, or `edgefsa plugins --build`"
 
 _NOTE = re.compile(rb"edgefsa-plugins-note:(\{[^\x00]*\})\x00")
@@ -168,7 +168,7 @@ def load_library(tensorrt: Any, library: PluginLibrary) -> None:
     """
     global _loaded
     registry, wanted = tensorrt.get_plugin_registry(), _Loaded(library.path, sha256_of_file(library.path))
-    if not _missing(registry, PLUGINS):
+    if not missing_plugins(registry, PLUGINS):
         _check_loaded(wanted)
         return
     if registry.load_library(str(library.path)) is None:
@@ -205,7 +205,7 @@ def _mapped_files() -> set[str]:
 
 def check_plugins(tensorrt: Any, operators: Iterable[str]) -> None:
     """Raise PluginError naming the operators that no registered plugin computes."""
-    missing = _missing(tensorrt.get_plugin_registry(), operators)
+    missing = missing_plugins(tensorrt.get_plugin_registry(), operators)
     if missing:
         raise PluginError(
             f"no plugin is registered for {', '.join(missing)} (version {PLUGINS.get(missing[0], '1')}); edgefsa has "
@@ -213,7 +213,8 @@ def check_plugins(tensorrt: Any, operators: Iterable[str]) -> None:
         )
 
 
-def _missing(registry: Any, operators: Iterable[str]) -> list[str]:
+def missing_plugins(registry: Any, operators: Iterable[str]) -> list[str]:
+    """Return the operators for which a registry has no plugin in our namespace."""
     # Not get_creator: it logs an error for each plugin that is not there.
     registered = {(item.name, item.plugin_version, item.plugin_namespace) for item in registry.all_creators}
     return [name for name in operators if (name, PLUGINS.get(name, "1"), NAMESPACE) not in registered]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from edgefsa.engines.tensorrt.plugins.library import PLUGINS
+from edgefsa.engines.tensorrt.plugins.library import NAMESPACE, PLUGINS
 from edgefsa.errors import PluginError
 from edgefsa.graph.operators import DOMAIN, INT8_SCALES, OPERATORS
 
@@ -25,15 +25,14 @@ def plugin_operators(model: onnx.ModelProto) -> list[str]:
 
 
 def plugin_graph(
-    model: onnx.ModelProto, operators: Collection[str] | None = None, *, namespace: str = ""
+    model: onnx.ModelProto, operators: Collection[str] | None = None, *, int8: bool = True
 ) -> onnx.ModelProto:
     """Return a copy of `model` in which `operators` (all that it has, by default) are plugin nodes.
 
-    They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. In
-    the plugin library a DequantizeLinear before and a QuantizeLinear behind an operator on maps go into its node too,
-    which reads and writes INT8 then. `namespace` is where their plugins are registered: "" for the plugin library,
-    `aot_plugins.NAMESPACE` for the plugins whose kernels go into the engine. Raises PluginError for an operator
-    without a plugin.
+    They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. With
+    `int8`, as the library's plugins take it and kernels inside an engine do not, a DequantizeLinear before and a
+    QuantizeLinear behind an operator on maps go into its node too, which reads and writes INT8 then. Raises PluginError
+    for an operator without a plugin.
     """
     import onnx
 
@@ -49,8 +48,8 @@ def plugin_graph(
     editor = GraphEditor(graph)
     for node in editor.nodes:
         if node.domain == DOMAIN and node.op_type in chosen:
-            scales = {} if namespace else _fold_quantisation(editor, node)
-            _address(node, namespace, scales)
+            scales = _fold_quantisation(editor, node) if int8 else {}
+            _address(node, dict.fromkeys(INT8_SCALES, 0.0) | scales if int8 else {})
             _drop_casts(editor, node, types)
     kept = [item for item in graph.functions if item.domain != DOMAIN or item.name not in chosen]
     del graph.functions[:]
@@ -59,16 +58,16 @@ def plugin_graph(
     return graph
 
 
-def _address(node: onnx.NodeProto, namespace: str, scales: dict[str, float]) -> None:
+def _address(node: onnx.NodeProto, scales: dict[str, float]) -> None:
     """Write down everything that the parser asks for; it warns of attributes that are missing."""
     import onnx
 
     given = {item.name: item for item in node.attribute}
-    for name, value in ((VERSION_ATTRIBUTE, PLUGINS[node.op_type]), (NAMESPACE_ATTRIBUTE, namespace)):
+    for name, value in ((VERSION_ATTRIBUTE, PLUGINS[node.op_type]), (NAMESPACE_ATTRIBUTE, NAMESPACE)):
         given[name] = onnx.helper.make_attribute(name, value)
-    if OPERATORS[node.op_type].keeps_type and not namespace:
-        for name in INT8_SCALES:
-            given.setdefault(name, onnx.helper.make_attribute(name, scales.get(name, 0.0)))
+    if OPERATORS[node.op_type].keeps_type:
+        for name, scale in scales.items():
+            given.setdefault(name, onnx.helper.make_attribute(name, scale))
     del node.attribute[:]
     node.attribute.extend(given.values())
     # An overload names one of several bodies; without bodies it means nothing.

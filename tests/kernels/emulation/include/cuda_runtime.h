@@ -58,6 +58,8 @@ void warpBarrier(unsigned int mask);
 // Gives the 32 lanes' 8-byte values once each lane of the mask has handed in its own; valid until its next call.
 const std::uint64_t* exchange(unsigned int mask, std::uint64_t value);
 int lane();
+// Ends a kernel that waits for another block: where blocks run one after another, that one will never run.
+[[noreturn]] void failWaiting();
 
 template <typename To, typename From>
 inline To bitCast(From from) {
@@ -80,6 +82,7 @@ inline T valueOf(unsigned int mask, T value, int source) {
 
 inline void __syncthreads() { emulation::blockBarrier(); }
 inline void __syncwarp(unsigned int mask = 0xffffffffu) { emulation::warpBarrier(mask); }
+inline void __nanosleep(unsigned int) { emulation::failWaiting(); }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 

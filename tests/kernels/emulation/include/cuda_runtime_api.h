@@ -54,6 +54,7 @@ cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream);
 const char* cudaGetErrorString(cudaError_t error);
 }
 
@@ -61,6 +62,7 @@ namespace emulation {
 cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
                    const std::function<void()>& thread);
 cudaError_t setSharedLimit(const void* kernel, int bytes);
+cudaError_t blocksAtOnce(int* blocks, const void* kernel, int threads, std::size_t shared_bytes);
 }  // namespace emulation
 
 template <typename... Parameters, typename... Arguments>
@@ -77,4 +79,10 @@ cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute attribute, in
         return cudaSuccess;
     }
     return emulation::setSharedLimit(reinterpret_cast<const void*>(kernel), value);
+}
+
+template <typename Kernel>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel* kernel, int threads,
+                                                          std::size_t shared_bytes) {
+    return emulation::blocksAtOnce(blocks, reinterpret_cast<const void*>(kernel), threads, shared_bytes);
 }

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgefsa.engines.tensorrt.plugins.library import PLUGINS
+from edgefsa.engines.tensorrt.plugins.library import NAMESPACE, PLUGINS
 
 PLAN = b"ptrt: a plan"
 # Types as reports of both kinds of kernels spell them.
@@ -425,7 +425,7 @@ class Registry(Guarded):
     @property
     def all_creators(self) -> list[Any]:
         names = sorted(self._state[0].registered)
-        return [SimpleNamespace(name=name, plugin_version=PLUGINS[name], plugin_namespace="") for name in names]
+        return [SimpleNamespace(name=name, plugin_version=PLUGINS[name], plugin_namespace=NAMESPACE) for name in names]
 
     def load_library(self, path: str) -> object:
         played = self._state[0]

@@ -197,9 +197,11 @@ class Batch:
 def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Any:
     plugin = FakePlugin()
     monkeypatch.setitem(sys.modules, "faketensorrt.plugin", plugin)
-    kinds = {"float16": "f16", "float32": "f32", "int32": "i32", "int8": "i8"}
+    kinds: dict[str, Any] = {"float16": "f16", "float32": "f32", "int32": "i32", "int8": "i8"}
+    creators: list[SimpleNamespace] = []
+    kinds["get_plugin_registry"] = lambda: SimpleNamespace(all_creators=creators)
     module = SimpleNamespace(__name__="faketensorrt", __version__="10.13.3.9", QuickPluginCreationRequest=1, **kinds)
-    return SimpleNamespace(module=module, plugin=plugin)
+    return SimpleNamespace(module=module, plugin=plugin, creators=creators)
 
 
 def test_the_mask_is_described_and_launched(tensorrt: Any, asked: list[tuple[Any, ...]]) -> None:
@@ -245,6 +247,17 @@ def test_a_mask_with_weights_of_another_type_is_told(tensorrt: Any, position: in
     ]
     with pytest.raises(PluginError, match=f"reads {names[position]} as float32, not f16"):
         tensorrt.plugin.implemented["edgefsa::SpectralMask"](*inputs, (inputs[0],), None)
+
+
+def test_plugins_of_the_library_in_this_process_are_told(tensorrt: Any) -> None:
+    item = SimpleNamespace(name="SpectralMask", plugin_version="1", plugin_namespace="edgefsa")
+    tensorrt.creators.append(item)
+    with pytest.raises(
+        PluginError, match="library is loaded in this process; build with --plugins kernels in a new one"
+    ):
+        aot_plugins.register_aot_plugins(tensorrt.module, "8.7")
+    item.plugin_namespace = "another"
+    aot_plugins.register_aot_plugins(tensorrt.module, "8.7")
 
 
 def test_an_old_tensorrt_is_told() -> None:

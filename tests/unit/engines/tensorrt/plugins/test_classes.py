@@ -30,7 +30,7 @@ from tests.unit.engines.tensorrt.plugins.harness.harness import (
 def test_the_creators_are_the_operators_with_their_attributes(harness: Harness) -> None:
     creators = {item.name: item for item in harness.creators()}
     assert {(item.name, item.version, item.namespace) for item in creators.values()} == {
-        (name, version, "") for name, version in PLUGINS.items()
+        (name, version, "edgefsa") for name, version in PLUGINS.items()
     }
     scales = {"x_scale": FIELD_FLOAT32, "y_scale": FIELD_FLOAT32}
     attention = {"mode": FIELD_CHAR, "recurrence": FIELD_INT32, "scale": FIELD_FLOAT32}

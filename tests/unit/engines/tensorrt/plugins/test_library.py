@@ -134,7 +134,7 @@ class Registry:
     def load_library(self, path: str) -> object | None:
         self.loads.append(path)
         names = self.holds if self.accepts else []
-        self.all_creators += [SimpleNamespace(name=n, plugin_version="1", plugin_namespace="") for n in names]
+        self.all_creators += [SimpleNamespace(name=n, plugin_version="1", plugin_namespace="edgefsa") for n in names]
         return object() if self.accepts else None
 
 

@@ -58,15 +58,15 @@ def test_a_plugin_node_loses_its_body_and_gets_an_address() -> None:
     (node,) = graph.graph.node
     assert (node.domain, node.op_type, list(node.input)) == ("edgefsa", "SpectralMask", ["x", *SHAPES])
     assert attribute_values(node) == {
-        "plugin_version": b"1", "plugin_namespace": b"", "x_scale": 0.0, "y_scale": 0.0,
+        "plugin_version": b"1", "plugin_namespace": b"edgefsa", "x_scale": 0.0, "y_scale": 0.0,
     }  # fmt: skip
     assert [body.name for body in graph.functions] == ["UpsampleArgmax"]
     assert len(model.functions) == 2 and not model.graph.node[0].attribute
 
 
-def test_the_kernel_inside_an_engine_has_its_own_namespace_and_no_scales() -> None:
+def test_the_kernel_inside_an_engine_has_no_scales() -> None:
     model = model_of([mask("x", "y")], [("y", TensorProto.FLOAT)], x=TensorProto.FLOAT)
-    (node,) = plugin_graph(model, namespace="edgefsa").graph.node
+    (node,) = plugin_graph(model, int8=False).graph.node
     assert attribute_values(node) == {"plugin_version": b"1", "plugin_namespace": b"edgefsa"}
 
 
@@ -210,7 +210,7 @@ def test_rounding_that_the_plugins_cannot_do_stays_outside(changed: dict[str, np
 
 
 def test_kernels_inside_an_engine_keep_float_maps() -> None:
-    graph = plugin_graph(int8_model()[0], namespace="edgefsa").graph
+    graph = plugin_graph(int8_model()[0], int8=False).graph
     assert [node.op_type for node in graph.node][1:] == ["DequantizeLinear", "SpectralMask", "QuantizeLinear"]
 
 

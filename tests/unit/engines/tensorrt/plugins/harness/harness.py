@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.kernels.emulation.build import EMULATION, FLAGS, PLUGINS, build_emulator, build_kernels, compile_once, link
+from tests.kernels.emulation.run import Device
 
 Array = npt.NDArray[Any]
 
@@ -114,7 +116,7 @@ class Harness:
 
     def set_shared_bytes(self, shared_bytes: int = 227 << 10) -> None:
         """Let the emulated GPU have that much shared memory for a block."""
-        self.c.emulationSetDevice(shared_bytes, 4, 90)
+        self.c.emulationSetDevice(*dataclasses.astuple(Device(shared_bytes)))
 
     def log(self) -> str:
         """Return the errors that were logged since the last call."""

@@ -87,6 +87,13 @@ class Registry:
     def __init__(self) -> None:
         self.creators: dict[tuple[str, str, str], Any] = {}
 
+    @property
+    def all_creators(self) -> list[Any]:
+        return [
+            SimpleNamespace(name=name, plugin_version=version, plugin_namespace=namespace)
+            for name, version, namespace in self.creators
+        ]
+
     def register_creator(self, creator: Any, namespace: str) -> None:
         self.creators[(creator.name, creator.plugin_version, namespace)] = creator
 
