@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from _kernel_sizes import CLASSES, LAMBDAS, RADIUS, RECURRENCE, UPSAMPLING, K, Size
-from _kernels import HALF, INDEX_INT32, LINEAR, Kernels
 from torch import Tensor
 
+from edgefsa.kernels.launchers import HALF, INDEX_INT32, LINEAR, Kernels
 from edgefsa.models import FrequencySelfAttention, SpectralMask
 from edgefsa.models.formulas import spectral_mask, truncated_dct_attention
 

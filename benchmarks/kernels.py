@@ -28,7 +28,8 @@ from edgefsa.errors import EdgeFsaError  # noqa: E402
 
 if TYPE_CHECKING:
     from _kernel_cases import Case
-    from _kernels import Kernels
+
+    from edgefsa.kernels.launchers import Kernels
 
 NOTHING, COPY = "nothing", "copy of the map"
 
@@ -105,7 +106,7 @@ def require_cuda() -> Any:
 
 def library_for(capability: str, given: Path | None) -> Path:
     """Return the kernels' library; leaves with one line and status 2 where there is none."""
-    from _kernels import build_kernels
+    from edgefsa.kernels.launchers import build_kernels
 
     try:
         if given is not None and not given.is_file():
@@ -135,9 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     torch = require_cuda()
     from _gpu import copy_bandwidth, gpu_description
-    from _kernels import Kernels
 
     from edgefsa.artifacts import write_json
+    from edgefsa.kernels.launchers import Kernels
 
     gpu = gpu_description()
     kernels = Kernels(library_for(gpu["compute_capability"], options.library))

@@ -14,14 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.kernels.emulation.build import (
-    PLUGINS,
-    build_emulator,
-    build_kernels,
-    compiler,
-    link,
-    objects_folder,
-)
+from tests.kernels.emulation.build import PLUGINS, build_launchers, compiler, objects_folder
 
 BENCHMARKS = PLUGINS.parent / "benchmarks"
 
@@ -48,10 +41,7 @@ def library(tmp_path_factory) -> Path:
     """The kernels under the names that the benchmark calls, for the host."""
     if compiler() is None:
         pytest.skip("needs g++ to compile the kernels for the host; there is none on the PATH")
-    objects = objects_folder(tmp_path_factory)
-    folder = PLUGINS / "kernels"
-    sources = [*sorted(folder.glob("*/*.cu")), *sorted(folder.glob("*/*.cpp")), PLUGINS / "bindings" / "bindings.cpp"]
-    return link([*build_kernels(sources, objects), *build_emulator(objects)], tmp_path_factory.mktemp("k") / "kernels")
+    return build_launchers(objects_folder(tmp_path_factory), tmp_path_factory.mktemp("launchers"))
 
 
 @pytest.fixture
