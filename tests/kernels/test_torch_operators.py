@@ -108,7 +108,7 @@ def test_an_empty_batch_launches_nothing(kernels: Recording) -> None:
 def test_what_a_kernel_does_not_serve_is_said_with_its_sizes(kernels: Recording) -> None:
     shape = (1, 4, 40, 40)
     arguments = layer_arguments(FrequencySelfAttention(4, k=33).eval(), shape)
-    with pytest.raises(InputError, match="TruncatedDctAttention does not serve.*'kh': 33"):
+    with pytest.raises(InputError, match=r"TruncatedDctAttention does not serve.*'kh': 33"):
         operators._attention_on_cuda(torch.randn(shape), *arguments)
 
 

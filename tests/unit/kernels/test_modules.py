@@ -11,7 +11,7 @@ from edgefsa.kernels.modules import KernelLayer
 from edgefsa.models import FrequencySelfAttention, SpectralMask, create_model
 from edgefsa.models.frequency import FrequencyLayer
 
-SIZE = (64, 96)
+SIZE = (32, 64)
 
 
 @pytest.mark.parametrize("name", ["fsanet-edge", "spanet-edge"])
