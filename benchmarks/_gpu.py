@@ -11,7 +11,7 @@ import torch
 from edgefsa.machine.description import gpu_descriptions
 
 WARMUP = 3
-COPY_BYTES = 1 << 30
+LARGE_COPY_BYTES = 1 << 30
 SCRUB_BYTES = 128 << 20  # at least
 WAIT_CYCLES = 4_000_000  # some 2 ms, in which the CPU launches all kernels of a call
 DEVICE = "cuda"
@@ -20,17 +20,18 @@ DEVICE = "cuda"
 def cold_medians_ms(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Time each call once a round, in turn, and give the medians in ms.
 
-    Before each the L2 cache is overwritten, and the GPU waits until the call is launched, so that what the CPU takes
+    Before each the L2 cache is filled by reading something else: what would be written to fill it, the call would
+    have to wait for while it is written back. And the GPU waits until the call is launched, so that what the CPU takes
     for launches is not in the time.
     """
     device = torch.cuda.current_device()
     cache = int(torch.cuda.get_device_properties(device).L2_cache_size)
-    scrub = torch.empty(max(4 * cache, SCRUB_BYTES), dtype=torch.uint8, device=DEVICE)
+    scrub = torch.zeros(max(4 * cache, SCRUB_BYTES) // 4, dtype=torch.float32, device=DEVICE)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for index in range(WARMUP + rounds):
         for name, call in calls.items():
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            scrub.zero_()
+            scrub.sum()
             torch.cuda._sleep(WAIT_CYCLES)
             start.record()
             call()
@@ -41,13 +42,18 @@ def cold_medians_ms(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def copy_of(moved_bytes: int) -> Callable[[], Any]:
+    """Return a copy that moves so many bytes, those read and those written added up."""
+    source = torch.ones(max(moved_bytes // 2, 1), dtype=torch.uint8, device=DEVICE)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
 def copy_bandwidth(rounds: int) -> float:
     """Measure how many bytes a second a large copy moves, those read and those written added up."""
     free, _ = torch.cuda.mem_get_info()
-    source = torch.empty(min(COPY_BYTES, free // 8), dtype=torch.uint8, device=DEVICE)
-    target = torch.empty_like(source)
-    time_ms = cold_medians_ms({"copy": lambda: target.copy_(source)}, rounds)["copy"]
-    return 2 * source.numel() / (time_ms * 1e-3)
+    moved = 2 * min(LARGE_COPY_BYTES, free // 8)
+    return moved / (cold_medians_ms({"copy": copy_of(moved)}, rounds)["copy"] * 1e-3)
 
 
 def gpu_description() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The feature maps that the kernels are measured on, and the bytes that have to move for each."""
+"""The feature maps that the kernels are measured on, their types and formats, and the bytes that have to move."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ BATCHES = (1, 8)
 CLASSES, UPSAMPLING = 19, 4
 K, RADIUS, RECURRENCE = 8, 2, 2
 LAMBDAS = (0.7, 0.8, 0.9)
-HALF_BYTES, INDEX_BYTES = 2, 4
+INDEX_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A type and format of maps, as numbers of the kernels' types.h."""
+
+    label: str
+    type: int
+    format: int
+    element_bytes: int
+
+
+HALF_LINEAR = Variant("FP16 linear", 1, 0, 2)
+HALF_HWC8 = Variant("FP16 kHWC8", 1, 1, 2)
+INT8_LINEAR = Variant("INT8 linear", 2, 0, 1)
+MAP_VARIANTS = (HALF_LINEAR, HALF_HWC8, INT8_LINEAR)
+FLOAT_VARIANTS = (HALF_LINEAR, HALF_HWC8)  # of kernels that take no bytes
 
 
 @dataclass(frozen=True)
@@ -28,14 +45,14 @@ class Size:
         return [self.batch, self.channels, self.height, self.width]
 
     @property
-    def map_bytes(self) -> int:
-        """Bytes of the map in FP16."""
-        return self.batch * self.channels * self.height * self.width * HALF_BYTES
+    def elements(self) -> int:
+        """Values of the map."""
+        return self.batch * self.channels * self.height * self.width
 
     @property
     def label(self) -> str:
-        """As a table names it."""
-        return f"{self.batch} x {self.channels} x {self.height} x {self.width}"
+        """As a table and the command line name it."""
+        return "x".join(map(str, self.shape))
 
 
 def sizes() -> list[Size]:
@@ -43,16 +60,24 @@ def sizes() -> list[Size]:
     return [Size(batch, *shape) for shape in SIZES for batch in BATCHES]
 
 
-def bytes_moved(size: Size) -> dict[str, int]:
-    """Return the bytes that each kernel reads and writes, each counted once."""
+def bytes_moved(size: Size, variant: Variant) -> dict[str, int]:
+    """Return the bytes that each kernel reads and writes, each counted once, for the kernels that have the variant.
+
+    kHWC8 pads logits of 19 classes to 24, and images of 3 channels to 8.
+    """
     pixels = size.batch * size.height * size.width
-    upsampling = pixels * (CLASSES * HALF_BYTES + UPSAMPLING**2 * INDEX_BYTES)
-    return {
-        "truncated DCT": size.map_bytes,
-        "inverse DCT": 2 * size.map_bytes,
-        "spectral mask": 2 * size.map_bytes,
+    classes, colours = (24, 8) if variant is HALF_HWC8 else (CLASSES, 3)
+    upsampling = pixels * (classes * variant.element_bytes + UPSAMPLING**2 * INDEX_BYTES)
+    floats = {
         "upsample + argmax": upsampling,
         "upsample + argmax of noise": upsampling,
-        "frame preparation": pixels * UPSAMPLING**2 * 3 * (1 + HALF_BYTES),
-        "attention block": 3 * size.map_bytes,
+        "frame preparation": pixels * UPSAMPLING**2 * (3 + colours * variant.element_bytes),
     }
+    map_bytes = size.elements * variant.element_bytes
+    maps = {
+        "truncated DCT": map_bytes,
+        "inverse DCT": 2 * map_bytes,
+        "spectral mask": 2 * map_bytes,
+        "attention block": 3 * map_bytes,
+    }
+    return maps | (floats if variant in FLOAT_VARIANTS else {})

@@ -7,7 +7,6 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import onnx
 import torch
@@ -19,7 +18,7 @@ from edgefsa.export.names import PREFIX
 from edgefsa.graph.files import LOGITS, OPSET
 from edgefsa.graph.folding import share_matrices
 from edgefsa.graph.operators import DOMAIN, DOMAIN_VERSION, OPERATORS
-from edgefsa.models.frequency import FrequencyLayer, FrequencyOperator
+from edgefsa.models.frequency import FrequencyOperator, map_sizes
 from edgefsa.models.modules import swap_modules
 
 IMAGE = "image"
@@ -67,7 +66,8 @@ def trace_logits(model: nn.Module, size_hw: tuple[int, int], batch: int) -> onnx
     """
     image = torch.zeros(batch, 3, *size_hw)
     network = copy.deepcopy(model).cpu().float().eval()
-    _replace_frequency_layers(network, image)
+    sizes = map_sizes(network, image)
+    swap_modules(network, {layer: _OperatorNode(layer.operator(*size)) for layer, size in sizes.items()})
     with _quiet_exporter(), torch.no_grad():
         try:
             program = torch.onnx.export(
@@ -90,25 +90,6 @@ def trace_logits(model: nn.Module, size_hw: tuple[int, int], batch: int) -> onnx
     graph: onnx.ModelProto = program.model_proto
     share_matrices(graph, lambda name: not name.startswith(PREFIX))
     return graph
-
-
-def _replace_frequency_layers(network: nn.Module, image: Tensor) -> None:
-    names = {item: name for name, item in network.named_modules() if isinstance(item, FrequencyLayer)}
-    sizes: dict[FrequencyLayer, tuple[int, int]] = {}
-
-    def remember(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-        size = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))
-        if sizes.setdefault(layer, size) != size:
-            raise ExportError(
-                f"{names[layer]} is used at two sizes, {sizes[layer]} and {size}; give each its own layer"
-            )
-
-    hooks = [layer.register_forward_pre_hook(remember) for layer in names]
-    with torch.no_grad():
-        network(image)
-    for item in hooks:
-        item.remove()
-    swap_modules(network, {layer: _OperatorNode(layer.operator(*size)) for layer, size in sizes.items()})
 
 
 @contextlib.contextmanager

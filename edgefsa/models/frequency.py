@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "FrequencyOperator",
     "FrequencySelfAttention",
     "SpectralMask",
+    "map_sizes",
     "spectral_mask",
     "truncated_dct_attention",
 ]
@@ -195,3 +196,26 @@ class SpectralMask(nn.Module):
 
 # What the export makes one node of.
 FrequencyLayer = FrequencySelfAttention | SpectralMask
+
+
+def map_sizes(network: nn.Module, image: Tensor) -> dict[FrequencyLayer, tuple[int, int]]:
+    """Return the height and width of the map that each frequency layer of a network takes for `image` [N, 3, H, W].
+
+    Raises InputError where a layer is used at two sizes. Layers that are not used are left out.
+    """
+    names = {item: name for name, item in network.named_modules() if isinstance(item, FrequencyLayer)}
+    sizes: dict[FrequencyLayer, tuple[int, int]] = {}
+
+    def remember(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        size = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))
+        if sizes.setdefault(layer, size) != size:
+            raise InputError(f"{names[layer]} is used at two sizes, {sizes[layer]} and {size}; give each its own layer")
+
+    hooks = [layer.register_forward_pre_hook(remember) for layer in names]
+    try:
+        with torch.no_grad():
+            network(image)
+    finally:
+        for item in hooks:
+            item.remove()
+    return sizes

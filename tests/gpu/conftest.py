@@ -2,12 +2,12 @@
 
 Without a GPU they are skipped, without TensorRT those that need it. With EDGEFSA_REQUIRE_GPU=1 and
 EDGEFSA_REQUIRE_TENSORRT=1 they fail instead, and so does a run in which no test used the GPU to its end.
+EDGEFSA_EMULATED_KERNELS names a library of kernels for the host: the tests of kernels then run on it, which tests them.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 REQUIRE_GPU, REQUIRE_TENSORRT = "EDGEFSA_REQUIRE_GPU", "EDGEFSA_REQUIRE_TENSORRT"
+EMULATED = "EDGEFSA_EMULATED_KERNELS"
 USED = pytest.StashKey[int]()
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" and report.passed and "cuda" in getattr(item, "fixturenames", ()):
+    if report.when == "call" and report.passed and {"cuda", "launcher"} & set(getattr(item, "fixturenames", ())):
         item.config.stash[USED] = item.config.stash.get(USED, 0) + 1
     return report
 
@@ -49,9 +48,8 @@ def missing(reason: str, required_by: str = REQUIRE_GPU) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def cuda() -> Any:
-    """PyTorch, on a machine where it has a GPU."""
+def torch_with_cuda() -> Any:
+    """Return PyTorch where it has a GPU, else leave the test out."""
     try:
         import torch
     except ImportError:
@@ -62,21 +60,34 @@ def cuda() -> Any:
 
 
 @pytest.fixture(scope="session")
+def cuda() -> Any:
+    """PyTorch, on a machine where it has a GPU."""
+    return torch_with_cuda()
+
+
+@pytest.fixture(scope="session")
 def capability(cuda: Any) -> str:
     """The GPU's compute capability, as "8.7"."""
     return ".".join(map(str, cuda.cuda.get_device_capability()))
 
 
 @pytest.fixture(scope="session")
-def kernels(cuda: Any, capability: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The kernels compiled for this GPU, or the library that EDGEFSA_KERNELS names."""
-    from _kernels import Kernels, build_kernels
+def launcher() -> Any:
+    """Launches the kernels of EDGEFSA_KERNELS, else those built for this GPU."""
+    if EMULATED in os.environ:
+        from edgefsa.kernels.launchers import Kernels
+        from tests.gpu.launching import Launcher
 
-    if "EDGEFSA_KERNELS" in os.environ:
-        return Kernels(Path(os.environ["EDGEFSA_KERNELS"]))
-    if shutil.which("cmake") is None:
-        missing("needs cmake and nvcc to build the kernels; there is no cmake on the PATH")
-    return Kernels(build_kernels(capability, tmp_path_factory.mktemp("kernels")))
+        return Launcher(Kernels(os.environ[EMULATED]), "cpu")
+    torch = torch_with_cuda()
+    from edgefsa.errors import EdgeFsaError
+    from edgefsa.kernels.launchers import load_kernels
+    from tests.gpu.launching import Launcher
+
+    try:
+        return Launcher(load_kernels(".".join(map(str, torch.cuda.get_device_capability()))), "cuda")
+    except EdgeFsaError as error:
+        missing(f"needs the kernels: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.emulation.build import PLUGINS, Operator, build_operator, compiler, objects_folder
+from tests.kernels.emulation.build import (
+    PLUGINS,
+    Operator,
+    build_launchers,
+    build_operator,
+    compiler,
+    objects_folder,
+)
 from tests.kernels.emulation.run import EmulatedOperator
 
 Emulate = Callable[[Operator], EmulatedOperator]
@@ -36,6 +43,12 @@ def emulate(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Emulate:
         return built[operator.name]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def launchers(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of all kernels under their C names, for the host."""
+    return build_launchers(objects, tmp_path_factory.mktemp("launchers"))
 
 
 @dataclass(frozen=True)

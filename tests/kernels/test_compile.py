@@ -18,6 +18,7 @@ from types import ModuleType
 
 import pytest
 
+from edgefsa.kernels.launchers import structures
 from tests.kernels.device_code import SOURCES, DeviceCode, architecture_of_the_day, nvcc
 from tests.kernels.emulation.build import objects_folder
 from tests.unit.engines.tensorrt.plugins.harness.harness import include_dirs, plugin_sources
@@ -188,15 +189,10 @@ def test_a_log_without_kernels_fails(tmp_path: Path, check_spills: ModuleType) -
 def test_the_parameters_that_python_reads_from_the_headers_lie_as_in_c(tmp_path: Path) -> None:
     if shutil.which("g++") is None:
         pytest.skip("needs g++; there is none on the PATH")
-    spec = importlib.util.spec_from_file_location("_kernels", ROOT / "benchmarks" / "_kernels.py")
-    assert spec and spec.loader
-    bindings = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bindings)
-    structures = bindings.structures()
-    assert {"TruncatedDctAttentionParams", "SpectralMaskParams", "UpsampleArgmaxParams"} < set(structures)
+    assert {"TruncatedDctAttentionParams", "SpectralMaskParams", "UpsampleArgmaxParams"} < set(structures())
     lines = [f'#include "kernels/{path.parent.name}/{path.name}"' for path in (PLUGINS / "kernels").glob("*/*.h")]
     lines += ["#include <cstddef>", "using namespace edgefsa;"]
-    for name, kind in structures.items():
+    for name, kind in structures().items():
         lines.append(f"static_assert(sizeof({name}) == {ctypes.sizeof(kind)});")
         lines += [
             f"static_assert(offsetof({name}, {field}) == {getattr(kind, field).offset});" for field, _ in kind._fields_

@@ -18,6 +18,7 @@ ALLOWED = {
     "models": BASE,
     "data": BASE,
     "graph": BASE,
+    "kernels": BASE | {"models", "graph.operators", "engines.tensorrt.plugins"},
     "export": BASE | {"models", "data", "graph"},
     "quantize": BASE | {"graph"},
     "engines": BASE | {"graph", "quantize"},

@@ -109,6 +109,13 @@ def build_operator(operator: Operator, objects: Path, folder: Path, plugins: Pat
     )
 
 
+def build_launchers(objects: Path, folder: Path) -> Path:
+    """Compile all kernels under the C names of plugins/bindings for the host; gives the library."""
+    kernels = PLUGINS / "kernels"
+    sources = [*sorted(kernels.glob("*/*.cu")), *sorted(kernels.glob("*/*.cpp")), PLUGINS / "bindings" / "bindings.cpp"]
+    return link([*build_kernels(sources, objects), *build_emulator(objects)], folder / "kernels")
+
+
 def link(inputs: Sequence[Path], stem: Path) -> Path:
     """Link object files into the shared library `stem`.so."""
     library = stem.with_suffix(".so")
