@@ -39,7 +39,7 @@ KERNELS = {
 def command_of(ncu: str, library: Path, size: str) -> list[str]:
     """Return the command that counts; the clocks stay as they are."""
     program = [sys.executable, str(ROOT / "benchmarks" / "kernels.py"), "--library", str(library), "--once", size]
-    names = ["--kernel-name-base", "mangled", "--kernel-name", "regex:7edgefsa"]
+    names = ["--kernel-name-base", "demangled", "--kernel-name", "regex:edgefsa"]
     return [ncu, "--clock-control", "none", "--csv", "--metrics", ",".join(METRICS), *names, *program]
 
 
@@ -59,9 +59,8 @@ def counted(text: str) -> list[dict[str, Any]]:
 
 
 def kernel_of(function: str) -> str:
-    """Return the kernel that a function belongs to, by its plain or mangled name; else the name."""
-    name = function.removeprefix("void ").rpartition("edgefsa")[2].lstrip("0123456789:_")
-    name = re.sub(r"^.*?(?:GLOBAL__N_)\w{2}\d+", "", name)
+    """Return the kernel that a function belongs to, by its demangled name; else the name."""
+    name = next(iter(re.findall(r"::(\w+)[<(]", function)), function)
     return next((kernel for beginnings, kernel in KERNELS.items() if name.startswith(beginnings)), function)
 
 
