@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shutil
-import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,34 +196,3 @@ def test_a_library_that_is_not_there_is_told(gpu, program, tmp_path: Path, capsy
         program("kernels").main(["--library", str(tmp_path / "none.so")])
     assert left.value.code == 2
     assert capsys.readouterr().err.startswith("error: there is no library at")
-
-
-# Stands for Python on a machine with a GPU: tells what it was asked to do, and fails where FAIL is part of that.
-PYTHON = """#!/bin/sh
-echo "$EDGEFSA_KERNELS $EDGEFSA_REQUIRE_GPU $*" >> "$LISTING"
-if [ "$1" = -c ]; then echo built.so; fi
-case "$*" in *"$FAIL"*) exit 1;; esac
-"""
-
-
-@pytest.mark.parametrize(("fail", "library"), [("-", ""), ("pytest", "given.so"), ("kernels.py", "given.so")])
-def test_one_command_does_all_that_wants_a_gpu(tmp_path: Path, fail: str, library: str) -> None:
-    python = tmp_path / "python"
-    python.write_text(PYTHON)
-    python.chmod(0o755)
-    listing = tmp_path / "listing"
-    fail = fail if fail != "-" else "no such step"
-    done = subprocess.run(
-        [BENCHMARKS / "on_gpu.sh", tmp_path / "out", *([library] if library else [])],
-        env={**os.environ, "PYTHON": str(python), "LISTING": str(listing), "FAIL": fail},
-        capture_output=True,
-        text=True,
-    )
-    asked = listing.read_text()
-    used = library or "built.so"
-    assert f"{used} 1 -m pytest -q -p no:cacheprovider tests/gpu/test_kernels.py" in asked
-    assert f"benchmarks/kernels.py --library {used} --check --output {tmp_path}/out/kernels.json" in asked
-    # Without compute-sanitizer the last step fails, whatever the others did.
-    has_sanitizer = shutil.which("compute-sanitizer") or Path("/usr/local/cuda/bin/compute-sanitizer").is_file()
-    assert done.returncode == (0 if has_sanitizer and fail == "no such step" else 1)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tests.log", "benchmark.log", "sanitizer.log"}

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" and report.passed and {"cuda", "launcher"} & set(getattr(item, "fixturenames", ())):
+    if report.when == "call" and report.passed and {"cuda", "device"} & set(getattr(item, "fixturenames", ())):
         item.config.stash[USED] = item.config.stash.get(USED, 0) + 1
     return report
 
@@ -72,20 +72,27 @@ def capability(cuda: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def launcher() -> Any:
-    """Launches the kernels of EDGEFSA_KERNELS, else those built for this GPU."""
-    if EMULATED in os.environ:
-        from edgefsa.kernels.launchers import Kernels
-        from tests.gpu.launching import Launcher
+def device() -> str:
+    """The device of the tensors that kernels work on: "cuda", or "cpu" with emulated kernels."""
+    if EMULATED not in os.environ:
+        torch_with_cuda()
+        return "cuda"
+    return "cpu"
 
-        return Launcher(Kernels(os.environ[EMULATED]), "cpu")
-    torch = torch_with_cuda()
+
+@pytest.fixture(scope="session")
+def launcher(device: str) -> Any:
+    """Launches the kernels of EDGEFSA_KERNELS, else those built for this GPU."""
+    import torch
+
     from edgefsa.errors import EdgeFsaError
-    from edgefsa.kernels.launchers import load_kernels
+    from edgefsa.kernels.launchers import Kernels, load_kernels
     from tests.gpu.launching import Launcher
 
+    if device == "cpu":
+        return Launcher(Kernels(os.environ[EMULATED]), device)
     try:
-        return Launcher(load_kernels(".".join(map(str, torch.cuda.get_device_capability()))), "cuda")
+        return Launcher(load_kernels(".".join(map(str, torch.cuda.get_device_capability()))), device)
     except EdgeFsaError as error:
         missing(f"needs the kernels: {error}")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from tests.kernels import device_operator
 from tests.kernels.emulation.build import (
     PLUGINS,
     Operator,
@@ -33,10 +36,13 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulate(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Emulate:
-    """Return an operator compiled for the host; it is compiled at its first use."""
+    """Return an operator compiled for the host, at its first use; or one on a GPU, see device_operator.py."""
     built: dict[str, EmulatedOperator] = {}
 
     def of(operator: Operator) -> EmulatedOperator:
+        if device_operator.VARIABLE in os.environ:
+            on_device = device_operator.DeviceOperator(operator, Path(os.environ[device_operator.VARIABLE]))
+            return cast(EmulatedOperator, on_device)
         if operator.name not in built:
             library = build_operator(operator, objects, tmp_path_factory.mktemp(operator.name))
             built[operator.name] = EmulatedOperator(operator, library)

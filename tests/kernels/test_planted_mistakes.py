@@ -231,7 +231,9 @@ BOUNDS = [
 ]  # fmt: skip
 EXCEEDED = {name: (bounds, mistake) for bounds in BOUNDS for name, mistake in bounds.mistakes().items()}
 MISTAKES = {**WITHOUT_A_BARRIER, **{name: mistake for name, (_, mistake) in EXCEEDED.items()}}
-REPORTS = r"an access outside of|a write just before or past|an index past|a wait for|depends on the order|not the formula"
+REPORTS = (
+    r"an access outside of|a write just before or past|an index past|a wait for|depends on the order|not the formula"
+)
 
 
 def test_every_file_with_barriers_has_its_run() -> None:

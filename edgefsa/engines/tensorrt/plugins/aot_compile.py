@@ -100,7 +100,7 @@ def ptx_from_source(
         "--std=c++17",
         "--device-as-default-execution-space",
     ]
-    options += [f"--include-path={folder}" for folder in [*include_dirs, *_cuda_include_dirs()]]
+    options += [f"--include-path={folder}" for folder in [*include_dirs, *cuda_include_dirs()]]
     options += [f"--define-macro={key}={value}" for key, value in (defines or {}).items()]
     ptx = _compile(nvrtc, source, name, options)
     return ptx if cuda is None else ptx_for_cuda(ptx, capability, cuda)
@@ -152,7 +152,7 @@ def _first_error(nvrtc: Any, program: Any) -> str:
     return next((line for line in lines if "error" in line), lines[0] if lines else "NVRTC gave no reason")
 
 
-def _cuda_include_dirs() -> list[Path]:
+def cuda_include_dirs() -> list[Path]:
     """Find the folder of cuda_fp16.h: of a toolkit, or of NVIDIA's wheels."""
     roots = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
     roots.append(Path("/usr/local/cuda"))

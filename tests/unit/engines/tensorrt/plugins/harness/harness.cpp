@@ -1,5 +1,6 @@
-// Drives the plugins as TensorRT does, on the host: through the creators of getCreators, with a logger that keeps what
-// is said and a builder of shape expressions that knows constants and unknown dimensions. Called from Python by ctypes.
+// Drives the plugins as TensorRT does: through the creators of getCreators, with a logger that keeps what is said and a
+// builder of shape expressions that knows constants and unknown dimensions. Called from Python by ctypes. Linked with
+// emulated kernels it runs on the host; as a library of its own it drives the plugin library that is loaded before it.
 #include <NvInferRuntime.h>
 
 #include <cstring>
@@ -245,9 +246,9 @@ int harnessShapeChange(void* plugin, const Description* tensors, int inputs) {
 }
 
 int harnessEnqueue(void* plugin, const Description* tensors, int inputs, const void** addresses, void* output,
-                   void* workspace) {
+                   void* workspace, cudaStream_t stream) {
     const auto given = fixed(tensors, inputs + 1);
-    return runtime(plugin)->enqueue(given.data(), &given[inputs], addresses, &output, workspace, nullptr);
+    return runtime(plugin)->enqueue(given.data(), &given[inputs], addresses, &output, workspace, stream);
 }
 
 }  // extern "C"

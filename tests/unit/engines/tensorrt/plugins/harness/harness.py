@@ -98,25 +98,17 @@ class CreatorFacts:
     fields: dict[str, int] = field(hash=False)
 
 
-class Harness:
-    """The library of `build_harness`; `launches` is how many kernels the last `enqueue` launched."""
+class Driver:
+    """The functions of harness.cpp in a library that is loaded already, with the plugins behind them."""
 
-    def __init__(self, library: Path) -> None:
-        self.c = ctypes.CDLL(str(library))
-        self.launches = 0
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.c = library
         for name in ("Log", "CreatorName", "CreatorVersion", "CreatorNamespace", "FieldName", "Name", "TimingCacheId"):
             getattr(self.c, f"harness{name}").restype = ctypes.c_char_p
         for name in ("Create", "CreateFrom", "Clone", "Attach", "RoundTrip"):
             getattr(self.c, f"harness{name}").restype = ctypes.c_void_p
         self.c.harnessWorkspaceBytes.restype = ctypes.c_size_t
-        self.c.emulationAllocate.restype = ctypes.c_void_p
-        self.c.emulationError.restype = ctypes.c_char_p
         self.c.harnessStart()
-        self.set_shared_bytes()
-
-    def set_shared_bytes(self, shared_bytes: int = 227 << 10) -> None:
-        """Let the emulated GPU have that much shared memory for a block."""
-        self.c.emulationSetDevice(*dataclasses.astuple(Device(shared_bytes)))
 
     def log(self) -> str:
         """Return the errors that were logged since the last call."""
@@ -168,11 +160,26 @@ def _field(value: int | float | str) -> tuple[int, Array]:
     return FIELD_INT32, np.array([value], np.int32)
 
 
+class Harness(Driver):
+    """The library of `build_harness`; `launches` is how many kernels the last `enqueue` launched."""
+
+    def __init__(self, library: Path) -> None:
+        super().__init__(ctypes.CDLL(str(library)))
+        self.launches = 0
+        self.c.emulationAllocate.restype = ctypes.c_void_p
+        self.c.emulationError.restype = ctypes.c_char_p
+        self.set_shared_bytes()
+
+    def set_shared_bytes(self, shared_bytes: int = 227 << 10) -> None:
+        """Let the emulated GPU have that much shared memory for a block."""
+        self.c.emulationSetDevice(*dataclasses.astuple(Device(shared_bytes)))
+
+
 class Plugin:
     """One plugin object; the methods are those of its three capabilities, `tensors` the inputs and the output."""
 
-    def __init__(self, harness: Harness, address: ctypes.c_void_p) -> None:
-        self.harness, self.c, self.address = harness, harness.c, address
+    def __init__(self, driver: Driver, address: ctypes.c_void_p) -> None:
+        self.driver, self.c, self.address = driver, driver.c, address
 
     def name(self) -> str:
         return str(self.c.harnessName(self.address).decode())
@@ -181,14 +188,14 @@ class Plugin:
         return str(self.c.harnessTimingCacheId(self.address).decode())
 
     def clone(self) -> Plugin:
-        return Plugin(self.harness, ctypes.c_void_p(self.c.harnessClone(self.address)))
+        return Plugin(self.driver, ctypes.c_void_p(self.c.harnessClone(self.address)))
 
     def attach(self) -> Plugin:
-        return Plugin(self.harness, ctypes.c_void_p(self.c.harnessAttach(self.address)))
+        return Plugin(self.driver, ctypes.c_void_p(self.c.harnessAttach(self.address)))
 
     def round_trip(self) -> Plugin:
         """Return the plugin that an engine would hold after it was saved and loaded."""
-        return Plugin(self.harness, ctypes.c_void_p(self.c.harnessRoundTrip(self.address)))
+        return Plugin(self.driver, ctypes.c_void_p(self.c.harnessRoundTrip(self.address)))
 
     def destroy(self) -> None:
         self.c.harnessDestroy(self.address)
@@ -225,16 +232,22 @@ class Plugin:
         size = self.workspace_bytes(tensors)
         workspace = self._allocate(size) if size else None
         result = self._allocate(output.nbytes)
-        pointers = (ctypes.c_void_p * len(addresses))(*addresses)
-        status = self.c.harnessEnqueue(
-            self.address, _describe(tensors), len(arrays), pointers, ctypes.c_void_p(result), ctypes.c_void_p(workspace)
-        )
-        self.harness.launches = self.c.emulationLaunches()
+        status = self.enqueue_at(tensors, addresses, result, workspace)
+        assert isinstance(self.driver, Harness)
+        self.driver.launches = self.c.emulationLaunches()
         error = self.c.emulationError().decode()
         assert not error, error
         ctypes.memmove(output.ctypes.data, result, output.nbytes)
         self.c.emulationReset()
-        return int(status)
+        return status
+
+    def enqueue_at(
+        self, tensors: Sequence[Tensor], addresses: Sequence[int], output: int, workspace: int | None, stream: int = 0
+    ) -> int:
+        """Enqueue on a stream, with the tensors at addresses of the device; 0 where it is enqueued."""
+        pointers = (ctypes.c_void_p * len(addresses))(*addresses)
+        places = (ctypes.c_void_p(output), ctypes.c_void_p(workspace), ctypes.c_void_p(stream))
+        return int(self.c.harnessEnqueue(self.address, _describe(tensors), len(addresses), pointers, *places))
 
     def _allocate(self, size: int) -> int:
         return int(self.c.emulationAllocate(b"buffer", ctypes.c_size_t(size), 0))
