@@ -302,6 +302,9 @@ def _build_onnx(
         )
         return replace(frames_for_proof(data, metadata), foreign=not fits)
 
+    def searched(ranges: Ranges) -> Recipe:
+        return searched_recipe(graph, ranges, request, say, progress)
+
     known = _known_ranges(graph, request) if request.precision == "fp16" else None
     report = build_engine(
         graph,
@@ -310,9 +313,7 @@ def _build_onnx(
         target=request.target,
         ranges=measured if request.precision == "int8" else known,
         skip=request.skip,
-        recipe=recipe
-        if request.search is None
-        else lambda ranges: searched_recipe(graph, ranges, request, say, progress),
+        recipe=recipe if request.search is None else searched,
         weight_bits=request.weight_bits,
         options=request.target_options,
         overwrite=request.overwrite,

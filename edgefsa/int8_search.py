@@ -1,4 +1,4 @@
-"""The search that a build begins with, and the analysis of an exported file: their ranges, their frames, their bench."""
+"""The search that a build begins with, and the bench of an analysis: where ranges and frames come from."""
 
 from __future__ import annotations
 

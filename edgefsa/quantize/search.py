@@ -98,13 +98,14 @@ def _step(
     within = [pair for pair in tried if pair[1].drop <= max_drop]
     if within:
         return min(within, key=lambda pair: pair[1].extra_ms)
-    return max(tried, key=lambda pair: _merit(trial, pair[1]), default=None)
+    least_ms = max([_SMALLEST_MS, *(found.noise_ms for _, found in tried)])
+    return max(tried, key=lambda pair: _merit(trial, pair[1], least_ms), default=None)
 
 
-def _merit(before: Trial, after: Trial) -> float:
-    """Return the points of loss avoided per millisecond; what costs no time that can be measured counts its noise."""
+def _merit(before: Trial, after: Trial, least_ms: float) -> float:
+    """Return the points of loss avoided per millisecond; what costs less than can be measured counts `least_ms`."""
     avoided, cost = before.drop - after.drop, after.extra_ms - before.extra_ms
-    return avoided / max(cost, after.noise_ms, _SMALLEST_MS) if avoided > 0 else avoided
+    return avoided / max(cost, least_ms) if avoided > 0 else avoided
 
 
 def _pruned(run: _Run, chosen: frozenset[str], trial: Trial, max_drop: float) -> tuple[frozenset[str], Trial]:
