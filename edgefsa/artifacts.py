@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,21 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise InputError(f"{path} is not TOML ({error}); mend the file") from None
     return values
+
+
+def toml_text(values: Mapping[str, Any]) -> str:
+    """Return texts, numbers and lists of these by name as TOML; what is a mapping becomes a table at the end."""
+    plain = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
+    # A JSON text, number or list is a TOML one as well; lists are broken over lines, as people edit them.
+    lines = [f"{name} = {_toml_value(value)}\n" for name, value in plain.items()]
+    tables = [f"\n[{name}]\n{toml_text(value)}" for name, value in values.items() if isinstance(value, Mapping)]
+    return "".join([*lines, *tables])
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and value:
+        return "[\n" + "".join(f"    {_toml_value(item)},\n" for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass

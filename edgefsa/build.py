@@ -6,6 +6,7 @@ and decides where the activation ranges of an INT8 build come from.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import tempfile
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from edgefsa.engines.proof import ProofFrames
     from edgefsa.graph.files import LoadedGraph
     from edgefsa.models.config import ModelConfig
-    from edgefsa.quantize import Ranges
+    from edgefsa.quantize import Ranges, Recipe
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 CALIBRATION_FRAMES = 128
@@ -74,6 +75,20 @@ class ModelRequest:
 
 
 @dataclass(frozen=True)
+class SearchRequest:
+    """On which frames the blocks of a network are judged, and what a search is to reach.
+
+    `frames` of the split `split` of a request's data, evenly spread. `max_drop` are points of mIoU against the float
+    network, `budget` the engines that may be measured.
+    """
+
+    max_drop: float = 0.0
+    budget: int = 40
+    split: str = "train"
+    frames: int = 64
+
+
+@dataclass(frozen=True)
 class BuildRequest:
     """Everything that `edgefsa build` takes; see its --help."""
 
@@ -85,6 +100,8 @@ class BuildRequest:
     ranges: Path | None = None
     data: str | None = None
     skip: tuple[str, ...] = ()
+    recipe: Path | None = None
+    search: SearchRequest | None = None
     weight_bits: int | None = None
     target_options: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
@@ -168,7 +185,7 @@ def calibrate_onnx(
     Without a number it is CALIBRATION_FRAMES, or fewer where they would take more than a minute. `say` is called with
     what was guessed of the data and left out of it; labels are not read.
     """
-    from edgefsa.data.readers import open_dataset
+    from edgefsa.data.readers import name_without_folders, open_dataset
     from edgefsa.engines.build_memory import calibration_need
     from edgefsa.graph.files import read_graph
     from edgefsa.quantize import ranges_from_calibration
@@ -194,7 +211,7 @@ def calibrate_onnx(
         chosen,
         method=method,
         max_frames=chosen.total,
-        data_name=_name_without_folders(data),
+        data_name=name_without_folders(data),
         data_fingerprint=dataset.fingerprint(),
         progress=None if progress is None else lambda done, _: progress(done, chosen.total),
     )
@@ -202,7 +219,7 @@ def calibrate_onnx(
 
 def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
     """Return frames of the train split of `data` to prove an engine on, evenly spread, in its size and batch."""
-    from edgefsa.data.readers import open_dataset
+    from edgefsa.data.readers import name_without_folders, open_dataset
     from edgefsa.engines.numbers import FRAMES_COMPARED
     from edgefsa.engines.proof import ProofFrames
     from edgefsa.quantize.budget import CalibrationFrames
@@ -211,13 +228,7 @@ def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
     dataset = open_dataset(data, split="train")
     frames = CalibrationFrames(dataset.frame, len(dataset), FRAMES_COMPARED)
     found = [batch for batch, _ in batches(frames, metadata)]
-    return ProofFrames(np.stack(found), _name_without_folders(data))
-
-
-def _name_without_folders(data: str) -> str:
-    """Name a data set in a file that travels: its kind and its own folder's name, not where it lay."""
-    kind, colon, place = data.partition(":")
-    return kind + colon + Path(place).name
+    return ProofFrames(np.stack(found), name_without_folders(data))
 
 
 def build_from_request(
@@ -233,6 +244,11 @@ def build_from_request(
     """
     if request.precision != "int8" and request.skip:
         raise InputError(f"--skip is for --precision int8, not {request.precision}; leave it out")
+    for flag, given in (("--recipe", request.recipe), ("--max-drop", request.search)):
+        if request.precision != "int8" and given is not None:
+            raise InputError(f"{flag} is for --precision int8, not {request.precision}; leave it out")
+    if request.recipe is not None and request.search is not None:
+        raise InputError("--recipe replays what a search has found, and --max-drop searches; give one of them")
     if request.precision == "fp32" and request.ranges:
         raise InputError("--ranges is for --precision int8 and fp16, not fp32; leave it out")
     if request.source.lower().endswith(".onnx"):
@@ -265,13 +281,16 @@ def _build_onnx(
 ) -> dict[str, Any]:
     from edgefsa.engines import build_engine
     from edgefsa.graph.files import read_graph
+    from edgefsa.int8_search import kept_ranges, searched_recipe
 
     graph = read_graph(onnx_path)
     metadata = graph.metadata
     used: list[Ranges] = []
+    recipe = recipe_for(graph, request)
 
     def measured() -> Ranges:
-        used.append(_ranges_for(graph, request, say, quiet=progress is None))
+        measure = ranges_for if request.search is None else kept_ranges
+        used.append(measure(graph, request, say, quiet=progress is None))
         return used[0]
 
     def proof_frames() -> ProofFrames:
@@ -283,6 +302,9 @@ def _build_onnx(
         )
         return replace(frames_for_proof(data, metadata), foreign=not fits)
 
+    def searched(ranges: Ranges) -> Recipe:
+        return searched_recipe(graph, ranges, request, say, progress)
+
     known = _known_ranges(graph, request) if request.precision == "fp16" else None
     report = build_engine(
         graph,
@@ -291,6 +313,7 @@ def _build_onnx(
         target=request.target,
         ranges=measured if request.precision == "int8" else known,
         skip=request.skip,
+        recipe=recipe if request.search is None else searched,
         weight_bits=request.weight_bits,
         options=request.target_options,
         overwrite=request.overwrite,
@@ -317,19 +340,36 @@ def _known_ranges(graph: LoadedGraph, request: BuildRequest) -> Ranges | None:
     return shipped if fits else None
 
 
-def _ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], None], *, quiet: bool) -> Ranges:
-    """Measure ranges on --data, or take the known ones, or measure on the synthetic scenes and say so."""
+def recipe_for(graph: LoadedGraph, request: BuildRequest) -> Recipe | None:
+    """Return the recipe that a build replays, or None; InputError where it is another model's."""
+    from edgefsa.quantize import read_recipe
+
+    if request.recipe is None:
+        return None
+    recipe, model = read_recipe(request.recipe), graph.metadata["model"]
+    if recipe.model != model:
+        raise InputError(f"{request.recipe} is a recipe for {recipe.model}, not {model}; take that model's recipe")
+    return recipe
+
+
+def ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], None], *, quiet: bool) -> Ranges:
+    """Measure ranges on --data or a recipe's, or take the known ones, or measure on the synthetic scenes and say so."""
     known = None if request.data and not request.ranges else _known_ranges(graph, request)
     if known is not None:
         return known
-    if request.data is None:
+    recipe = recipe_for(graph, request)
+    data = request.data or (recipe.data if recipe else None)
+    if data is None:
         say(
             f"note: no ranges are saved for these weights of {graph.metadata['model']}: calibrating on synthetic scenes"
         )
+    measure = functools.partial(calibrate_onnx, graph, data or "synthetic", say=say)
+    if recipe is not None:
+        measure = functools.partial(measure, method=recipe.method, frames=recipe.frames)
     if quiet:
-        return calibrate_onnx(graph, request.data or "synthetic", say=say)
+        return measure()
     with console.progress("calibrating") as progress:
-        return calibrate_onnx(graph, request.data or "synthetic", say=say, progress=progress)
+        return measure(progress=progress)
 
 
 def shipped_ranges(model: str) -> Ranges | None:

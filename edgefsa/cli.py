@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands import bench, build, bundle, deploy, live, segment, selftest, service, train, verify
+from edgefsa.commands import bench, build, bundle, deploy, live, quantize, segment, selftest, service, train, verify
 
 # In the order of `edgefsa --help`.
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(quantize.app, name="quantize")
 app.add_typer(service.app, name="service")
 
 

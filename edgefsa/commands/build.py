@@ -17,6 +17,7 @@ from edgefsa.commands.options import (
     DataSpec,
     JsonFlag,
     NetworkOptions,
+    SearchOptions,
     Skip,
     options_from_text,
 )
@@ -247,6 +248,7 @@ class TargetSettings:
 def build(
     network: NetworkOptions,
     quantisation: RangesOptions,
+    search: SearchOptions,
     settings: TargetSettings,
     source: Annotated[
         str, typer.Argument(metavar="[MODEL|FILE]", help="A model's name, an .onnx file, or a checkpoint.")
@@ -278,6 +280,8 @@ def build(
         ranges=quantisation.ranges,
         data=quantisation.data,
         skip=tuple(quantisation.skip or ()),
+        recipe=search.recipe,
+        search=search.request(),
         weight_bits=quantisation.weight_bits,
         target_options=settings.of_target(),
         overwrite=overwrite,

@@ -16,7 +16,7 @@ from edgefsa.errors import InputError
 from edgefsa.metadata import Batches
 
 if TYPE_CHECKING:
-    from edgefsa.build import ModelRequest
+    from edgefsa.build import ModelRequest, SearchRequest
     from edgefsa.data.readers import Dataset
     from edgefsa.segment import OverlayStyle
     from edgefsa.segment.sources import SourceOptions
@@ -26,8 +26,10 @@ SOME_FILES_FAILED = 1
 BEYOND_BOUND = 3  # a gate did not pass: worse than the baseline, or a stage that parts from the one before
 DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
+SEARCH_SPLIT, SEARCH_FRAMES = "train", 64
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
+SEARCH = "Search for what INT8 leaves in float"
 PICTURES, SOURCE, OVERLAY, GATE = "Pictures", "Source", "Overlay", "Gate"
 
 JsonFlag = Annotated[
@@ -84,6 +86,17 @@ ModelOptions = Annotated[
 Skip = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Nodes to leave in float, by name; repeatable.", rich_help_panel=INT8),
+]
+SearchSplit = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The split that blocks are judged on; eval and report take another, val, by default.",
+        rich_help_panel=SEARCH,
+    ),
+]
+SearchFrames = Annotated[
+    int, typer.Option(min=1, metavar="N", help="How many frames of it, evenly spread.", rich_help_panel=SEARCH)
 ]
 
 Orientation = Annotated[
@@ -164,6 +177,43 @@ class NetworkOptions:
             weights_key=self.weights_key,
             fit=self.fit,
         )
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """A recipe to replay, or the search for one."""
+
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Leave in float what a recipe says: a TOML file, as the recipe.toml of an engine.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="POINTS",
+            help="Search the fewest blocks to leave in float for INT8 to lose no more mIoU than this.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None
+    budget: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="How many engines the search may measure.", rich_help_panel=SEARCH),
+    ] = 40
+    search_split: SearchSplit = SEARCH_SPLIT
+    search_frames: SearchFrames = SEARCH_FRAMES
+
+    def request(self) -> SearchRequest | None:
+        """Return what is to be searched, or None."""
+        from edgefsa.build import SearchRequest
+
+        if self.max_drop is None:
+            return None
+        return SearchRequest(self.max_drop, self.budget, self.search_split, self.search_frames)
 
 
 @dataclass(frozen=True)

@@ -258,6 +258,12 @@ def open_dataset(spec: str, split: str = "val", limit: int | None = None) -> Dat
     )
 
 
+def name_without_folders(spec: str) -> str:
+    """Name a data set in a file that travels: its kind and its own folder's name, not where it lay."""
+    kind, colon, place = spec.partition(":")
+    return kind + colon + Path(place).name
+
+
 def _with_bits(convention: Convention, images: list[Path]) -> tuple[Convention, list[str]]:
     """Say how many bits the values of 16-bit frames have, where the convention does not; with a note on the guess."""
     bits = value_bits(_spread(images, _FILES_FOR_BITS)) if convention.bits is None else None

@@ -4,7 +4,7 @@ bundle.json      the index: what it is of, and the size and SHA-256 of each othe
 bundle.json.sig  an ssh signature of the index, where it is signed
 model.onnx       the float32 graph, with the bodies of its frequency operators
 int8.onnx        (or fp16.onnx) the converted graph, which defines the golden outputs
-ranges.json      the activation ranges, and recipe.toml, how they were measured
+ranges.json      the activation ranges, and recipe.toml, how they were measured and what was left in float
 manifest.json    the engine's record: classes, palette, precision, proof, bounds, versions
 palette.json     class names and colours, in the order of the mask's indices
 golden.npz       frames, and the converted graph's outputs for them
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import edgefsa
-from edgefsa.artifacts import Manifest, atomic_directory, atomic_file, sha256_of_bytes, sha256_of_file
+from edgefsa.artifacts import Manifest, atomic_directory, atomic_file, sha256_of_bytes, sha256_of_file, toml_text
 from edgefsa.deploy.archive import Archive, write_archive
 from edgefsa.deploy.signature import fingerprint_of, sign, signer_of
 from edgefsa.deploy.wheel import WHEEL_NAME, write_wheel
@@ -32,6 +32,7 @@ from edgefsa.engines.names import (
     HALF_NAME,
     QUANTISED_NAME,
     RANGES_NAME,
+    RECIPE_NAME,
     SOURCE_NAME,
     TIMING_CACHE_NAME,
 )
@@ -40,7 +41,7 @@ from edgefsa.manifest_fields import is_file_name
 
 SUFFIX = ".edgefsa"
 INDEX_NAME, SIGNATURE_NAME = "bundle.json", "bundle.json.sig"
-MANIFEST_NAME, PALETTE_NAME, RECIPE_NAME = "manifest.json", "palette.json", "recipe.toml"
+MANIFEST_NAME, PALETTE_NAME = "manifest.json", "palette.json"
 FORMAT = 1
 _REQUIRED = (SOURCE_NAME, MANIFEST_NAME, PALETTE_NAME, GOLDEN_NAME)
 _OPTIONAL = (QUANTISED_NAME, HALF_NAME, RANGES_NAME, RECIPE_NAME, TIMING_CACHE_NAME)
@@ -103,7 +104,7 @@ def write_bundle(engine: str | Path, output: str | Path, *, sign_with: str | Pat
 def _members(engine: Path, manifest: Manifest) -> dict[str, bytes | Path]:
     members: dict[str, bytes | Path] = {name: engine / name for name in (SOURCE_NAME, MANIFEST_NAME)}
     members[GOLDEN_NAME] = engine / manifest.golden["file"]
-    names = (QUANTISED_NAME, HALF_NAME, RANGES_NAME, TIMING_CACHE_NAME)
+    names = (QUANTISED_NAME, HALF_NAME, RANGES_NAME, RECIPE_NAME, TIMING_CACHE_NAME)
     members |= {name: engine / name for name in names if name in manifest.files}
     if manifest.target == "onnxruntime" and manifest.precision != "fp32":  # there it is the engine itself
         members[QUANTISED_NAME if manifest.precision == "int8" else HALF_NAME] = engine / ONNX_ENGINE_NAME
@@ -111,7 +112,7 @@ def _members(engine: Path, manifest: Manifest) -> dict[str, bytes | Path]:
         raise EngineError(
             f"{engine} has no {RANGES_NAME}, which a build elsewhere needs; build it again with this edgefsa"
         )
-    if RANGES_NAME in members:
+    if RANGES_NAME in members and RECIPE_NAME not in members:
         members[RECIPE_NAME] = _recipe(json.loads((engine / RANGES_NAME).read_text(encoding="utf-8")))
     pairs = zip(manifest.model["classes"], manifest.model["palette"], strict=True)
     palette = [{"class": name, "rgb": colour} for name, colour in pairs]
@@ -127,8 +128,7 @@ def _recipe(ranges: Mapping[str, Any]) -> bytes:
         "method": ranges["method"],
         "frames": ranges["data"].get("frames"),
     }
-    # A JSON text is a TOML one as well.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None).encode()
+    return toml_text({name: value for name, value in values.items() if value is not None}).encode()
 
 
 def _listed(content: bytes | Path) -> dict[str, Any]:

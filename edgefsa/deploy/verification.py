@@ -18,7 +18,7 @@ from edgefsa.deploy.bundle import Bundle, read_bundle, unpack_bundle
 from edgefsa.engines import choose_target, open_engine
 from edgefsa.engines.directory import engine_name
 from edgefsa.engines.golden import golden_agreement
-from edgefsa.engines.names import RANGES_NAME, SOURCE_NAME, TIMING_CACHE_NAME
+from edgefsa.engines.names import RANGES_NAME, RECIPE_NAME, SOURCE_NAME, TIMING_CACHE_NAME
 from edgefsa.engines.registry import AUTO, target_of
 from edgefsa.engines.tensorrt.timing_cache import timing_cache_path
 from edgefsa.errors import EngineError, InputError, OutputError
@@ -127,6 +127,7 @@ def _build(
         output=output,
         ranges=ranges if ranges.is_file() else None,
         skip=tuple(quantization.get("skip", ())),
+        recipe=bundle.path / RECIPE_NAME if quantization.get("search") else None,
         weight_bits=quantization.get("weight_bits") if asked else None,
         target_options=options,
     )

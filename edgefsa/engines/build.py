@@ -19,7 +19,7 @@ from edgefsa.artifacts import Manifest, atomic_directory, sha256_of_file
 from edgefsa.engines.build_memory import build_need
 from edgefsa.engines.directory import engine_name
 from edgefsa.engines.golden import NOT_RUN
-from edgefsa.engines.names import RANGES_NAME, SOURCE_NAME
+from edgefsa.engines.names import RANGES_NAME, RECIPE_NAME, SOURCE_NAME
 from edgefsa.engines.proof import Proof, ProofFrames, proof_frames, prove, store_golden
 from edgefsa.engines.registry import AUTO, choose_target, target_of
 from edgefsa.engines.session import write_layers
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgefsa.graph.files import LoadedGraph
-    from edgefsa.quantize import HalfScan, Ranges
+    from edgefsa.quantize import HalfScan, Ranges, Recipe
 
 PRECISIONS = ("fp32", "fp16", "int8")
 _STEPS = 4
@@ -78,6 +78,7 @@ def build_engine(
     ranges: Ranges | Callable[[], Ranges] | None = None,
     overwrite: bool = False,
     skip: Collection[str] = (),
+    recipe: Recipe | Callable[[Ranges], Recipe] | None = None,
     weight_bits: int | None = None,
     options: Mapping[str, Any] | None = None,
     frames: Callable[[], ProofFrames] | None = None,
@@ -89,7 +90,8 @@ def build_engine(
 
     `precision` is fp32, fp16 or int8 (which needs `ranges`, or a function that measures them: it is called once
     everything that can be refused at once has been checked). An fp16 build takes ranges too, and keeps what goes
-    beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; `weight_bits` are
+    beyond 16 bits in float32. `skip` are name patterns of nodes that an int8 build leaves in float; so are those of
+    `recipe`, or of the recipe that a function makes of the ranges, which is stored with the engine. `weight_bits` are
     those of INT8 weights, 8, or 7 for CPUs without VNNI, AMX or dot products, by the CPU of this machine where None;
     `options` are the target's own, by name (its `options_type`). `frames` makes the frames that the engine's numbers
     are compared on; without it they are coloured blocks. `progress` counts steps, `compiling` how far the
@@ -102,11 +104,11 @@ def build_engine(
     from edgefsa.graph.files import read_graph
 
     begun = time.monotonic()
-    _check_settings(precision, ranges is not None, skip, weight_bits)
+    _check_settings(precision, ranges is not None, skip, recipe is not None, weight_bits)
     graph = read_graph(onnx_path)
     source, metadata = graph.model, graph.metadata
     target, why = choose_target(precision) if target == AUTO else (target, "asked for")
-    builder = _usable_builder(target, precision)
+    builder = usable_builder(target, precision)
     weights = choose_weight_bits(builder, weight_bits)
     own = builder.options_from(options or {})
     need = build_need(source)
@@ -120,9 +122,13 @@ def build_engine(
         found = ranges() if callable(ranges) else ranges
         if found is not None:
             found.write(directory / RANGES_NAME)
+        plan = _recipe_of(recipe, found)
+        if plan is not None:
+            (directory / RECIPE_NAME).write_text(plan.text(), encoding="utf-8")
+            skip = tuple(dict.fromkeys([*skip, *plan.skip]))
         chosen = functools.lru_cache(maxsize=1)(lambda: proof_frames(frames, metadata))
         scan = functools.lru_cache(maxsize=1)(lambda: _scan(source, chosen()))
-        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own, scan, compiling)
+        job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own, scan, compiling, plan)
         proof, built = _fill(job, builder, chosen, progress)
     return BuildReport(
         engine=engine,
@@ -142,13 +148,23 @@ def build_engine(
     )
 
 
-def _check_settings(precision: str, has_ranges: bool, skip: Collection[str], weight_bits: int | None) -> None:
+def _recipe_of(recipe: Recipe | Callable[[Ranges], Recipe] | None, ranges: Ranges | None) -> Recipe | None:
+    if not callable(recipe):
+        return recipe
+    return None if ranges is None else recipe(ranges)
+
+
+def _check_settings(
+    precision: str, has_ranges: bool, skip: Collection[str], has_recipe: bool, weight_bits: int | None
+) -> None:
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision} is unknown; use one of {', '.join(PRECISIONS)}")
     if has_ranges and precision == "fp32":
         raise InputError("ranges are for int8 and fp16 builds, not fp32; leave them out")
     if skip and precision != "int8":
         raise InputError(f"skip ({', '.join(skip)}) is for int8 builds, not {precision}; leave it out")
+    if has_recipe and precision != "int8":
+        raise InputError(f"a recipe is for int8 builds, not {precision}; leave it out")
     if weight_bits is not None and precision != "int8":
         raise InputError(f"weight bits ({weight_bits}) are for int8 builds, not {precision}; leave them out")
 
@@ -165,7 +181,8 @@ def _named(directory: Path, engine: Path) -> Iterator[None]:
         raise type(error)(text) from error
 
 
-def _usable_builder(name: str, precision: str) -> Target:
+def usable_builder(name: str, precision: str) -> Target:
+    """Return a target by name; TargetError or PrecisionError where it cannot be built in `precision` here."""
     builder = target_of(name)
     reason = builder.unbuildable()
     if reason is not None:
@@ -196,17 +213,7 @@ def _fill(
     """Build the engine, prove it, and store its layers, golden outputs and manifest."""
     directory, built = job.directory, target.build(job)
     _step(progress, 1)
-    manifest = Manifest(
-        model=job.metadata,
-        target=target.name,
-        precision=job.precision,
-        precision_detail=built.detail,
-        files={},
-        quantization=built.quantization,
-        versions={"edgefsa": edgefsa.__version__, target.package: target.version(), "numpy": np.__version__},
-        plugins=built.plugins,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    )
+    manifest = unproved_manifest(job, target, built)
     proof = prove(job, target, built, manifest, frames, step=lambda: _step(progress, 2))
     _step(progress, 3)
     write_layers(directory, proof.layers)
@@ -219,6 +226,21 @@ def _fill(
     manifest.write(directory)
     _step(progress, 4)
     return proof, built
+
+
+def unproved_manifest(job: BuildJob, target: Target, built: TargetBuild) -> Manifest:
+    """Return the manifest of an engine that was just built, with what its proof adds and its files still missing."""
+    return Manifest(
+        model=job.metadata,
+        target=target.name,
+        precision=job.precision,
+        precision_detail=built.detail,
+        files={},
+        quantization=built.quantization,
+        versions={"edgefsa": edgefsa.__version__, target.package: target.version(), "numpy": np.__version__},
+        plugins=built.plugins,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
 
 
 def _device(target: Target, built: TargetBuild, weights: WeightBits, proof: Proof) -> dict[str, Any]:

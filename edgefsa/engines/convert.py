@@ -45,6 +45,7 @@ def int8_graph(
         "activations": activations,
         "rest": rest,
         "skip": list(job.skip),
+        "search": dict(job.recipe.search) if job.recipe is not None and job.recipe.search else None,
         "weight_bits": job.weights.bits,
         "weight_bits_why": job.weights.why,
         "range_scan": None if scan is None else scan.as_dict(),

@@ -8,6 +8,8 @@ HALF_NAME = "fp16.onnx"
 NETWORK_NAME = "network.onnx"
 # What the quantiser took, kept so that the engine can be built again elsewhere.
 RANGES_NAME = "ranges.json"
+# How the ranges were made and what was left in float, where a recipe or a search said that.
+RECIPE_NAME = "recipe.toml"
 LAYERS_NAME = "layers.json"
 GOLDEN_NAME = "golden.npz"
 TIMING_CACHE_NAME = "timing.cache"

@@ -84,6 +84,8 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         quantization = manifest.quantization
         weights = WeightBits(quantization["weight_bits"], quantization["weight_bits_why"])
         summary["int8 weights"] = weights.in_words()
+        if quantization.get("search"):
+            summary["search"] = _search_in_words(quantization["search"])
     kept = detail if "f32_nodes" in detail else manifest.quantization or {}
     if kept.get("f32_nodes"):
         summary["kept in float32"] = _reasons_in_words(kept["f32_nodes"])
@@ -104,6 +106,16 @@ def _reasons_in_words(nodes: Mapping[str, str]) -> str:
         grouped.setdefault(reason, []).append(node)
     parts = [f"{names[0] if len(names) == 1 else len(names)} ({reason})" for reason, names in grouped.items()]
     return f"{len(nodes)} nodes: {'; '.join(parts)}"
+
+
+def _search_in_words(search: Mapping[str, Any]) -> str:
+    """Return what a search left in float, and what it was judged by."""
+    named = ", ".join(search["in_float"]) or "nothing"
+    return (
+        f"left in float: {named}; {search['drop']:+.2f} points lost (at most {search['max_drop']:g}; all in INT8 "
+        f"{search['drop_of_int8']:+.2f}) by {search['truth']} on {search['frames']} frames of {search['data']}, split "
+        f"{search['split']}"
+    )
 
 
 def _scan_in_words(scan: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from edgefsa.machine import Cpu, cpu
 if TYPE_CHECKING:
     import onnx
 
-    from edgefsa.quantize import HalfScan, Ranges
+    from edgefsa.quantize import HalfScan, Ranges, Recipe
 
 # What convolutions and products compute in, by the precision that was asked for.
 COMPUTE_TYPES = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
@@ -35,6 +35,7 @@ class TargetOptions:
 class BuildJob:
     """What a target builds from: `source` is the float32 graph with its function bodies, `directory` gets the files.
 
+    `skip` are name patterns of nodes that INT8 leaves in float, those of `recipe` among them.
     `weights` says how many bits INT8 weights get, `options` are of the target's own `options_type`.
     `scan` measures, once and only where it is called, what float16 would meet on the build's frames. `compiling` is
     called with (done, total) while a compiler that says so is at work, from any thread.
@@ -50,6 +51,7 @@ class BuildJob:
     options: TargetOptions = field(default_factory=TargetOptions)
     scan: Callable[[], HalfScan | None] = lambda: None
     compiling: Callable[[int, int], None] = lambda done, total: None
+    recipe: Recipe | None = None
 
 
 @dataclass
@@ -90,6 +92,8 @@ class Target(ABC):
     options_type: type[TargetOptions] = TargetOptions
     # Whether `open_logits` can return logits of an engine that was built for masks.
     gives_logits = False
+    # The form that `int8_onnx` gives the activations of INT8 engines.
+    activations = "int8"
     # Whether INT8 engines run on the CPU, whose features then decide how many bits weights may have.
     int8_on_cpu = False
 

@@ -9,7 +9,7 @@ from edgefsa.quantize.half_plan import wide_tensors
 from edgefsa.quantize.histogram import METHODS
 from edgefsa.quantize.qdq import QuantizationSummary, int8_onnx
 from edgefsa.quantize.ranges import Ranges
-from edgefsa.quantize.recipes import Recipe, read_recipe
+from edgefsa.quantize.recipes import Recipe, read_recipe, recipe_of
 from edgefsa.quantize.scan import HalfScan, scan_halves
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "int8_onnx",
     "ranges_from_calibration",
     "read_recipe",
+    "recipe_of",
     "scan_halves",
     "wide_tensors",
 ]

@@ -40,6 +40,9 @@ EXTRA = {
     "verify/parity/search.py": {"graph"},
     "verify/parity/stages.py": {"graph"},
     "verify/parity/verdict.py": {"graph"},
+    # So does the search for what INT8 leaves in float, which builds engines to measure them.
+    "verify/sensitivity/bench.py": {"graph", "quantize"},
+    "verify/sensitivity/recipe_search.py": {"quantize"},
     # A bundle's engine is built on the board as `edgefsa build` builds one.
     "deploy/verification.py": {"build"},
     # A service runs the live view; the self-check goes the whole way, from an ONNX file to it.

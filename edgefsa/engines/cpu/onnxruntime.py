@@ -38,6 +38,7 @@ class OnnxRuntimeTarget(Target):
     package = "onnxruntime"
     extra = "onnxruntime"
     gives_logits = True
+    activations = "uint8"
     int8_on_cpu = True
 
     def version(self) -> str:
@@ -66,7 +67,7 @@ class OnnxRuntimeTarget(Target):
 
         quantization, graph, kept = None, job.source, dict[str, Any]()
         if job.precision == "int8":
-            graph, quantization = int8_graph(job, "uint8")
+            graph, quantization = int8_graph(job, self.activations)
         elif job.precision == "fp16":
             graph, kept = half_graph(job)
         provider = _provider_for(job.precision)

@@ -48,6 +48,7 @@ class OpenVinoTarget(Target):
     package = "openvino"
     extra = "cpu"
     gives_logits = True
+    activations = "mixed"
     int8_on_cpu = True
 
     def unusable(self) -> str | None:
@@ -71,7 +72,7 @@ class OpenVinoTarget(Target):
 
         compute, quantization, graph, converted = "f32", None, job.source, None
         if job.precision == "int8":
-            converted, quantization = int8_graph(job, "mixed")
+            converted, quantization = int8_graph(job, self.activations)
             write_graph(converted, job.directory / QUANTISED_NAME)
             graph = converted
         elif job.precision == "fp16":
