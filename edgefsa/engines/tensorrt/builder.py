@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from concurrent import futures
 from typing import Any
 
-from edgefsa.engines.tensorrt.progress import BuildWatch, Progress, monitor_of
+from edgefsa.engines.tensorrt.progress import TOTAL, BuildWatch, Progress, monitor_of
 from edgefsa.errors import BuildError
 from edgefsa.metadata import FRAMES, batches_of
 
@@ -72,12 +72,12 @@ class PlanBuild:
         watch = BuildWatch(progress)
         self.config.progress_monitor = monitor_of(self.tensorrt, watch)
         with futures.ThreadPoolExecutor(1, thread_name_prefix="edgefsa-builder") as pool:
-            built = pool.submit(self.builder.build_serialized_network, self.network, self.config)
             try:
-                plan = built.result()
+                plan = pool.submit(self.builder.build_serialized_network, self.network, self.config).result()
             except BaseException:
                 watch.stop()
                 raise
+        progress(TOTAL, TOTAL)
         if plan is None:
             raise BuildError(
                 f"{self.title} cannot build this network: {self.logger.last_error() or 'it gave no reason'}"

@@ -39,9 +39,7 @@ def _check_level(tensorrt: Any, level: str, gpu: Gpu) -> None:
         )
         raise TargetError(f"TensorRT {tensorrt.__version__} has no hardware compatibility {level}, only {others}")
     if gpu.integrated:
-        raise TargetError(
-            f"{gpu.name} is part of a board, whose engines run on no other GPU; leave hardware_compatible out"
-        )
+        raise TargetError(f"{gpu.name} is a board's, whose engines run on no other GPU; leave hardware_compatible out")
     if tuple(map(int, gpu.compute_capability.split("."))) < (major, minor):
         raise TargetError(
             f"hardware compatibility {level} needs a GPU of compute capability {major}.{minor} or later to build on, "

@@ -49,6 +49,4 @@ def _put_weights_back(tensorrt: Any, logger: Any, engine: Any, graph: Path) -> N
     missing = refitter.get_missing_weights()
     reasons += [f"{len(missing)} are missing, as {missing[0]}"] if missing else []
     reason = " ".join("; ".join(reasons or ["it gave no reason"]).split())
-    raise EngineError(
-        f"the weights of {graph} cannot be put into the plan beside it: {reason}; build it with its weights"
-    )
+    raise EngineError(f"the weights of {graph} cannot be put into the plan: {reason}; build without --strip-weights")
