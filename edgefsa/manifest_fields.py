@@ -71,7 +71,7 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "precision_detail.float": _TEXT,
     "precision_detail.device?": _TEXT,
     "precision_detail.builder?": _OBJECT,
-    "precision_detail.builder.weights?": ("a plain file name", is_file_name),
+    "precision_detail.builder.graph?": ("a plain file name", is_file_name),
     "precision_detail.trtexec?": _TEXT,
     "precision_detail.layers?": _OBJECT,
     "precision_detail.f32_nodes?": ("an object of texts", _is_texts),

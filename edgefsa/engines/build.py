@@ -111,6 +111,7 @@ def build_engine(
     builder = usable_builder(target, precision)
     weights = choose_weight_bits(builder, weight_bits)
     own = builder.options_from(options or {})
+    builder.check_request(own, precision, metadata)
     need = build_need(source)
     warning = replace(need, parts=(*need.parts, *builder.memory_parts(need.parts, own))).warning()
     if warning is not None:

@@ -117,6 +117,9 @@ class Target(ABC):
         """Return what a build takes of the machine's memory beside `rest`, which every target's build takes."""
         return []
 
+    def check_request(self, options: TargetOptions, precision: str, metadata: Mapping[str, Any]) -> None:  # noqa: B027
+        """Raise TargetError or InputError, before a build begins, for what this machine cannot do of what is asked."""
+
     @abstractmethod
     def build(self, job: BuildJob) -> TargetBuild:
         """Write the target's files into `job.directory`; BuildError or TargetError where that fails."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgefsa.engines.tensorrt.builder import PlanBuild, layers_of
+from edgefsa.engines.tensorrt.builder import PlanBuild, layers_of, quiet_logger
 from edgefsa.engines.tensorrt.options import HARDWARE_LEVELS, TensorRtOptions
 from edgefsa.engines.tensorrt.plugins.choice import KERNELS, LIBRARY, PluginChoice
 from edgefsa.errors import BuildError, InputError, TargetError
@@ -29,6 +29,12 @@ def check_options(
         )
     if options.strip_weights:
         raise InputError("what a DLA runs keeps its weights; leave strip_weights or dla out")
+    core, cores = options.dla, tensorrt.Builder(quiet_logger(tensorrt)).num_DLA_cores
+    if core >= cores:
+        raise TargetError(
+            f"TensorRT {tensorrt.__version__} sees {cores} DLA cores on this machine, so there is no dla {core}; leave "
+            "it out (an Orin Nano has none, nor has TensorRT 11 up to 11.3)"
+        )
 
 
 def _check_level(tensorrt: Any, level: str, gpu: Gpu) -> None:
@@ -72,12 +78,6 @@ def apply_options(build: PlanBuild, options: TensorRtOptions, plugins: PluginCho
 
 def _use_dla(build: PlanBuild, core: int, gpu_fallback: bool) -> dict[str, int]:
     tensorrt, config = build.tensorrt, build.config
-    cores = build.builder.num_DLA_cores
-    if core >= cores:
-        raise TargetError(
-            f"TensorRT {tensorrt.__version__} sees {cores} DLA cores on this machine, so there is no dla {core}; leave "
-            "it out (an Orin Nano has none, nor has TensorRT 11 up to 11.3)"
-        )
     config.default_device_type = tensorrt.DeviceType.DLA
     config.DLA_core = core
     if gpu_fallback:

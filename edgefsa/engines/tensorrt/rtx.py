@@ -7,7 +7,7 @@ the account of the layers is the typed network that the engine was compiled from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,22 @@ class TensorRtRtxTarget(Target):
             found = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus())
             return f"it runs on GPUs of compute capability {', '.join(known)}, and here is {found}"
         return memory_fault()
+
+    def check_request(self, options: TargetOptions, precision: str, metadata: Mapping[str, Any]) -> None:
+        """Raise InputError for a compute capability that it does not know, TargetError for what needs a GPU here."""
+        assert isinstance(options, RtxOptions)
+        known = known_capabilities()
+        for capability in options.compute_capabilities:
+            if capability not in known:
+                raise InputError(
+                    f"compute capability {capability} is unknown to TensorRT-RTX {self.version()}; use some of "
+                    f"{', '.join(known)}"
+                )
+        if options.strip_weights and not gpus():
+            raise TargetError(
+                "TensorRT-RTX makes plans without weights on a machine with a GPU only, and the driver shows none; "
+                "leave strip_weights out"
+            )
 
     def memory_parts(self, rest: Sequence[MemoryPart], options: TargetOptions) -> list[MemoryPart]:
         """Return what the builder takes of the machine's memory."""
@@ -139,18 +155,7 @@ def _build_plan(job: BuildJob, graph: onnx.ModelProto, options: RtxOptions) -> t
     """Write engine.plan; return the layers of the network that it was compiled from, and the plan."""
     import tensorrt_rtx
 
-    known, capabilities = known_capabilities(), options.compute_capabilities
-    if options.strip_weights and not gpus():
-        raise TargetError(
-            "TensorRT-RTX makes plans without weights on a machine with a GPU only, and the driver shows none; leave "
-            "strip_weights out"
-        )
-    for capability in capabilities:
-        if capability not in known:
-            raise InputError(
-                f"compute capability {capability} is unknown to TensorRT-RTX {tensorrt_rtx.__version__}; "
-                f"use some of {', '.join(known)}"
-            )
+    capabilities = options.compute_capabilities
     build = PlanBuild(tensorrt_rtx, "TensorRT-RTX", ["STRONGLY_TYPED"])
     build.parse(graph.SerializeToString())
     build.take_batches(job.metadata)
@@ -173,4 +178,4 @@ def _build_plan(job: BuildJob, graph: onnx.ModelProto, options: RtxOptions) -> t
 
 def _builder_record(options: RtxOptions, graph: str) -> dict[str, Any]:
     record = {"workspace_mb": options.workspace_mb, "optimization_level": options.optimization_level}
-    return {**record, "strip_weights": True, "weights": graph} if options.strip_weights else record
+    return {**record, "strip_weights": True, "graph": graph} if options.strip_weights else record

@@ -35,7 +35,7 @@ def load_engine(
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is not None and settings.get("strip_weights"):
-        _put_weights_back(tensorrt, logger, engine, path.parent / settings["weights"])
+        _put_weights_back(tensorrt, logger, engine, path.parent / settings["graph"])
     return engine
 
 

@@ -76,6 +76,13 @@ class TensorRtTarget(Target):
             return "the driver shows no NVIDIA GPU, and TensorRT builds an engine on the GPU that is to run it"
         return fault or memory_fault()
 
+    def check_request(self, options: TargetOptions, precision: str, metadata: Mapping[str, Any]) -> None:
+        """Raise TargetError for what this version, GPU or board cannot do, InputError for what does not go together."""
+        import tensorrt
+
+        assert isinstance(options, TensorRtOptions)
+        check_options(tensorrt, options, gpus()[0], precision, metadata)
+
     def memory_parts(self, rest: Sequence[MemoryPart], options: TargetOptions) -> list[MemoryPart]:
         """Return what TensorRT takes of the machine's memory."""
         return _builder_memory(rest, options).parts()
@@ -86,7 +93,6 @@ class TensorRtTarget(Target):
 
         gpu, options = gpus()[0], job.options
         assert isinstance(options, TensorRtOptions)
-        check_options(tensorrt, options, gpu, job.precision, job.metadata)
         operators = plugin_operators(job.source)
         plugins = choose_plugins(options.plugins, operators, tensorrt.__version__, gpu.compute_capability)
         plugins = plugins.serialized() if options.serialize_plugins else plugins
@@ -98,7 +104,7 @@ class TensorRtTarget(Target):
         build = _parsed(tensorrt, graph, plugins)
         build.take_batches(job.metadata)
         given.apply(tensorrt, build.config)
-        settings = {**given.as_dict(), **options.as_dict(), "weights": NETWORK_NAME}
+        settings = {**given.as_dict(), **options.as_dict(), "graph": NETWORK_NAME}
         settings |= {"dla_layers": taken} if (taken := apply_options(build, options, plugins)) else {}
         layers = _build_plan(build, job, gpu, settings)
         _check_plugins_are_in(graph.plugin_nodes, layers)

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgefsa.engines.session import LayerPrecision
 from edgefsa.engines.tensorrt.builder import layers_of, onnx_nodes
+from edgefsa.engines.tensorrt.layers import PLUGIN_KIND
 
 _WORDS = {"FLOAT": "f32", "HALF": "f16"}
 
@@ -21,9 +22,10 @@ def network_layers(network: Any) -> list[LayerPrecision]:
         factors = [layer.get_input(index) for index in range(min(layer.num_inputs, 2))]
         multiplies = layer.type.name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
         integer = multiplies and len(factors) == 2 and all(_is_dequantised(tensor, makers) for tensor in factors)
-        kind = layer.get_output(0).dtype.name
-        precision = "int8" if integer else _WORDS.get(kind, kind.lower())
-        found.append(LayerPrecision(layer.name, layer.type.name.lower(), precision, "", _nodes(layer), multiplies))
+        word = layer.get_output(0).dtype.name
+        precision = "int8" if integer else _WORDS.get(word, word.lower())
+        kind = PLUGIN_KIND if layer.type.name == "PLUGIN_V3" else layer.type.name.lower()
+        found.append(LayerPrecision(layer.name, kind, precision, "", _nodes(layer), multiplies))
     return found
 
 

@@ -101,7 +101,7 @@ class Layer(Guarded):
 class PluginLayer:
     """What the parser makes of a plugin node."""
 
-    num_outputs = 1
+    num_outputs, num_inputs = 1, 0
 
     def __init__(self, kind: Any, node: onnx.NodeProto) -> None:
         self.type, self.name, self.op_type = kind, node.name, node.op_type

@@ -140,11 +140,12 @@ def test_tensorrt_rtx_strips_weights_with_a_gpu_only(build: Build) -> None:
 
 def test_layers_on_a_dla(machine: Played, build: Build) -> None:
     machine.dla_cores = 2
+    write_library(machine.version)
     report = build("fp16", "tensorrt", options={"dla": 1, "gpu_fallback": True})
     record, manifest = build_record(report.engine), Manifest.read(report.engine)
     assert (record["dla"], record["gpu_fallback"]) == (1, True) and machine.flags == {"GPU_FALLBACK"}
     assert record["dla_layers"]["taken"] == 3 < record["dla_layers"]["of"]
-    assert vars(machine.config)["default_device_type"].name == "DLA"
+    assert vars(machine.config)["default_device_type"].name == "DLA" and report.plugins.startswith("UpsampleArgmax of")
     assert (manifest.proof["evidence"], manifest.proof["proved"]) == ("network", 2)
     opened(report.engine)  # the played runtime reads it for that core alone
 
