@@ -30,8 +30,8 @@ bool isKnown(const nvinfer1::Dims& dims) {
 // TensorRT may run an empty batch, which no kernel has to see.
 bool isEmpty(const PluginTensorDesc& x) { return x.dims.nbDims > 0 && x.dims.d[0] == 0; }
 
-// The tensors of one call at the largest shapes of the profile, and where it has none at the shapes that they have. Some
-// of them may not be known yet.
+// The tensors of one call at the largest shapes of the profile, and where it has none at the shapes that they have.
+// Some of them may not be known yet.
 class Largest {
   public:
     Largest(const DynamicPluginTensorDesc* inputs, std::int32_t inputCount, const DynamicPluginTensorDesc& output)

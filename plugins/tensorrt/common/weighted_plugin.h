@@ -14,15 +14,15 @@ namespace edgefsa {
 // An extent of a weight: a size among the kernel's parameters, or the product of two.
 template <typename Params>
 struct Extent {
-    int Params::*size = nullptr;
-    int Params::*times = nullptr;
+    int Params::* size = nullptr;
+    int Params::* times = nullptr;
 };
 
 // An input behind x, float32 and linear: a vector, or a matrix where there is a second extent.
 template <typename Params>
 struct Weight {
     const char* name;
-    const float* Params::*address;
+    const float* Params::* address;
     Extent<Params> shape[2];
 
     int rank() const { return shape[1].size == nullptr ? 1 : 2; }
