@@ -13,6 +13,8 @@ DOMAIN = "edgefsa"
 DOMAIN_VERSION = 1
 # Attributes of a plugin node that reads and writes INT8 maps: the scale of what it reads and of what it writes.
 INT8_SCALES = ("x_scale", "y_scale")
+# Attribute of UpsampleArgmax's plugin node: 1 where the indices are float16, which has 0 to 255 exactly, 0 for int32.
+HALF_INDICES = "half_indices"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ extern "C" __device__ const int sharedBytes =
         .end;
 
 // One block for each plane of x. Where the plane is not AOT_STAGED, it is read twice.
-extern "C" __global__ void __launch_bounds__(edgefsa::spectral_mask::kThreads)
+extern "C" __global__ void __launch_bounds__(
+    edgefsa::spectral_mask::kThreads,
+    edgefsa::spectral_mask::kBlocksAtOnce<AOT_TYPE, AOT_MODES_H, edgefsa::spectral_mask::kFormat>)
     edgefsaSpectralMask(const AOT_TYPE* x, const float* gain, const float* basis_h, const float* basis_w,
                         const float* coupling_gain, const float* coupling_base, int batch, AOT_TYPE* y) {
     using namespace edgefsa::spectral_mask;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // UpsampleArgmax as one kernel on plain pointers, for an engine that carries its PTX. NVRTC compiles it for one shape
-// and type, which edgefsa/engines/tensorrt/plugins/aot_kernels.py defines as AOT_TYPE, AOT_CLASSES, AOT_LOW_HEIGHT,
-// AOT_LOW_WIDTH, AOT_HEIGHT and AOT_WIDTH.
+// and type, which edgefsa/engines/tensorrt/plugins/aot_kernels.py defines as AOT_TYPE, AOT_INDEX (int or __half),
+// AOT_CLASSES, AOT_LOW_HEIGHT, AOT_LOW_WIDTH, AOT_HEIGHT and AOT_WIDTH.
 #include "kernels/upsample_argmax/upsample_argmax.cuh"
 
 namespace edgefsa {
@@ -10,6 +10,7 @@ namespace upsample_argmax {
 // Everything but the addresses.
 __host__ __device__ constexpr Work workOfShape(int batch) {
     Work work = {};
+    work.op.type = sizeof(AOT_TYPE) == 2 ? DataType::kHalf : DataType::kFloat;
     work.op.batch = batch;
     work.op.classes = AOT_CLASSES;
     work.op.low_height = AOT_LOW_HEIGHT;
@@ -23,6 +24,8 @@ __host__ __device__ constexpr Work workOfShape(int batch) {
 }
 
 constexpr Division kDivision = divisionOf(workOfShape(1).op);
+constexpr int kMostThreads = kDivision.by_cells ? kMaxCellThreads : kPixelThreads;
+constexpr int kLeastBlocks = kDivision.by_cells ? kCellBlocks<Format::kLinear, kDivision.is_staged> : 1;
 
 }  // namespace upsample_argmax
 }  // namespace edgefsa
@@ -36,15 +39,16 @@ extern "C" __device__ const int blockX = edgefsa::upsample_argmax::kDivision.blo
 extern "C" __device__ const int blockY = edgefsa::upsample_argmax::kDivision.block_y;
 extern "C" __device__ const int sharedBytes = edgefsa::upsample_argmax::kDivision.shared_bytes;
 
-extern "C" __global__ void __launch_bounds__(edgefsa::upsample_argmax::kPixelThreads)
-    edgefsaUpsampleArgmax(const AOT_TYPE* logits, int batch, int* mask) {
+extern "C" __global__ void __launch_bounds__(edgefsa::upsample_argmax::kMostThreads,
+                                             edgefsa::upsample_argmax::kLeastBlocks)
+    edgefsaUpsampleArgmax(const AOT_TYPE* logits, int batch, AOT_INDEX* mask) {
     using namespace edgefsa::upsample_argmax;
     Work work = workOfShape(batch);
     work.op.x = logits;
     work.op.y = mask;
     if constexpr (kDivision.by_cells) {
-        computeCells<AOT_TYPE, int, edgefsa::Format::kLinear>(work);
+        computeCells<AOT_TYPE, AOT_INDEX, edgefsa::Format::kLinear, kDivision.is_staged>(work);
     } else {
-        computePixels<AOT_TYPE, int, edgefsa::Format::kLinear>(work);
+        computePixels<AOT_TYPE, AOT_INDEX, edgefsa::Format::kLinear>(work);
     }
 }

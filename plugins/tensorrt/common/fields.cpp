@@ -77,6 +77,10 @@ int FieldReader::integer(const char* name) const {
     reject(field, "one integer");
 }
 
+int FieldReader::integer(const char* name, int otherwise) const {
+    return find(name) == nullptr ? otherwise : integer(name);
+}
+
 float FieldReader::real(const char* name) const {
     const PluginField& field = require(name);
     checkScalar(field, "one float");

@@ -15,6 +15,7 @@ class FieldReader {
     explicit FieldReader(const nvinfer1::PluginFieldCollection* fields);
 
     int integer(const char* name) const;
+    int integer(const char* name, int otherwise) const;
     float real(const char* name) const;
     float real(const char* name, float otherwise) const;
     std::string text(const char* name) const;

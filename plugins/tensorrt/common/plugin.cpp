@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/plugin.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <vector>
 
@@ -29,8 +30,8 @@ bool isKnown(const nvinfer1::Dims& dims) {
 // TensorRT may run an empty batch, which no kernel has to see.
 bool isEmpty(const PluginTensorDesc& x) { return x.dims.nbDims > 0 && x.dims.d[0] == 0; }
 
-// The tensors of one call at the largest shapes of the profile, and where it has none at the shapes that they have. Some
-// of them may not be known yet.
+// The tensors of one call at the largest shapes of the profile, and where it has none at the shapes that they have.
+// Some of them may not be known yet.
 class Largest {
   public:
     Largest(const DynamicPluginTensorDesc* inputs, std::int32_t inputCount, const DynamicPluginTensorDesc& output)
@@ -110,9 +111,11 @@ std::int32_t Plugin::configurePlugin(const DynamicPluginTensorDesc* inputs, std:
                                      const DynamicPluginTensorDesc* outputs, std::int32_t outputCount) noexcept {
     return guarded(name_, kFailure, [&] {
         checkCounts(inputCount, outputCount);
+        tactics_.clear();
         const Largest largest(inputs, inputCount, outputs[0]);
         if (largest.areKnown()) {
             checkAll(largest.tensors());
+            tactics_ = tacticsFor(largest.tensors());
         }
         return kSuccess;
     });
@@ -133,6 +136,19 @@ const char* Plugin::getTimingCacheID() noexcept {
         timingCacheId_ = std::string("edgefsa.") + name_ + "." + kPluginVersion + "." + sources + "." + settings();
         return timingCacheId_.c_str();
     });
+}
+
+std::int32_t Plugin::getValidTactics(std::int32_t* tactics, std::int32_t tacticCount) noexcept {
+    if (tacticCount != getNbTactics()) {
+        return kFailure;
+    }
+    std::copy(tactics_.begin(), tactics_.end(), tactics);
+    return kSuccess;
+}
+
+std::int32_t Plugin::setTactic(std::int32_t tactic) noexcept {
+    tactic_ = tactic;
+    return kSuccess;
 }
 
 std::int32_t Plugin::onShapeChange(const PluginTensorDesc* inputs, std::int32_t inputCount,

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "common/fields.h"
 #include "common/logging.h"
@@ -28,7 +29,7 @@ struct Addresses {
     void* workspace;
 };
 
-// One output, no tactics. The protected functions may throw: what they throw is logged, and TensorRT is told of the
+// One output. The protected functions may throw: what they throw is logged, and TensorRT is told of the
 // failure; nothing leaves the public ones.
 class Plugin : public nvinfer1::IPluginV3,
                public nvinfer1::IPluginV3OneCore,
@@ -60,7 +61,10 @@ class Plugin : public nvinfer1::IPluginV3,
                                  const nvinfer1::DynamicPluginTensorDesc* outputs,
                                  std::int32_t outputCount) const noexcept final;
     const char* getTimingCacheID() noexcept final;
+    std::int32_t getNbTactics() noexcept final { return static_cast<std::int32_t>(tactics_.size()); }
+    std::int32_t getValidTactics(std::int32_t* tactics, std::int32_t tacticCount) noexcept final;
 
+    std::int32_t setTactic(std::int32_t tactic) noexcept final;
     std::int32_t onShapeChange(const nvinfer1::PluginTensorDesc* inputs, std::int32_t inputCount,
                                const nvinfer1::PluginTensorDesc* outputs, std::int32_t outputCount) noexcept final;
     std::int32_t enqueue(const nvinfer1::PluginTensorDesc* inputs, const nvinfer1::PluginTensorDesc* outputs,
@@ -82,6 +86,9 @@ class Plugin : public nvinfer1::IPluginV3,
     // Whether there are kernels for these types, formats and shapes, which `supports` and `check` let through, on this
     // GPU.
     virtual bool isServed(const Tensors&) const { return true; }
+    // Ways to compute the same, of which TensorRT takes the fastest; positive numbers, none where there is no choice.
+    virtual std::vector<std::int32_t> tacticsFor(const Tensors&) const { return {}; }
+    // For every tactic.
     virtual std::size_t workspaceBytes(const Tensors& tensors) const = 0;
     virtual cudaError_t launch(const Tensors& tensors, const Addresses& addresses, cudaStream_t stream) const = 0;
     // The attributes as createPlugin takes them back, and a text of them for the timing cache.
@@ -89,6 +96,8 @@ class Plugin : public nvinfer1::IPluginV3,
     virtual std::string settings() const = 0;
 
     std::int32_t inputCount() const { return inputCount_; }
+    // The one in use; 0 leaves the choice to the kernels.
+    std::int32_t tactic() const { return tactic_; }
 
   private:
     void checkCounts(std::int32_t inputCount, std::int32_t outputCount) const;
@@ -98,6 +107,8 @@ class Plugin : public nvinfer1::IPluginV3,
     std::int32_t inputCount_;
     FieldList serialised_;
     std::string timingCacheId_;
+    std::vector<std::int32_t> tactics_;  // of what was configured last
+    std::int32_t tactic_ = 0;
 };
 
 // Copies of an operator's plugin; `Base` is Plugin or a class on it.

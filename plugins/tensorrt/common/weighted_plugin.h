@@ -14,15 +14,15 @@ namespace edgefsa {
 // An extent of a weight: a size among the kernel's parameters, or the product of two.
 template <typename Params>
 struct Extent {
-    int Params::*size = nullptr;
-    int Params::*times = nullptr;
+    int Params::* size = nullptr;
+    int Params::* times = nullptr;
 };
 
 // An input behind x, float32 and linear: a vector, or a matrix where there is a second extent.
 template <typename Params>
 struct Weight {
     const char* name;
-    const float* Params::*address;
+    const float* Params::* address;
     Extent<Params> shape[2];
 
     int rank() const { return shape[1].size == nullptr ? 1 : 2; }
@@ -46,6 +46,7 @@ class WeightedPlugin : public MapPlugin {
     // Throws std::invalid_argument where the kernel has no room for these sizes.
     virtual void checkSizes(const Params& params) const = 0;
     virtual void addAttributes(Params&) const {}
+    virtual std::vector<std::int32_t> tacticsOf(const Params&) const { return {}; }
     virtual std::size_t workspaceOf(const Params& params) const = 0;
     virtual cudaError_t launchKernels(const Params& params, void* workspace, cudaStream_t stream) const = 0;
 
@@ -63,6 +64,8 @@ class WeightedPlugin : public MapPlugin {
     }
 
     bool isServed(const Tensors& tensors) const final { return haveKernels(paramsOf(tensors)); }
+
+    std::vector<std::int32_t> tacticsFor(const Tensors& tensors) const final { return tacticsOf(paramsOf(tensors)); }
 
     std::size_t workspaceBytes(const Tensors& tensors) const final { return workspaceOf(paramsOf(tensors)); }
 

@@ -30,6 +30,20 @@ void SpectralMaskPlugin::checkSizes(const P& p) const {
     }
 }
 
+void SpectralMaskPlugin::addAttributes(P& p) const { p.passes = static_cast<Passes>(tactic()); }
+
+std::vector<std::int32_t> SpectralMaskPlugin::tacticsOf(const P& params) const {
+    std::vector<std::int32_t> served;
+    for (const Passes passes : {Passes::kOne, Passes::kTwo}) {
+        P p = params;
+        p.passes = passes;
+        if (edgefsa::isServed(p)) {
+            served.push_back(static_cast<std::int32_t>(passes));
+        }
+    }
+    return served.size() > 1 ? served : std::vector<std::int32_t>();
+}
+
 std::size_t SpectralMaskPlugin::workspaceOf(const P& p) const { return spectralMaskWorkspaceBytes(p); }
 
 cudaError_t SpectralMaskPlugin::launchKernels(const P& p, void* workspace, cudaStream_t stream) const {

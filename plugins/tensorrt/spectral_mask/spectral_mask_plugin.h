@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/weighted_plugin.h"
 #include "kernels/spectral_mask/spectral_mask.h"
@@ -18,6 +19,8 @@ class SpectralMaskPlugin final : public Cloneable<SpectralMaskPlugin, WeightedPl
 
   protected:
     void checkSizes(const SpectralMaskParams& params) const override;
+    void addAttributes(SpectralMaskParams& params) const override;
+    std::vector<std::int32_t> tacticsOf(const SpectralMaskParams& params) const override;
     std::size_t workspaceOf(const SpectralMaskParams& params) const override;
     cudaError_t launchKernels(const SpectralMaskParams& params, void* workspace, cudaStream_t stream) const override;
     void listFields(FieldList& fields) const override;

@@ -11,16 +11,21 @@ namespace {
 
 constexpr std::int32_t kLogits = 0;
 constexpr std::int32_t kInputCount = 1;
+constexpr const char* kHalfIndices = "half_indices";
 
 }  // namespace
 
 void UpsampleArgmaxPlugin::announceFields(FieldList& fields) {
     fields.announce("height", nvinfer1::PluginFieldType::kINT32);
     fields.announce("width", nvinfer1::PluginFieldType::kINT32);
+    fields.announce(kHalfIndices, nvinfer1::PluginFieldType::kINT32);
 }
 
 UpsampleArgmaxPlugin::UpsampleArgmaxPlugin(const FieldReader& fields)
-    : Cloneable(kName, kInputCount), height_(fields.integer("height")), width_(fields.integer("width")) {
+    : Cloneable(kName, kInputCount),
+      height_(fields.integer("height")),
+      width_(fields.integer("width")),
+      half_indices_(fields.integer(kHalfIndices, 0)) {
     if (!areExtents({height_, width_})) {
         throw std::invalid_argument("the attributes height and width are " + std::to_string(height_) + " and " +
                                     std::to_string(width_) + "; they can be 1 to " + std::to_string(kMaxExtent));
@@ -29,7 +34,7 @@ UpsampleArgmaxPlugin::UpsampleArgmaxPlugin(const FieldReader& fields)
 
 // Not uint8: TensorRT has that type only at the ends of a network, and the graph casts there.
 nvinfer1::DataType UpsampleArgmaxPlugin::outputType(const nvinfer1::DataType*) const {
-    return nvinfer1::DataType::kINT32;
+    return half_indices_ != 0 ? nvinfer1::DataType::kHALF : nvinfer1::DataType::kINT32;
 }
 
 nvinfer1::DimsExprs UpsampleArgmaxPlugin::outputShape(const nvinfer1::DimsExprs* inputs,
@@ -50,7 +55,7 @@ bool UpsampleArgmaxPlugin::supports(std::int32_t position, const nvinfer1::Dynam
     const nvinfer1::PluginTensorDesc& tensor = tensors[position].desc;
     const bool linear = tensor.format == nvinfer1::TensorFormat::kLINEAR;
     if (position == kInputCount) {
-        return linear && tensor.type == nvinfer1::DataType::kINT32;
+        return linear && tensor.type == outputType(nullptr);
     }
     const bool half = tensor.type == nvinfer1::DataType::kHALF;
     return (linear && (half || tensor.type == nvinfer1::DataType::kFLOAT)) ||
@@ -86,9 +91,12 @@ cudaError_t UpsampleArgmaxPlugin::launch(const Tensors& tensors, const Addresses
 void UpsampleArgmaxPlugin::listFields(FieldList& fields) const {
     fields.add("height", height_);
     fields.add("width", width_);
+    fields.add(kHalfIndices, half_indices_);
 }
 
-std::string UpsampleArgmaxPlugin::settings() const { return std::to_string(height_) + "x" + std::to_string(width_); }
+std::string UpsampleArgmaxPlugin::settings() const {
+    return std::to_string(height_) + "x" + std::to_string(width_) + (half_indices_ != 0 ? ".half" : "");
+}
 
 // Everything but the addresses.
 UpsampleArgmaxParams UpsampleArgmaxPlugin::paramsOf(const Tensors& tensors) const {
@@ -96,7 +104,7 @@ UpsampleArgmaxParams UpsampleArgmaxPlugin::paramsOf(const Tensors& tensors) cons
     UpsampleArgmaxParams params{};
     params.type = kernelType(logits.type);
     params.format = kernelFormat(logits.format);
-    params.index_type = IndexType::kInt32;
+    params.index_type = half_indices_ != 0 ? IndexType::kHalf : IndexType::kInt32;
     params.batch = extent(logits.dims, 0);
     params.classes = extent(logits.dims, 1);
     params.low_height = extent(logits.dims, 2);

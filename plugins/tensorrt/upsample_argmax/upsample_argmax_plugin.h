@@ -32,6 +32,7 @@ class UpsampleArgmaxPlugin final : public Cloneable<UpsampleArgmaxPlugin, Plugin
 
     int height_;
     int width_;
+    int half_indices_;
 };
 
 }  // namespace edgefsa

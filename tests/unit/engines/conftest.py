@@ -77,11 +77,11 @@ def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The kernels that were asked for; nothing is compiled."""
+    """The kernels that were asked for, as their arguments, and by what names others have; nothing is compiled."""
     found: list[tuple[Any, ...]] = []
 
-    def compile_kernel(*arguments: Any) -> AotKernel:
-        found.append(arguments)
+    def compile_kernel(*arguments: Any, **named: Any) -> AotKernel:
+        found.append((*arguments, named) if named else arguments)
         return AotKernel("kernel", "ptx", (64, 3, 1), 0, (32, 4), 1000)
 
     monkeypatch.setattr(aot_plugins, "spectral_mask_kernel", compile_kernel)

@@ -18,7 +18,7 @@ from edgefsa.engines.tensorrt.plugins import aot_plugins
 from edgefsa.engines.tensorrt.plugins.library import PLUGINS
 from edgefsa.engines.tensorrt.plugins.sources import sources_folder
 from edgefsa.graph.functions import function_for
-from edgefsa.graph.operators import DOMAIN, INT8_SCALES, OPERATORS, Operator, operator
+from edgefsa.graph.operators import DOMAIN, HALF_INDICES, INT8_SCALES, OPERATORS, UPSAMPLE_ARGMAX, Operator, operator
 
 ALL = pytest.mark.parametrize("item", OPERATORS.values(), ids=OPERATORS)
 ONNX_KINDS = {int: AttributeProto.INT, float: AttributeProto.FLOAT, str: AttributeProto.STRING}
@@ -84,6 +84,7 @@ def test_the_plugins_in_c_plus_plus_read_the_same(item: Operator) -> None:
     fields = dict(re.findall(r'fields\.announce\("(\w+)", nvinfer1::PluginFieldType::(\w+)\)', source))
     assert fields == {given.name: TENSORRT_KINDS[given.type] for given in item.attributes}
     assert ("announceScales(fields)" in source) == item.keeps_type
+    assert (f'kHalfIndices = "{HALF_INDICES}"' in source) == (item is UPSAMPLE_ARGMAX)
     first = re.findall(r"constexpr std::int32_t k(\w+) = 0;", source)
     names = [name.lower() for name in first] or ["x", *re.findall(r'\{"(\w+)", &P::\1, ', source)]
     assert tuple(names) == item.input_names
@@ -109,6 +110,7 @@ def test_kernels_inside_an_engine_take_the_inputs_of_the_table() -> None:
     assert set(made) == set(aot_plugins.OPERATORS)
     for name, (describe, implement) in made.items():
         wanted = (*OPERATORS[name].input_names, *OPERATORS[name].attribute_names)
+        wanted += (HALF_INDICES,) if name == "UpsampleArgmax" else ()
         assert tuple(inspect.signature(describe).parameters) == wanted
         assert tuple(inspect.signature(implement).parameters) == (*wanted, "outputs", "tactic")
 

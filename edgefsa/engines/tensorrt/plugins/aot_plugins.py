@@ -49,18 +49,19 @@ def register_aot_plugins(tensorrt: Any, capability: str, cuda: tuple[int, int] |
         if list(OPERATORS) != missing_plugins(tensorrt.get_plugin_registry(), OPERATORS):
             raise PluginError("the plugin library is loaded in this process; build with --plugins kernels in a new one")
         _register(plugin, operators.SPECTRAL_MASK, *_spectral_mask(plugin, tensorrt))
-        _register(plugin, operators.UPSAMPLE_ARGMAX, *_upsample_argmax(plugin, tensorrt))
+        _register(plugin, operators.UPSAMPLE_ARGMAX, *_upsample_argmax(plugin, tensorrt), operators.HALF_INDICES)
     _TARGETS[plugin] = KernelTarget(capability, cuda)
 
 
 def _register(
-    plugin: Any, operator: operators.Operator, describe: Callable[..., Any], implement: Callable[..., Any]
+    plugin: Any, operator: operators.Operator, describe: Callable[..., Any], implement: Callable[..., Any], *more: str
 ) -> None:
+    """Register an operator's functions, which take its inputs, its attributes and those of the plugin, `more`."""
     # TensorRT reads the annotations as types, and here they would be texts. An int it would make with int() of an array
     # of one element, which NumPy refuses from 2.4 on; it hands an array over as it is.
     tensors, numbers = (
         dict.fromkeys(operator.input_names, plugin.TensorDesc),
-        dict.fromkeys(operator.attribute_names, npt.NDArray[np.int64]),
+        dict.fromkeys((*operator.attribute_names, *more), npt.NDArray[np.int64]),
     )
     describe.__annotations__ = {**tensors, **numbers, "return": plugin.TensorDesc}
     given = {**tensors, **numbers, "outputs": tuple[plugin.TensorDesc], "tactic": int}
@@ -88,12 +89,15 @@ def _spectral_mask(plugin: Any, tensorrt: Any) -> tuple[Callable[..., Any], Call
 
 
 def _upsample_argmax(plugin: Any, tensorrt: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    def describe(logits, height, width):  # type: ignore[no-untyped-def]
-        return plugin.from_shape_expr((logits.shape_expr[0], height.item(), width.item()), dtype=tensorrt.int32)
+    def describe(logits, height, width, half_indices):  # type: ignore[no-untyped-def]
+        dtype = tensorrt.float16 if half_indices.item() else tensorrt.int32
+        return plugin.from_shape_expr((logits.shape_expr[0], height.item(), width.item()), dtype=dtype)
 
-    def implement(logits, height, width, outputs, tactic):  # type: ignore[no-untyped-def]
-        size_hw, dtype = (height.item(), width.item()), _dtype(tensorrt, logits)
-        kernel = upsample_argmax_kernel(list(logits.shape), size_hw, dtype, _TARGETS[plugin])
+    def implement(logits, height, width, half_indices, outputs, tactic):  # type: ignore[no-untyped-def]
+        kernel = upsample_argmax_kernel(
+            list(logits.shape), (height.item(), width.item()), _dtype(tensorrt, logits), _TARGETS[plugin],
+            half_indices=bool(half_indices.item()),
+        )  # fmt: skip
         return _launch(plugin, kernel, logits)
 
     return describe, implement

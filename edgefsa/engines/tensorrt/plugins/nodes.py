@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from edgefsa.engines.tensorrt.plugins.library import NAMESPACE, PLUGINS
 from edgefsa.errors import PluginError
-from edgefsa.graph.operators import DOMAIN, INT8_SCALES, OPERATORS
+from edgefsa.graph.operators import DOMAIN, HALF_INDICES, INT8_SCALES, OPERATORS, UPSAMPLE_ARGMAX
 
 if TYPE_CHECKING:
     import onnx
@@ -31,8 +31,9 @@ def plugin_graph(
 
     They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. With
     `int8`, as the library's plugins take it and kernels inside an engine do not, a DequantizeLinear before and a
-    QuantizeLinear behind an operator on maps go into its node too, which reads and writes INT8 then. Raises PluginError
-    for an operator without a plugin.
+    QuantizeLinear behind an operator on maps go into its node too, which reads and writes INT8 then. Class indices of
+    float16 logits that are wanted as uint8 alone become float16, which takes one cast to uint8 in place of two. Raises
+    PluginError for an operator without a plugin.
     """
     import onnx
 
@@ -48,9 +49,13 @@ def plugin_graph(
     editor = GraphEditor(graph)
     for node in editor.nodes:
         if node.domain == DOMAIN and node.op_type in chosen:
-            scales = _fold_quantisation(editor, node) if int8 else {}
-            _address(node, dict.fromkeys(INT8_SCALES, 0.0) | scales if int8 else {})
+            attributes: dict[str, float | int] = {}
+            if int8 and OPERATORS[node.op_type].keeps_type:
+                attributes = dict.fromkeys(INT8_SCALES, 0.0) | _fold_quantisation(editor, node)
             _drop_casts(editor, node, types)
+            if node.op_type == UPSAMPLE_ARGMAX.name:
+                attributes = {HALF_INDICES: int(_halve_indices(editor, node, types))}
+            _address(node, attributes)
     kept = [item for item in graph.functions if item.domain != DOMAIN or item.name not in chosen]
     del graph.functions[:]
     graph.functions.extend(kept)
@@ -58,16 +63,15 @@ def plugin_graph(
     return graph
 
 
-def _address(node: onnx.NodeProto, scales: dict[str, float]) -> None:
+def _address(node: onnx.NodeProto, attributes: Mapping[str, float | int]) -> None:
     """Write down everything that the parser asks for; it warns of attributes that are missing."""
     import onnx
 
     given = {item.name: item for item in node.attribute}
     for name, value in ((VERSION_ATTRIBUTE, PLUGINS[node.op_type]), (NAMESPACE_ATTRIBUTE, NAMESPACE)):
         given[name] = onnx.helper.make_attribute(name, value)
-    if OPERATORS[node.op_type].keeps_type:
-        for name, scale in scales.items():
-            given.setdefault(name, onnx.helper.make_attribute(name, scale))
+    for name, number in attributes.items():
+        given.setdefault(name, onnx.helper.make_attribute(name, number))
     del node.attribute[:]
     node.attribute.extend(given.values())
     # An overload names one of several bodies; without bodies it means nothing.
@@ -77,8 +81,7 @@ def _address(node: onnx.NodeProto, scales: dict[str, float]) -> None:
 def _fold_quantisation(editor: GraphEditor, node: onnx.NodeProto) -> dict[str, float]:
     """Let an operator between DequantizeLinear and QuantizeLinear read and write INT8; return its scales, if so."""
     before, readers = editor.producer(node.input[0]), editor.consumers(node.output[0])
-    keeps_type = OPERATORS[node.op_type].keeps_type
-    if not keeps_type or before is None or len(readers) != 1 or editor.is_output(node.output[0]):
+    if before is None or len(readers) != 1 or editor.is_output(node.output[0]):
         return {}
     x_scale = _int8_scale(editor, before, "DequantizeLinear")
     y_scale = _int8_scale(editor, readers[0], "QuantizeLinear")
@@ -132,6 +135,29 @@ def _drop_casts(editor: GraphEditor, node: onnx.NodeProto, types: dict[str, int]
     node.input[0] = widening.input[0]
     if not editor.consumers(source) and not editor.is_output(source):
         editor.remove(widening)
+
+
+def _halve_indices(editor: GraphEditor, node: onnx.NodeProto, types: dict[str, int]) -> bool:
+    """Take out the float32 between class indices and their uint8, where nothing else reads either; return whether."""
+    from onnx import TensorProto
+
+    if types.get(node.input[0]) != TensorProto.FLOAT16:
+        return False
+    indices, widened = node.output[0], editor.consumers(node.output[0])
+    if [_cast_target(item) for item in widened] != [TensorProto.FLOAT] or editor.is_output(indices):
+        return False
+    (widening,) = widened
+    readers = editor.consumers(widening.output[0])
+    if {_cast_target(item) for item in readers} != {TensorProto.UINT8} or editor.is_output(widening.output[0]):
+        return False
+    editor.replace_input(widening.output[0], indices)
+    editor.remove(widening)
+    _forget_shape(editor, indices)
+    return True
+
+
+def _cast_target(node: onnx.NodeProto) -> int | None:
+    return _target_of(node) if node.op_type == "Cast" else None
 
 
 def _target_of(cast: onnx.NodeProto) -> int:

@@ -30,7 +30,7 @@ from edgefsa.errors import BuildError, PluginError
 
 PTX = "//\n// Generated\n//\n\n.version 9.0\n.target sm_87\n.address_size 64\n"
 POINTERS, BATCH = ".u64", ".u32"
-SIZE_HW = (np.array([32]), np.array([48]))
+SIZE_HW, WHOLE, HALVES = (np.array([32]), np.array([48])), np.array([0]), np.array([1])
 
 
 @pytest.fixture(scope="module")
@@ -223,17 +223,19 @@ def test_the_upsampling_is_described_and_launched(tensorrt: Any, asked: list[tup
     aot_plugins.register_aot_plugins(tensorrt.module, "9.0")
     batch = Batch()
     logits = tensorrt.plugin.TensorDesc((batch, 19, 8, 12), "f32")
-    described = tensorrt.plugin.described["edgefsa::UpsampleArgmax"](logits, *SIZE_HW)
-    assert (described.shape, described.dtype) == ((batch, 32, 48), "i32")
-    tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, (described,), None)
-    assert asked == [([batch, 19, 8, 12], (32, 48), "float32", KernelTarget("9.0"))]
+    for half_indices, dtype in [(WHOLE, "i32"), (HALVES, "f16")]:
+        described = tensorrt.plugin.described["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, half_indices)
+        assert (described.shape, described.dtype) == ((batch, 32, 48), dtype)
+        tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, half_indices, (described,), None)
+    given = ([batch, 19, 8, 12], (32, 48), "float32", KernelTarget("9.0"))
+    assert asked == [(*given, {"half_indices": False}), (*given, {"half_indices": True})]
 
 
 def test_another_type_is_told(tensorrt: Any) -> None:
     aot_plugins.register_aot_plugins(tensorrt.module, "8.7")
     logits = tensorrt.plugin.TensorDesc((1, 19, 8, 12), "i8")
     with pytest.raises(PluginError, match="float32 and float16, not i8"):
-        tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, (logits,), None)
+        tensorrt.plugin.implemented["edgefsa::UpsampleArgmax"](logits, *SIZE_HW, WHOLE, (logits,), None)
 
 
 @pytest.mark.parametrize("position", range(1, 6))

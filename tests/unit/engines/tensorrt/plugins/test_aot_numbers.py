@@ -120,18 +120,19 @@ def test_the_mask_inside_an_engine_computes_the_formula(
 
 
 @pytest.mark.parametrize(
-    ("shape", "size_hw", "dtype"),
+    ("shape", "size_hw", "dtype", "half_indices"),
     [
-        ((2, 19, 5, 37), (20, 148), "float16"),
-        ((3, 3, 4, 6), (32, 48), "float32"),
-        ((2, 6, 16, 34), (5, 11), "float32"),
+        ((2, 19, 5, 37), (20, 148), "float16", True),
+        ((1, 30, 4, 6), (16, 24), "float32", False),
+        ((2, 6, 16, 34), (5, 11), "float32", False),
     ],
-    ids=["4 times", "8 times", "smaller"],
+    ids=["4 times", "more classes than are staged at once", "smaller"],
 )
 def test_the_classes_inside_an_engine_are_the_largest(
-    host: HostCompiler, shape: tuple[int, ...], size_hw: tuple[int, int], dtype: str
+    host: HostCompiler, shape: tuple[int, ...], size_hw: tuple[int, int], dtype: str, half_indices: bool
 ) -> None:
     logits = upsample.logits_of(shape, DTYPES[dtype])
-    kernel = upsample_argmax_kernel((-1, *shape[1:]), size_hw, dtype, TARGET)
-    mask = run(host, kernel, {"logits": logits}, "mask", np.zeros((shape[0], *size_hw), np.int32))
+    kernel = upsample_argmax_kernel((-1, *shape[1:]), size_hw, dtype, TARGET, half_indices=half_indices)
+    output = np.zeros((shape[0], *size_hw), np.float16 if half_indices else np.int32)
+    mask = run(host, kernel, {"logits": logits}, "mask", output)
     upsample.assert_largest(mask, upsample.upsampled(logits, size_hw))

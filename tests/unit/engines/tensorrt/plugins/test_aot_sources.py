@@ -50,11 +50,14 @@ def test_the_mask_is_launched_for_the_batch(tensorrt: Any, asked: list[tuple[Any
 
 def test_the_upsampling_takes_its_numbers_from_the_node(tensorrt: Any, asked: list[tuple[Any, ...]]) -> None:
     aot_plugins.register_aot_plugins(tensorrt, "9.0")
-    plugin = QuickPlugin(tensorrt, "UpsampleArgmax", [(-1, 19, 8, 12)], [tensorrt.float32], height=32, width=48)
-    assert [size.at(5) for size in plugin.output] == [5, 32, 48]
-    assert plugin.combination() == [("FLOAT", "LINEAR"), ("INT32", "LINEAR")]
-    plugin.kernel()
-    assert asked == [([-1, 19, 8, 12], (32, 48), "float32", KernelTarget("9.0"))]
+    for half_indices, dtype in enumerate(("INT32", "HALF")):
+        sizes = {"height": 32, "width": 48, "half_indices": half_indices}
+        plugin = QuickPlugin(tensorrt, "UpsampleArgmax", [(-1, 19, 8, 12)], [tensorrt.float32], **sizes)
+        assert [size.at(5) for size in plugin.output] == [5, 32, 48]
+        assert plugin.combination() == [("FLOAT", "LINEAR"), (dtype, "LINEAR")]
+        plugin.kernel()
+    given = ([-1, 19, 8, 12], (32, 48), "float32", KernelTarget("9.0"))
+    assert asked == [(*given, {"half_indices": False}), (*given, {"half_indices": True})]
 
 
 def test_the_next_engine_may_be_for_another_gpu(tensorrt: Any, asked: list[tuple[Any, ...]]) -> None:

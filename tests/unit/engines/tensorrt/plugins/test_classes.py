@@ -36,7 +36,7 @@ def test_the_creators_are_the_operators_with_their_attributes(harness: Harness) 
     attention = {"mode": FIELD_CHAR, "recurrence": FIELD_INT32, "scale": FIELD_FLOAT32}
     assert creators["TruncatedDctAttention"].fields == attention | scales
     assert creators["SpectralMask"].fields == scales
-    assert creators["UpsampleArgmax"].fields == {"height": FIELD_INT32, "width": FIELD_INT32}
+    assert creators["UpsampleArgmax"].fields == dict.fromkeys(("height", "width", "half_indices"), FIELD_INT32)
 
 
 @pytest.mark.parametrize("name", ["TruncatedDctAttention", "SpectralMask"])
@@ -49,10 +49,11 @@ def test_a_map_keeps_its_shape_and_type_and_any_batch(harness: Harness, name: st
     assert harness.log() == ""
 
 
-def test_the_mask_has_the_given_size_any_batch_and_int32(harness: Harness) -> None:
+def test_the_mask_has_the_given_size_any_batch_and_int32_or_halves(harness: Harness) -> None:
     plugin = make(harness, "UpsampleArgmax")
     assert plugin.output_shape([Tensor((-7, C, H, W))]) == (-7, 9, 14)
     assert plugin.output_type([HALF]) == INT32
+    assert make(harness, "UpsampleArgmax", half_indices=1).round_trip().output_type([FLOAT]) == HALF
     assert plugin.output_shape([Tensor((C, H, W))]) is None
     assert "logits have 3 dimensions and not 4" in harness.log()
 

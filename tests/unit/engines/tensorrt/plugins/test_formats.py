@@ -106,11 +106,46 @@ def test_weights_are_float32_and_the_output_is_as_the_input(harness: Harness, na
         assert plugin.supports(last, [*tensors[:-1], output]) == ((kind, layout) == (HALF, LINEAR))
 
 
-def test_the_mask_of_classes_is_int32(harness: Harness) -> None:
-    plugin = make(harness, "UpsampleArgmax")
+@pytest.mark.parametrize(("half_indices", "index_type"), [(0, INT32), (1, HALF)])
+def test_the_mask_of_classes_is_int32_or_halves(harness: Harness, half_indices: int, index_type: int) -> None:
+    plugin = make(harness, "UpsampleArgmax", half_indices=half_indices)
     for kind, layout in itertools.product(TYPES, FORMATS):
         tensors = [Tensor((N, C, H, W)), Tensor((N, 9, 14), kind, layout)]
-        assert plugin.supports(1, tensors) == ((kind, layout) == (INT32, LINEAR))
+        assert plugin.supports(1, tensors) == ((kind, layout) == (index_type, LINEAR))
+
+
+def test_indices_in_halves_are_the_same(harness: Harness) -> None:
+    case = upsample_case((1, 19, 5, 8), (20, 32))
+    plugin = make(harness, case.name, **case.attributes, half_indices=1).round_trip()
+    x = np.random.default_rng(0).standard_normal(case.dims).astype(np.float16)
+    y = np.zeros((1, 20, 32), np.float16)
+    tensors = [Tensor(case.dims, HALF), Tensor(y.shape, HALF)]
+    assert plugin.configure(tensors) == 0 and plugin.enqueue(tensors, [x], y) == 0, harness.log()
+    np.testing.assert_array_equal(y, case.formula(torch.from_numpy(x).double()).numpy())
+
+
+def test_both_ways_to_mask_a_map_are_offered_where_there_are_two(harness: Harness) -> None:
+    case = mask_case((2, 3, 24, 32))
+    x = np.random.default_rng(0).standard_normal(case.dims).astype(np.float32)
+    arrays = [x, *(weight.numpy().astype(np.float32) for weight in case.weights.values())]
+    tensors, wanted = case.tensors(Tensor(case.dims)), case.formula(torch.from_numpy(x).double()).numpy()
+    plugin = make(harness, "SpectralMask")
+    assert plugin.tactics() == []
+    assert plugin.configure(tensors) == 0
+    one_pass, two_passes = plugin.tactics()
+    for tactic, fills in [(0, 0), (one_pass, 0), (two_passes, 1)]:
+        running, y = plugin.clone().attach(), np.zeros_like(x)
+        assert running.set_tactic(tactic) == 0 and running.shape_change(tensors) == 0
+        assert running.enqueue(tensors, arrays, y) == 0 and harness.fills == fills
+        assert relative_l2(y, wanted) < 1e-5
+    try:
+        harness.set_shared_bytes(6 << 10)  # less than a plane and what belongs to it
+        assert plugin.configure(tensors) == 0 and plugin.tactics() == []
+    finally:
+        harness.set_shared_bytes()
+    other = make(harness, "UpsampleArgmax")
+    assert other.configure(tensors_of("UpsampleArgmax")) == 0 and other.tactics() == []
+    assert harness.log() == ""
 
 
 def in_hwc8(array: Array) -> Array:

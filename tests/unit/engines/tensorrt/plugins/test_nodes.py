@@ -104,6 +104,43 @@ def test_logits_are_read_in_float16_and_indices_stay() -> None:
     (node,) = plugin_graph(model_of(nodes, [("y", TensorProto.INT32)])).graph.node
     assert node.input[0] == "x"
     assert attribute_values(node)["height"] == 32 and attribute_values(node)["width"] == 24
+    assert attribute_values(node)["half_indices"] == 0
+
+
+def upsampled(*readers: onnx.NodeProto, logits: int = TensorProto.FLOAT16) -> onnx.ModelProto:
+    """Logits in float32 -> indices, which `readers` read as "indices" and make "y" of, uint8."""
+    up = helper.make_node("UpsampleArgmax", ["wide"], ["indices"], "up", domain="edgefsa", height=32, width=24)
+    return model_of([cast("x", "wide", TensorProto.FLOAT), up, *readers], [("y", TensorProto.UINT8)], x=logits)
+
+
+INDICES_TO_UINT8 = (cast("indices", "real", TensorProto.FLOAT), cast("real", "y", TensorProto.UINT8))
+
+
+def test_indices_of_float16_logits_are_cast_to_uint8_at_once() -> None:
+    graph = plugin_graph(upsampled(*INDICES_TO_UINT8)).graph
+    assert [(node.op_type, node.input[0], node.output[0]) for node in graph.node] == [
+        ("UpsampleArgmax", "x", "indices"), ("Cast", "indices", "y"),
+    ]  # fmt: skip
+    assert attribute_values(graph.node[0])["half_indices"] == 1
+    assert plugin_graph(plugin_graph(upsampled(*INDICES_TO_UINT8))).graph == graph
+
+
+OTHER_READERS = {
+    "the indices are wanted": (*INDICES_TO_UINT8, helper.make_node("Abs", ["indices"], ["z"], "other")),
+    "the float32 is wanted": (*INDICES_TO_UINT8, helper.make_node("Abs", ["real"], ["z"], "other")),
+    "one cast": (cast("indices", "y", TensorProto.UINT8),),
+}
+
+
+@pytest.mark.parametrize("readers", OTHER_READERS.values(), ids=OTHER_READERS)
+def test_indices_stay_int32_where_others_read_them(readers: tuple[onnx.NodeProto, ...]) -> None:
+    graph = plugin_graph(upsampled(*readers)).graph
+    assert attribute_values(graph.node[0])["half_indices"] == 0 and len(graph.node) == 1 + len(readers)
+
+
+def test_indices_of_float32_logits_stay_int32() -> None:
+    model = upsampled(*INDICES_TO_UINT8, logits=TensorProto.FLOAT)
+    assert [node.op_type for node in plugin_graph(model).graph.node] == ["Cast", "UpsampleArgmax", "Cast", "Cast"]
 
 
 def test_an_operator_without_a_plugin_is_named() -> None:

@@ -235,6 +235,14 @@ int harnessConfigure(void* plugin, const Description* tensors, int inputs) {
     return build(plugin)->configurePlugin(given.data(), inputs, &given[inputs], 1);
 }
 
+// Writes the tactics, and gives their number; -1 where the plugin refuses.
+int harnessTactics(void* plugin, int* tactics) {
+    const int count = build(plugin)->getNbTactics();
+    return count == 0 || build(plugin)->getValidTactics(tactics, count) == 0 ? count : -1;
+}
+
+int harnessSetTactic(void* plugin, int tactic) { return runtime(plugin)->setTactic(tactic); }
+
 size_t harnessWorkspaceBytes(void* plugin, const Description* tensors, int inputs) {
     const auto given = dynamic(tensors, inputs + 1);
     return build(plugin)->getWorkspaceSize(given.data(), inputs, &given[inputs], 1);

@@ -161,11 +161,11 @@ def _field(value: int | float | str) -> tuple[int, Array]:
 
 
 class Harness(Driver):
-    """The library of `build_harness`; `launches` is how many kernels the last `enqueue` launched."""
+    """The library of `build_harness`; `launches` and `fills` (of memory) are those of the last `enqueue`."""
 
     def __init__(self, library: Path) -> None:
         super().__init__(ctypes.CDLL(str(library)))
-        self.launches = 0
+        self.launches = self.fills = 0
         self.c.emulationAllocate.restype = ctypes.c_void_p
         self.c.emulationError.restype = ctypes.c_char_p
         self.set_shared_bytes()
@@ -214,6 +214,16 @@ class Plugin:
     def configure(self, tensors: Sequence[Tensor]) -> int:
         return int(self.c.harnessConfigure(self.address, _describe(tensors), len(tensors) - 1))
 
+    def tactics(self) -> list[int]:
+        """Return the tactics of what was configured last."""
+        found = (ctypes.c_int * 8)()
+        count = self.c.harnessTactics(self.address, found)
+        assert 0 <= count <= len(found)
+        return list(found[:count])
+
+    def set_tactic(self, tactic: int) -> int:
+        return int(self.c.harnessSetTactic(self.address, tactic))
+
     def shape_change(self, tensors: Sequence[Tensor]) -> int:
         return int(self.c.harnessShapeChange(self.address, _describe(tensors), len(tensors) - 1))
 
@@ -234,7 +244,7 @@ class Plugin:
         result = self._allocate(output.nbytes)
         status = self.enqueue_at(tensors, addresses, result, workspace)
         assert isinstance(self.driver, Harness)
-        self.driver.launches = self.c.emulationLaunches()
+        self.driver.launches, self.driver.fills = self.c.emulationLaunches(), self.c.emulationFills()
         error = self.c.emulationError().decode()
         assert not error, error
         ctypes.memmove(output.ctypes.data, result, output.nbytes)
