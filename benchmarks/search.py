@@ -56,7 +56,7 @@ class Case:
 
 
 def _mlp(block: str) -> Outliers:
-    return Outliers(f"stages.{block}.mlp.0/Conv", f"stages.{block}.mlp.3/Conv", 8, 4096.0)
+    return Outliers(f"stages.{block}.mlp.0/Conv", f"stages.{block}.mlp.3/Conv", 8, 65536.0)
 
 
 CASES = (
@@ -147,7 +147,7 @@ def cells(rows: Rows) -> list[list[str]]:
             f"{100 * row['miou']:.2f}",
             f"{100 * row['change']:+.2f}",
             f"{row['ms']:.2f}",
-            f"{100 * row['speedup_kept']:.0f} %",
+            f"{round(100 * row['speedup_kept'])} %",
         ]
         for row in rows
     ]
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--data", required=True, help="labelled frames with a train and a val split, as camvid:DIR")
     parser.add_argument("--target", default="openvino")
-    parser.add_argument("--frames", type=int, default=64, help="frames of the train split that the search judges on")
+    parser.add_argument("--frames", type=int, default=32, help="frames of the train split that the search judges on")
     parser.add_argument("--val-frames", type=int, help="frames of the val split; all by default")
     parser.add_argument("--only", help="only cases whose name holds this text")
     arguments = parser.parse_args(argv)

@@ -18,6 +18,7 @@ import evaluation
 import fit
 import live
 import peers
+import search
 import soak
 from _common import ACCURACY_HEADER, accuracy_cells, load
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
@@ -156,6 +157,7 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "peers-cpu": (_measured("peers-cpu"), _peers, NOT_MEASURED),
     "live-cpu": (_measured("live-cpu"), _live, NOT_MEASURED),
     "evaluation-cpu": (_measured("evaluation-cpu"), _evaluation, NOT_MEASURED),
+    "search-cpu": (_measured("search-cpu"), search.lines, NOT_MEASURED),
     "soak-cpu": (_measured("soak-cpu"), _soak, NOT_MEASURED),
     "rivals": (_measured("reference-cpu"), _rivals, NOT_MEASURED),
     "facts": (_measured("reference-cpu"), _cards.facts, NOT_MEASURED),

@@ -61,13 +61,15 @@ def train_quantised(
     `edgefsa build MODEL --checkpoint weights.safetensors --ranges ranges.json --precision int8` then rounds as the
     network was trained. Training starts from the initial weights (the shipped ones where the settings name none) and
     from ranges calibrated on the first data set's training frames by the method and with the number of frames of the
-    recipe, a file such as calibration/recipes/fsanet-edge.toml. `skip` are name patterns of nodes that stay in float;
-    the build needs the same. Where the settings leave them open, the learning rate is 1e-4 and nothing decays.
+    recipe, a file such as calibration/recipes/fsanet-edge.toml. `skip` are name patterns of nodes that stay in float
+    beside the recipe's; the build needs the same. Where the settings leave them open, the learning rate is 1e-4 and
+    nothing decays.
     Raises what `recipe.train` raises, and InputError for a recipe or a network that cannot be used.
     """
     recipe = read_recipe(recipe_path)
+    skip = tuple(dict.fromkeys([*skip, *recipe.skip]))
     settings = _settings(settings, recipe)
-    quantiser = _Quantiser(settings, recipe, tuple(skip), say)
+    quantiser = _Quantiser(settings, recipe, skip, say)
     record = {"quantisation": {"method": recipe.method, "frames": recipe.frames, "skip": list(skip)}}
     hooks = Hooks(quantiser.prepare, quantiser.finish, record)
     run = train(settings, hooks=hooks, progress=progress, say=say)
