@@ -1,0 +1,210 @@
+"""What INT8 costs by how it is calibrated: mIoU of the OpenVINO engine on CamVid's val split, in three parts.
+
+methods      every method that reads ranges from histograms, 16, 64 and 256 random frames of train, several seeds
+conditions   ranges of fair frames, and of fair frames with some at night, in rain and blurred: on all of these
+corrections  biases, channels and rounding corrected, also of a network with outlier channels
+
+Each row is written as soon as it is measured, and what is there already is not measured again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from _common import Rows, argument_parser, build, data_without_folder, load, save, say, signed
+from _corrections import CORRECTIONS, with_outliers
+
+from edgefsa.build import ModelRequest, export_model, shipped_ranges
+from edgefsa.console import run
+from edgefsa.data.conditions import CONDITIONS, under_condition
+from edgefsa.data.readers import Dataset, open_dataset
+from edgefsa.engines import build_engine
+from edgefsa.engines.proof import ProofFrames
+from edgefsa.graph.files import LoadedGraph, read_graph
+from edgefsa.media.frames import Frame
+from edgefsa.quantize import METHODS, Ranges
+from edgefsa.quantize.calibrate import Calibration, batches
+from edgefsa.segment import Segmenter
+from edgefsa.verify.accuracy import ConfusionMatrix, label_of
+
+NAME = "calibration-camvid"
+MODELS = ("fsanet-edge", "spanet-edge")
+OUTLIERS = "fsanet-edge, outlier channels"
+COUNTS = (16, 64, 256)
+CONDITIONS_FRAMES = 128
+CORRECTED_FRAMES = 64
+FAIR = "fair"
+CALIBRATED = ("night", "rain", "blur")
+PARTS = ("methods", "conditions", "corrections")
+_KEY = ("part", "model", "method", "frames", "seed", "correction", "calibrated", "condition")
+
+
+class Bench:
+    """The rows so far, the frames, and one exported graph a model."""
+
+    def __init__(self, data: str, results: Path, seeds: int, scratch: Path) -> None:
+        self.train, self.val = open_dataset(data, "train"), open_dataset(data, "val")
+        self.seeds = range(seeds)
+        self._results, self._scratch = results, scratch
+        self._command = f"python benchmarks/calibration.py --data {data_without_folder(data)}"
+        record = load(NAME, results)
+        self.rows: Rows = record["rows"] if record else []
+
+    def missing(self, **key: Any) -> bool:
+        """Return whether a row has not been measured yet."""
+        return not any(all(row.get(name) == key.get(name) for name in _KEY) for row in self.rows)
+
+    def add(self, miou: float, **key: Any) -> None:
+        """Write a row."""
+        self.rows.append({**key, "miou": miou})
+        say(json.dumps(self.rows[-1]))
+        save(NAME, self._command, self.rows, self._results, val_frames=len(self.val))
+
+    @functools.lru_cache  # noqa: B019 - one bench lives as long as the program
+    def graph(self, model: str) -> LoadedGraph:
+        """Return the exported float graph of a model, or of its form with outlier channels."""
+        path = self._scratch / f"{model.replace(', ', '-').replace(' ', '-')}.onnx"
+        if model == OUTLIERS:
+            return self.written(with_outliers(self.graph(MODELS[0]).model), path)
+        export_model(ModelRequest(model), path)
+        return read_graph(path)
+
+    def written(self, model: onnx.ModelProto, path: Path | None = None) -> LoadedGraph:
+        """Write a graph and return it as it was read."""
+        path = path or self._scratch / "corrected.onnx"
+        path.write_bytes(model.SerializeToString())
+        return read_graph(path)
+
+    def drawn(self, count: int, seed: int) -> Iterator[Frame]:
+        """Yield random frames of train; the first ones of a seed are the same for any count."""
+        order = np.random.default_rng(seed).permutation(len(self.train))
+        return (self.train.frame(int(index)) for index in order[:count])
+
+    def engine(self, graph: LoadedGraph, ranges: Ranges | None) -> Path:
+        """Build an engine of a graph: INT8 with ranges, FP32 without. One frame proves that it is right."""
+        frame, _ = next(batches([self.train.frame(0)], graph.metadata))
+        return build_engine(
+            graph,
+            self._scratch / "engines",
+            precision="int8" if ranges else "fp32",
+            target="openvino",
+            ranges=ranges,
+            overwrite=True,
+            frames=lambda: ProofFrames(frame[None], "camvid", foreign=True),
+        ).engine
+
+    def miou(self, engine: Path, condition: str = FAIR) -> float:
+        """Return the mIoU of an engine on val under a condition, 0 to 1."""
+        classes = self.val.class_set
+        matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
+        with Segmenter(engine) as segmenter:
+            for frame, label in _samples(self.val, condition):
+                matrix.update(segmenter.segment(frame).mask, label)
+        return matrix.miou
+
+
+@functools.lru_cache(maxsize=1 + len(CONDITIONS))
+def _samples(dataset: Dataset, condition: str) -> list[tuple[Frame, Any]]:
+    samples = (dataset[index] for index in range(len(dataset)))
+    return [
+        (sample.frame if condition == FAIR else under_condition(sample.frame, condition, index), label_of(sample))
+        for index, sample in enumerate(samples)
+    ]
+
+
+def methods_part(bench: Bench) -> None:
+    """Measure each method on each number of frames and seed."""
+    for model in MODELS:
+        graph = bench.graph(model)
+        if bench.missing(part="methods", model=model, method="float"):
+            bench.add(bench.miou(bench.engine(graph, None)), part="methods", model=model, method="float")
+        for seed in bench.seeds:
+            keys = [
+                {"part": "methods", "model": model, "method": method, "frames": count, "seed": seed}
+                for count in COUNTS
+                for method in METHODS
+            ]
+            if not any(bench.missing(**key) for key in keys):
+                continue
+            calibration, frames = Calibration(graph), bench.drawn(max(COUNTS), seed)
+            for key in keys:
+                calibration.add(next(frames) for _ in range(int(key["frames"]) - calibration.data["frames"]))
+                if bench.missing(**key):
+                    ranges = calibration.ranges(str(key["method"]))
+                    bench.add(bench.miou(bench.engine(graph, ranges)), **key)
+
+
+def conditions_part(bench: Bench) -> None:
+    """Measure ranges of fair frames, and of a mixture, on fair and on other frames."""
+    for model in MODELS:
+        graph, method = bench.graph(model), method_of(model)
+        for condition in (FAIR, *CONDITIONS):
+            key = {"part": "conditions", "model": model, "calibrated": "float", "condition": condition}
+            if bench.missing(**key):
+                bench.add(bench.miou(bench.engine(graph, None), condition), **key)
+        for calibrated in (FAIR, ", ".join((FAIR, *CALIBRATED))):
+            for seed in bench.seeds:
+                keys = [
+                    {"part": "conditions", "model": model, "method": method, "seed": seed}
+                    | {"calibrated": calibrated, "condition": condition}
+                    for condition in (FAIR, *CONDITIONS)
+                ]
+                if any(bench.missing(**key) for key in keys):
+                    calibration = Calibration(graph)
+                    calibration.add(_mixed(bench.drawn(CONDITIONS_FRAMES, seed), calibrated.split(", ")))
+                    engine = bench.engine(graph, calibration.ranges(method))
+                    for key in filter(lambda key: bench.missing(**key), keys):
+                        bench.add(bench.miou(engine, str(key["condition"])), **key)
+
+
+def _mixed(frames: Iterable[Frame], conditions: Sequence[str]) -> Iterator[Frame]:
+    """Yield the frames under the conditions in turn: as many in all, the same share of each."""
+    for index, frame in enumerate(frames):
+        condition = conditions[index % len(conditions)]
+        yield frame if condition == FAIR else under_condition(frame, condition, index)
+
+
+def corrections_part(bench: Bench) -> None:
+    """Measure what corrections do, each on the same frames as without."""
+    for model in (*MODELS, OUTLIERS):
+        method = method_of(model.partition(",")[0])
+        for correction, corrected in CORRECTIONS.items():
+            for seed in bench.seeds:
+                key = {"part": "corrections", "model": model, "method": method, "correction": correction, "seed": seed}
+                if bench.missing(**key):
+                    frames = list(bench.drawn(CORRECTED_FRAMES, seed))
+                    graph = bench.written(corrected(bench.graph(model).model, frames))
+                    calibration = Calibration(graph)
+                    calibration.add(frames)
+                    bench.add(bench.miou(bench.engine(graph, calibration.ranges(method))), **key)
+
+
+def method_of(model: str) -> str:
+    """Return the method that a model's shipped ranges were read with."""
+    ranges = shipped_ranges(model)
+    return ranges.method if ranges is not None else "percentile"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("parts", nargs="*", help=f"by default {' '.join(PARTS)}")
+    parser.add_argument("--data", required=True, help="camvid:DIR")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args(argv)
+    run_part = {"methods": methods_part, "conditions": conditions_part, "corrections": corrections_part}
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(arguments.data, arguments.results, arguments.seeds, Path(scratch))
+        for part in arguments.parts or PARTS:
+            run_part[part](bench)
+
+
+if __name__ == "__main__":
+    run(main)
