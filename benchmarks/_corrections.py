@@ -27,12 +27,12 @@ _DAMPING = 0.01
 
 
 def with_outliers(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
-    """Return the same function with every tenth channel between two convolutions 8 to 64 times larger."""
+    """Return the same function with every tenth channel between two convolutions 16 to 256 times larger."""
     made = onnx.ModelProto.FromString(model.SerializeToString())
     editor, rng = GraphEditor(made), np.random.default_rng(seed)
     for joint in joints(editor):
         channels = editor.array(joint.before.input[1]).shape[0]
-        larger = np.where(rng.random(channels) < _OUTLIERS, 2 ** rng.uniform(3, 6, channels), 1.0)
+        larger = np.where(rng.random(channels) < _OUTLIERS, 2 ** rng.uniform(4, 8, channels), 1.0)
         rescale(editor, joint, 1 / larger)
     return made
 
@@ -103,7 +103,8 @@ def _surroundings(
     top, left, bottom, right = ints_attribute(node, "pads") or [0, 0, 0, 0]
     steps = ints_attribute(node, "dilations") or [1, 1]
     padded = np.pad(tensor[0], ((0, 0), (top, bottom), (left, right)))
-    high, wide = (size - step * (kernel - 1) for size, step, kernel in zip(padded.shape[1:], steps, kernel_hw, strict=True))
+    reach = [step * (kernel - 1) for step, kernel in zip(steps, kernel_hw, strict=True)]
+    high, wide = padded.shape[1] - reach[0], padded.shape[2] - reach[1]
     rows, columns = rng.integers(0, high, _PIXELS), rng.integers(0, wide, _PIXELS)
     taps = [
         padded[:, rows + steps[0] * row, columns + steps[1] * column]

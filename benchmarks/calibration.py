@@ -1,7 +1,7 @@
 """What INT8 costs by how it is calibrated: mIoU of the OpenVINO engine on CamVid's val split, in three parts.
 
 methods      every method that reads ranges from histograms, 16, 64 and 256 random frames of train, several seeds
-conditions   ranges of fair frames, and of fair frames with some at night, in rain and blurred: on all of these
+conditions   ranges of fair frames, of a mixture with night, rain and blur, and of night alone: on all of these and fog
 corrections  biases, channels and rounding corrected, also of a network with outlier channels
 
 Each row is written as soon as it is measured, and what is there already is not measured again.
@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import functools
 import json
-import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from _common import Rows, argument_parser, build, data_without_folder, load, save, say, signed
+from _common import Rows, argument_parser, data_without_folder, load, save, say
 from _corrections import CORRECTIONS, with_outliers
 
 from edgefsa.build import ModelRequest, export_model, shipped_ranges
@@ -34,6 +34,7 @@ from edgefsa.quantize import METHODS, Ranges
 from edgefsa.quantize.calibrate import Calibration, batches
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import ConfusionMatrix, label_of
+from edgefsa.verify.saturation import saturation_on
 
 NAME = "calibration-camvid"
 MODELS = ("fsanet-edge", "spanet-edge")
@@ -62,9 +63,9 @@ class Bench:
         """Return whether a row has not been measured yet."""
         return not any(all(row.get(name) == key.get(name) for name in _KEY) for row in self.rows)
 
-    def add(self, miou: float, **key: Any) -> None:
+    def add(self, miou: float, **facts: Any) -> None:
         """Write a row."""
-        self.rows.append({**key, "miou": miou})
+        self.rows.append({**facts, "miou": miou})
         say(json.dumps(self.rows[-1]))
         save(NAME, self._command, self.rows, self._results, val_frames=len(self.val))
 
@@ -105,10 +106,15 @@ class Bench:
         """Return the mIoU of an engine on val under a condition, 0 to 1."""
         classes = self.val.class_set
         matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
-        with Segmenter(engine) as segmenter:
+        with Segmenter(engine, threads=1) as segmenter:  # a busy machine makes threads wait for each other
             for frame, label in _samples(self.val, condition):
                 matrix.update(segmenter.segment(frame).mask, label)
         return matrix.miou
+
+    def saturation(self, engine: Path, condition: str) -> dict[str, Any]:
+        """Return what `edgefsa drift` says of the most saturated tensor on every twelfth frame of val."""
+        frames = [(str(index), frame) for index, (frame, _) in enumerate(_samples(self.val, condition)[::12])]
+        return asdict(saturation_on(engine, frames).rows()[0])
 
 
 @functools.lru_cache(maxsize=1 + len(CONDITIONS))
@@ -150,7 +156,7 @@ def conditions_part(bench: Bench) -> None:
             key = {"part": "conditions", "model": model, "calibrated": "float", "condition": condition}
             if bench.missing(**key):
                 bench.add(bench.miou(bench.engine(graph, None), condition), **key)
-        for calibrated in (FAIR, ", ".join((FAIR, *CALIBRATED))):
+        for calibrated in (FAIR, ", ".join((FAIR, *CALIBRATED)), "night"):
             for seed in bench.seeds:
                 keys = [
                     {"part": "conditions", "model": model, "method": method, "seed": seed}
@@ -162,7 +168,8 @@ def conditions_part(bench: Bench) -> None:
                     calibration.add(_mixed(bench.drawn(CONDITIONS_FRAMES, seed), calibrated.split(", ")))
                     engine = bench.engine(graph, calibration.ranges(method))
                     for key in filter(lambda key: bench.missing(**key), keys):
-                        bench.add(bench.miou(engine, str(key["condition"])), **key)
+                        condition = str(key["condition"])
+                        bench.add(bench.miou(engine, condition), **key, saturation=bench.saturation(engine, condition))
 
 
 def _mixed(frames: Iterable[Frame], conditions: Sequence[str]) -> Iterator[Frame]:

@@ -7,29 +7,18 @@ shows what an engine makes of it. Frames that were recorded at night are better 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
 
 from edgefsa.data.synthetic.effects import CameraLook, add_rain, photograph
 from edgefsa.errors import InputError
-from edgefsa.media.frames import Frame
+from edgefsa.media.frames import Frame, FrameSet
 
 _GREY = (205.0, 206.0, 208.0)
 _USUAL_HEIGHT = 360
-
-
-class FrameSet(Protocol):
-    """What has frames, uint8 [H, W, 3] BGR, by number: a Dataset, or one under a condition."""
-
-    def __len__(self) -> int: ...
-
-    def frame(self, index: int) -> Frame:
-        """Return a frame; UnreadableError where its file is damaged."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -53,18 +42,13 @@ def under_condition(frame: Frame, condition: str, seed: int = 0) -> Frame:
     return CONDITIONS[condition](frame, rng)
 
 
-def conditions_from_text(text: str | None) -> tuple[str, ...]:
+def conditions_from_text(text: str | None, flag: str = "--augment") -> tuple[str, ...]:
     """Read "night,rain"; InputError for a condition that there is not. None has none."""
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     for name in names:
         if name not in CONDITIONS:
-            raise InputError(f"--augment {text}: {name!r} is no condition; choose from {', '.join(CONDITIONS)}")
+            raise InputError(f"{flag} {text}: {name!r} is no condition; choose from {', '.join(CONDITIONS)}")
     return tuple(dict.fromkeys(names))
-
-
-def in_conditions(frames: FrameSet, conditions: Sequence[str]) -> list[FrameSet]:
-    """Return the frames as they are, and under each condition."""
-    return [frames, *(UnderCondition(frames, name) for name in conditions)]
 
 
 def _night(frame: Frame, rng: np.random.Generator) -> Frame:

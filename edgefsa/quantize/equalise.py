@@ -9,13 +9,15 @@ Correction", ICCV 2019, section 4.1).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgefsa.artifacts import atomic_file
 from edgefsa.graph.editing import GraphEditor, int_attribute
-from edgefsa.graph.files import LOGITS
+from edgefsa.graph.files import LOGITS, load_graph
 
 Factors = npt.NDArray[np.float64]
 
@@ -39,6 +41,13 @@ def equalised(model: onnx.ModelProto) -> onnx.ModelProto:
     for joint in joints(editor):
         rescale(editor, joint, _equalising(editor, joint))
     return made
+
+
+def equalise_file(path: Path) -> None:
+    """Equalise an exported ONNX file in place; it is there whole at any time."""
+    model = equalised(load_graph(path))
+    with atomic_file(path) as partial:
+        partial.write_bytes(model.SerializeToString())
 
 
 def joints(editor: GraphEditor) -> list[Joint]:
@@ -70,16 +79,16 @@ def _takes_factors(editor: GraphEditor, node: onnx.NodeProto) -> bool:
 def _is_depthwise(editor: GraphEditor, node: onnx.NodeProto) -> bool:
     """Return whether each input channel has one output channel of its own."""
     shape = editor.array(node.input[1]).shape
-    return int_attribute(node, "group", 1) == shape[0] and shape[1] == 1
+    return shape[:2] == (int_attribute(node, "group", 1), 1)
 
 
 def rescale(editor: GraphEditor, joint: Joint, factors: Factors) -> None:
     """Divide what the first convolution gives by `factors`, positive, one a channel, and multiply it behind again."""
     for name in joint.before.input[1:]:
-        values = editor.array(name)
+        values = editor.array(name).astype(np.float64)
         _replace(editor, name, values / _along(factors, 0, values.ndim))
     for node in joint.behind:
-        values = editor.array(node.input[1])
+        values = editor.array(node.input[1]).astype(np.float64)
         _replace(editor, node.input[1], values * _along(factors, _channel_axis(editor, node), values.ndim))
 
 

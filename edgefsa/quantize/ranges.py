@@ -30,9 +30,9 @@ class Ranges:
     """The largest magnitude `amax` that INT8 keeps of each tensor, in the tensor's own units.
 
     `tensors` maps a tensor's name in the graph to {"amax": float, "clipped": float}, in graph order; `clipped` is the
-    share of the values measured, 0 to 1, that lay beyond, and may be missing where people wrote the file. `model_sha256` is
-    `edgefsa.graph.files.weights_hash` of the network measured, `data` says on what: {"name", "fingerprint",
-    "frames"}.
+    share of the values measured, 0 to 1, that lay beyond, and may be missing where people wrote the file.
+    `model_sha256` is `edgefsa.graph.files.weights_hash` of the network measured, `data` says on what: {"name",
+    "fingerprint", "frames"}.
     """
 
     model: str
