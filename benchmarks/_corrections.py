@@ -27,12 +27,12 @@ _DAMPING = 0.01
 
 
 def with_outliers(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
-    """Return the same function with every tenth channel between two convolutions 16 to 256 times larger."""
+    """Return the same function with every tenth channel between two convolutions 8 to 64 times larger."""
     made = onnx.ModelProto.FromString(model.SerializeToString())
     editor, rng = GraphEditor(made), np.random.default_rng(seed)
     for joint in joints(editor):
         channels = editor.array(joint.before.input[1]).shape[0]
-        larger = np.where(rng.random(channels) < _OUTLIERS, 2 ** rng.uniform(4, 8, channels), 1.0)
+        larger = np.where(rng.random(channels) < _OUTLIERS, 2 ** rng.uniform(3, 6, channels), 1.0)
         rescale(editor, joint, 1 / larger)
     return made
 

@@ -185,21 +185,22 @@ def calibrate_onnx(
     data: str,
     *,
     mixture: Mixture = ONE_DATA_SET,
-    method: str = "percentile",
+    method: str | None = None,
     frames: int | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
 ) -> Ranges:
     """Measure activation ranges on `frames` frames, evenly spread over the train split of `data` and of its mixture.
 
-    Without a number it is CALIBRATION_FRAMES, or fewer where they would take more than a minute. `say` is called with
-    what was guessed of the data and left out of it; labels are not read.
+    Without a method it is DEFAULT_METHOD; without a number it is CALIBRATION_FRAMES, or fewer where they would take
+    more than a minute. `say` is called with what was guessed of the data and left out of it; labels are not read.
     """
     from edgefsa.engines.build_memory import calibration_need
     from edgefsa.graph.files import read_graph
     from edgefsa.quantize import ranges_from_calibration
     from edgefsa.quantize.budget import SECONDS, CalibrationFrames
     from edgefsa.quantize.calibrate import calibrated_tensors
+    from edgefsa.quantize.histogram import DEFAULT_METHOD
 
     graph, mixed = read_graph(onnx_path), mixture.open(data, "train")
     for note in mixed.notes:
@@ -217,7 +218,7 @@ def calibrate_onnx(
     return ranges_from_calibration(
         graph,
         chosen,
-        method=method,
+        method=method or DEFAULT_METHOD,
         max_frames=chosen.total,
         data_name=mixed.name,
         data_fingerprint=mixed.fingerprint(),

@@ -84,7 +84,7 @@ def calibrate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="percentile (99.99, the default), percentile-99.9, percentile-99.999, minmax, entropy or mse.",
+            help="mse (the default), percentile (99.99), percentile-99.9, percentile-99.999, minmax or entropy.",
         ),
     ] = None,
     frames: Annotated[

@@ -17,7 +17,7 @@ from edgefsa.graph.files import LoadedGraph, read_graph, weights_hash
 from edgefsa.graph.running import tensors_runner
 from edgefsa.media.fit import fit_frame, fit_of
 from edgefsa.media.frames import Frame
-from edgefsa.quantize.histogram import Histogram, amax_of, check_method
+from edgefsa.quantize.histogram import DEFAULT_METHOD, Histogram, amax_of, check_method
 from edgefsa.quantize.placement import place
 from edgefsa.quantize.ranges import Ranges
 
@@ -78,7 +78,7 @@ def ranges_from_calibration(
     onnx_path: str | Path | LoadedGraph,
     frames: Iterable[Frame],
     *,
-    method: str = "percentile",
+    method: str = DEFAULT_METHOD,
     max_frames: int = 128,
     data_name: str = "frames",
     data_fingerprint: str = "",

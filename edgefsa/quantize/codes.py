@@ -16,7 +16,7 @@ from edgefsa.quantize.ranges import Ranges
 
 Frames = npt.NDArray[np.uint8]
 
-# Calibration keeps all but 1 in 10,000 values of a tensor, by its default.
+# Calibrations keep about all but 1 in 10,000 values of a tensor.
 _KEPT = 0.9999
 # Ranges of one data set differ on another by a factor of two or three. Six, or 2 % of values clipped, is a wrong scale.
 _LEAST_USED, _MOST_CLIPPED = 1 / 6, 0.02

@@ -126,6 +126,9 @@ METHODS: dict[str, Callable[[Histogram], float]] = {
     "mse": mse,
 }
 
+# Of all methods the one that costs the shipped models least where it costs most (docs/decisions/0037).
+DEFAULT_METHOD = "mse"
+
 
 def amax_of(histogram: Histogram, method: str) -> float:
     """Return the range that `method` reads from a histogram; 1 for a tensor that was zero throughout.

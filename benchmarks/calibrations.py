@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from _common import Rows, argument_parser, data_without_folder, load, save, say
+from _common import Rows, argument_parser, data_without_folder, load, save, say, signed
 from _corrections import CORRECTIONS, with_outliers
 
 from edgefsa.build import ModelRequest, export_model, shipped_ranges
@@ -32,6 +33,7 @@ from edgefsa.graph.files import LoadedGraph, read_graph
 from edgefsa.media.frames import Frame
 from edgefsa.quantize import METHODS, Ranges
 from edgefsa.quantize.calibrate import Calibration, batches
+from edgefsa.quantize.histogram import DEFAULT_METHOD
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import ConfusionMatrix, label_of
 from edgefsa.verify.saturation import saturation_on
@@ -55,7 +57,7 @@ class Bench:
         self.train, self.val = open_dataset(data, "train"), open_dataset(data, "val")
         self.seeds = range(seeds)
         self._results, self._scratch = results, scratch
-        self._command = f"python benchmarks/calibration.py --data {data_without_folder(data)}"
+        self._command = f"python benchmarks/calibrations.py --data {data_without_folder(data)}"
         record = load(NAME, results)
         self.rows: Rows = record["rows"] if record else []
 
@@ -197,7 +199,78 @@ def corrections_part(bench: Bench) -> None:
 def method_of(model: str) -> str:
     """Return the method that a model's shipped ranges were read with."""
     ranges = shipped_ranges(model)
-    return ranges.method if ranges is not None else "percentile"
+    return ranges.method if ranges is not None else DEFAULT_METHOD
+
+
+METHODS_HEADER = ["model", "float, mIoU %", "ranges by", *(f"{count} frames" for count in COUNTS)]
+CONDITIONS_HEADER = ["model", "calibrated on", FAIR, *CONDITIONS, "most saturated on fair frames"]
+CORRECTIONS_HEADER = ["network", "float, mIoU %", *CORRECTIONS]
+
+
+def methods_lines(rows: Rows, counts: Sequence[int] = COUNTS) -> list[list[str]]:
+    """Return what each method costs each model: the mean over the seeds, and how far these lie apart."""
+    cells = []
+    for model in MODELS:
+        found = [row for row in rows if (row["part"], row["model"]) == ("methods", model)]
+        base = _mean(found, method="float")
+        for method in METHODS if base else ():
+            changes = [_change(found, base, method=method, frames=count) for count in counts]
+            cells.append([model, f"{100 * base:.2f}", method, *changes])
+    return cells
+
+
+def conditions_lines(rows: Rows) -> list[list[str]]:
+    """Return the float network's mIoU under each condition, and what INT8 changes by what it was calibrated on."""
+    cells = []
+    for model in MODELS:
+        found = [row for row in rows if (row["part"], row["model"]) == ("conditions", model)]
+        base = {condition: _mean(found, calibrated="float", condition=condition) for condition in (FAIR, *CONDITIONS)}
+        if not all(base.values()):
+            continue
+        cells.append([model, "(float, mIoU %)", *(f"{100 * miou:.2f}" for miou in base.values()), "-"])
+        for calibrated in dict.fromkeys(row["calibrated"] for row in found if row["calibrated"] != "float"):
+            changes = [
+                _change(found, miou, calibrated=calibrated, condition=condition) for condition, miou in base.items()
+            ]
+            cells.append([model, calibrated, *changes, _saturated(found, calibrated)])
+    return cells
+
+
+def _saturated(rows: Rows, calibrated: str) -> str:
+    seen = [row["saturation"] for row in rows if (row["calibrated"], row["condition"]) == (calibrated, FAIR)]
+    if not seen:
+        return "-"
+    most = max(seen, key=lambda item: item["share"])
+    return f"{most['tensor']}, {100 * most['share']:.2g} %, {most['reach']:.2f} times as far"
+
+
+def corrections_lines(rows: Rows) -> list[list[str]]:
+    """Return what INT8 costs each network with each correction."""
+    cells = []
+    for model in (*MODELS, OUTLIERS):
+        base = _mean(rows, part="methods", model=model.partition(",")[0], method="float")
+        found = [row for row in rows if (row["part"], row["model"]) == ("corrections", model)]
+        if base and found:
+            cells.append([model, f"{100 * base:.2f}", *(_change(found, base, correction=name) for name in CORRECTIONS)])
+    return cells
+
+
+def _matching(rows: Rows, **key: Any) -> list[float]:
+    return [row["miou"] for row in rows if all(row.get(name) == value for name, value in key.items())]
+
+
+def _mean(rows: Rows, **key: Any) -> float:
+    found = _matching(rows, **key)
+    return statistics.mean(found) if found else 0.0
+
+
+def _change(rows: Rows, base: float, **key: Any) -> str:
+    """Write the mean change in points, and in parentheses how far the seeds lie apart, of which there are several."""
+    points = [100 * (miou - base) for miou in _matching(rows, **key)]
+    if not points:
+        return "-"
+    spread = f" ({max(points) - min(points):.2f})" if len(points) > 1 else ""
+    return signed(statistics.mean(points)) + spread
 
 
 def main(argv: list[str] | None = None) -> None:
