@@ -70,7 +70,7 @@ class Contestant:
 def calibration_batches(data: str, metadata: dict[str, Any]) -> list[Frames]:
     """Return the frames that `edgefsa calibrate` picks, each as a batch uint8 [1, H, W, 3] of the network's size."""
     dataset = open_dataset(data, split="train")
-    chosen = CalibrationFrames(dataset.frame, len(dataset), CALIBRATION_FRAMES)
+    chosen = CalibrationFrames([dataset], CALIBRATION_FRAMES)
     return [batch for batch, _ in fitted_batches(chosen, metadata)]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import _cards
+import calibrations
 import evaluation
 import fit
 import live
@@ -78,6 +79,23 @@ def _reference(record: Record, _model: str) -> str:
 
 def _peers(record: Record, _model: str) -> str:
     return markdown(peers.HEADER, peers.cells(record["rows"]), record)
+
+
+def _calibration(record: Record, _model: str) -> str:
+    return markdown(calibrations.METHODS_HEADER, calibrations.methods_lines(record["rows"]), record)
+
+
+def _calibration_in_short(record: Record, _model: str) -> str:
+    header = [*calibrations.METHODS_HEADER[:3], "64 frames"]
+    return markdown(header, calibrations.methods_lines(record["rows"], [64]), record)
+
+
+def _conditions(record: Record, _model: str) -> str:
+    return markdown(calibrations.CONDITIONS_HEADER, calibrations.conditions_lines(record["rows"]), record)
+
+
+def _corrections(record: Record, _model: str) -> str:
+    return markdown(calibrations.CORRECTIONS_HEADER, calibrations.corrections_lines(record["rows"]), record)
 
 
 def _live(record: Record, _model: str) -> str:
@@ -155,6 +173,10 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "frequency-cpu": (_measured("frequency-cpu"), _frequency, NOT_MEASURED),
     "reference-cpu": (_measured("reference-cpu"), _reference, NOT_MEASURED),
     "peers-cpu": (_measured("peers-cpu"), _peers, NOT_MEASURED),
+    "calibration": (_measured(calibrations.NAME), _calibration, NOT_MEASURED),
+    "calibration-in-short": (_measured(calibrations.NAME), _calibration_in_short, NOT_MEASURED),
+    "calibration-conditions": (_measured(calibrations.NAME), _conditions, NOT_MEASURED),
+    "calibration-corrections": (_measured(calibrations.NAME), _corrections, NOT_MEASURED),
     "live-cpu": (_measured("live-cpu"), _live, NOT_MEASURED),
     "evaluation-cpu": (_measured("evaluation-cpu"), _evaluation, NOT_MEASURED),
     "search-cpu": (_measured("search-cpu"), search.lines, NOT_MEASURED),

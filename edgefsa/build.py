@@ -20,6 +20,7 @@ import numpy as np
 from edgefsa import console
 from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
+from edgefsa.data.mixture import Mixture
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.media.fit import DEFAULT_FIT
 from edgefsa.metadata import Batches
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 CALIBRATION_FRAMES = 128
+ONE_DATA_SET = Mixture()
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ModelRequest:
     `options` are those of `create_model`. Most leave no trace in a checkpoint's tensors (recurrence, k, basis, ...),
     so they must be given as the checkpoint was trained. `classes` is a file of class names, one a line.
     `fit` says how frames of another shape are fitted to the network's size: stretch, letterbox or crop.
+    `equalise` makes the channels between convolutions alike before anything is quantised; the function is the same.
     `weights_key` says which of several sets of weights in a checkpoint, for instance "ema.module".
     Weights of `edgefsa train` record their model, options and classes; what is given here goes before that.
     """
@@ -58,6 +61,7 @@ class ModelRequest:
     classes: Path | None = None
     weights_key: str | None = None
     fit: str = DEFAULT_FIT
+    equalise: bool = False
 
     def class_set(self) -> ClassSet | None:
         """Return the classes that the file `classes` names, else those that the checkpoint records, or None."""
@@ -99,6 +103,7 @@ class BuildRequest:
     output: Path
     ranges: Path | None = None
     data: str | None = None
+    mixture: Mixture = field(default_factory=Mixture)
     skip: tuple[str, ...] = ()
     recipe: Path | None = None
     search: SearchRequest | None = None
@@ -168,6 +173,10 @@ def export_model(
         classes=request.class_set(),
         progress=progress,
     )
+    if request.equalise:
+        from edgefsa.quantize.equalise import equalise_file
+
+        equalise_file(output)
     return {"onnx": str(output), **report.as_dict(), "weights": weights}
 
 
@@ -175,32 +184,32 @@ def calibrate_onnx(
     onnx_path: Path | LoadedGraph,
     data: str,
     *,
-    method: str = "percentile",
+    mixture: Mixture = ONE_DATA_SET,
+    method: str | None = None,
     frames: int | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
 ) -> Ranges:
-    """Measure activation ranges on `frames` frames, evenly spread over the train split of `data`.
+    """Measure activation ranges on `frames` frames, evenly spread over the train split of `data` and of its mixture.
 
-    Without a number it is CALIBRATION_FRAMES, or fewer where they would take more than a minute. `say` is called with
-    what was guessed of the data and left out of it; labels are not read.
+    Without a method it is DEFAULT_METHOD; without a number it is CALIBRATION_FRAMES, or fewer where they would take
+    more than a minute. `say` is called with what was guessed of the data and left out of it; labels are not read.
     """
-    from edgefsa.data.readers import name_without_folders, open_dataset
     from edgefsa.engines.build_memory import calibration_need
     from edgefsa.graph.files import read_graph
     from edgefsa.quantize import ranges_from_calibration
     from edgefsa.quantize.budget import SECONDS, CalibrationFrames
     from edgefsa.quantize.calibrate import calibrated_tensors
+    from edgefsa.quantize.histogram import DEFAULT_METHOD
 
-    graph, dataset = read_graph(onnx_path), open_dataset(data, split="train")
-    for note in dataset.split_notes:
+    graph, mixed = read_graph(onnx_path), mixture.open(data, "train")
+    for note in mixed.notes:
         say(f"note: {note}")
     warning = calibration_need(graph.model, calibrated_tensors(graph.model)).warning()
     if warning is not None:
         say(f"warning: {warning}")
     chosen = CalibrationFrames(
-        dataset.frame,
-        len(dataset),
+        mixed.sets,
         frames or CALIBRATION_FRAMES,
         seconds=math.inf if frames else SECONDS,
         batch=graph.metadata["batch"],
@@ -209,10 +218,10 @@ def calibrate_onnx(
     return ranges_from_calibration(
         graph,
         chosen,
-        method=method,
+        method=method or DEFAULT_METHOD,
         max_frames=chosen.total,
-        data_name=name_without_folders(data),
-        data_fingerprint=dataset.fingerprint(),
+        data_name=mixed.name,
+        data_fingerprint=mixed.fingerprint(),
         progress=None if progress is None else lambda done, _: progress(done, chosen.total),
     )
 
@@ -226,7 +235,7 @@ def frames_for_proof(data: str, metadata: dict[str, Any]) -> ProofFrames:
     from edgefsa.quantize.calibrate import batches
 
     dataset = open_dataset(data, split="train")
-    frames = CalibrationFrames(dataset.frame, len(dataset), FRAMES_COMPARED)
+    frames = CalibrationFrames([dataset], FRAMES_COMPARED)
     found = [batch for batch, _ in batches(frames, metadata)]
     return ProofFrames(np.stack(found), name_without_folders(data))
 
@@ -251,6 +260,8 @@ def build_from_request(
         raise InputError("--recipe replays what a search has found, and --max-drop searches; give one of them")
     if request.precision == "fp32" and request.ranges:
         raise InputError("--ranges is for --precision int8 and fp16, not fp32; leave it out")
+    if request.mixture and (request.precision != "int8" or request.ranges or not request.data):
+        raise InputError("--also and --augment are for an int8 build that measures its ranges on --data; give that")
     if request.source.lower().endswith(".onnx"):
         if request.model != ModelRequest():
             raise InputError(f"{request.source} is exported already: give the model's options to `edgefsa export`")
@@ -363,7 +374,7 @@ def ranges_for(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], N
         say(
             f"note: no ranges are saved for these weights of {graph.metadata['model']}: calibrating on synthetic scenes"
         )
-    measure = functools.partial(calibrate_onnx, graph, data or "synthetic", say=say)
+    measure = functools.partial(calibrate_onnx, graph, data or "synthetic", mixture=request.mixture, say=say)
     if recipe is not None:
         measure = functools.partial(measure, method=recipe.method, frames=recipe.frames)
     if quiet:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "bench": bench.bench,
     "report": verify.report,
     "parity": verify.parity,
+    "drift": verify.drift,
     "inspect": verify.inspect,
     "bundle": bundle.bundle,
     "unpack": bundle.unpack,

@@ -52,6 +52,19 @@ def _is_files(value: Any) -> bool:
     return isinstance(value, dict) and all(is_file_name(name) and _is_hash(digest) for name, digest in value.items())
 
 
+def _is_calibrated(value: Any) -> bool:
+    def fits(item: Any) -> bool:
+        return (
+            isinstance(item, dict)
+            and type(item.get("amax")) in (int, float)
+            and item["amax"] > 0
+            and _is_share(item.get("clipped"))
+            and _is_text(item.get("block"))
+        )
+
+    return isinstance(value, dict) and all(map(fits, value.values()))
+
+
 def _all(test: Test) -> Test:
     return lambda value: isinstance(value, list) and all(map(test, value))
 
@@ -107,6 +120,7 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "plugins": ("a list of objects", _all(_is_object)),
     "created": _TEXT,
 }
+_QUANTIZATION_FIELDS: dict[str, tuple[str, Test]] = {"calibrated?": ("ranges of tensors", _is_calibrated)}
 _PLUGIN_FIELDS: dict[str, tuple[str, Test]] = {
     **dict.fromkeys(("name", "version", "namespace", "where"), _TEXT),
     "tensorrt?": _TEXT,
@@ -125,6 +139,7 @@ def manifest_fault(value: Mapping[str, Any]) -> str | None:
 
 def _faults(value: Mapping[str, Any]) -> Iterator[str]:
     yield from _faults_of(value, _FIELDS, "")
+    yield from _faults_of(value["quantization"] or {}, _QUANTIZATION_FIELDS, "quantization.")
     golden = value["golden"].get("file")
     if golden is not None and golden not in value["files"]:
         yield f"golden.file {golden!r}, not one of its files"

@@ -16,6 +16,7 @@ from edgefsa.commands.options import (
     TARGET,
     DataSpec,
     JsonFlag,
+    MixtureOptions,
     NetworkOptions,
     SearchOptions,
     Skip,
@@ -71,14 +72,20 @@ def export(
     console.emit(result, as_json=json, text=console.facts(result))
 
 
+@grouped
 def calibrate(
+    further: MixtureOptions,
     onnx: Annotated[Path, typer.Argument(metavar="FILE", help="A float ONNX file of `edgefsa export`.")],
     data: DataSpec = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The ranges file to write.")] = Path(
         "ranges.json"
     ),
     method: Annotated[
-        str | None, typer.Option(metavar="NAME", help="percentile (the default), minmax, entropy or mse.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="mse (the default), percentile (99.99), percentile-99.9, percentile-99.999, minmax or entropy.",
+        ),
     ] = None,
     frames: Annotated[
         int | None,
@@ -107,6 +114,7 @@ def calibrate(
         ranges = calibrate_onnx(
             onnx,
             data or plan.data,
+            mixture=further.mixture(),
             method=method or plan.method,
             frames=wanted,
             say=console.message,
@@ -249,6 +257,7 @@ def build(
     network: NetworkOptions,
     quantisation: RangesOptions,
     search: SearchOptions,
+    further: MixtureOptions,
     settings: TargetSettings,
     source: Annotated[
         str, typer.Argument(metavar="[MODEL|FILE]", help="A model's name, an .onnx file, or a checkpoint.")
@@ -279,6 +288,7 @@ def build(
         output=output,
         ranges=quantisation.ranges,
         data=quantisation.data,
+        mixture=further.mixture(),
         skip=tuple(quantisation.skip or ()),
         recipe=search.recipe,
         search=search.request(),

@@ -245,6 +245,14 @@ def _default_sink(style: OverlayStyle, output: Path) -> Sink:
         return open_sink("serve", style=style, output=output)
 
 
+def _saturated(canary: dict[str, Any] | None) -> str:
+    """Say which tensor's values leave the range that it was calibrated for, where the last frames did."""
+    most = (canary or {}).get("saturation")
+    if not most or not most["drifted"]:
+        return ""
+    return f"{100 * most['share']:.2g} % of {most['tensor']}, {most['reach']:.2g} times as far; see the note above"
+
+
 def _in_words(result: dict[str, Any]) -> str:
     times = {"camera to mask": result["camera_to_mask_ms"], **result["stages"]}
     rows = [
@@ -262,6 +270,7 @@ def _in_words(result: dict[str, Any]) -> str:
         if canary is None
         else f"{100 * canary['mean']:.2f} % of the pixels agree with the ONNX graph on "
         f"{canary['frames']} frames, at least {100 * canary['lowest']:.2f} %",
+        "beyond the ranges": _saturated(canary),
         "machine": result["conditions"],
         "memory": "" if result["max_rss_mb"] is None else f"at most {result['max_rss_mb']:.0f} MB",
         "outputs": result["outputs"],

@@ -17,6 +17,7 @@ from edgefsa.metadata import Batches
 
 if TYPE_CHECKING:
     from edgefsa.build import ModelRequest, SearchRequest
+    from edgefsa.data.mixture import Mixture
     from edgefsa.data.readers import Dataset
     from edgefsa.segment import OverlayStyle
     from edgefsa.segment.sources import SourceOptions
@@ -160,6 +161,14 @@ class NetworkOptions:
             rich_help_panel=NETWORK,
         ),
     ] = DEFAULT_FIT
+    equalise: Annotated[
+        bool,
+        typer.Option(
+            "--equalise",
+            help="Rescale channels between convolutions, for networks whose INT8 suffers from a few large ones.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = False
 
     def request(self, model: str | None) -> ModelRequest:
         """Return the request of a network by name; InputError where an option cannot be read."""
@@ -176,6 +185,7 @@ class NetworkOptions:
             classes=self.classes,
             weights_key=self.weights_key,
             fit=self.fit,
+            equalise=self.equalise,
         )
 
 
@@ -214,6 +224,35 @@ class SearchOptions:
         if self.max_drop is None:
             return None
         return SearchRequest(self.max_drop, self.budget, self.search_split, self.search_frames)
+
+
+@dataclass(frozen=True)
+class MixtureOptions:
+    """What is calibrated on beside --data, with the same share for each."""
+
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA",
+            help="Calibrate on frames of this data set too: images:DIR, ...; repeatable.",
+            rich_help_panel=INT8,
+        ),
+    ] = None
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Calibrate on the frames under made-up conditions too: night, rain, fog, blur, with commas.",
+            rich_help_panel=INT8,
+        ),
+    ] = None
+
+    def mixture(self) -> Mixture:
+        """Return them as a calibration takes them; InputError for an unknown condition."""
+        from edgefsa.data.conditions import conditions_from_text
+        from edgefsa.data.mixture import Mixture
+
+        return Mixture(tuple(self.also or ()), conditions_from_text(self.augment))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""The commands that measure engines: eval, report, parity, inspect."""
+"""The commands that measure engines: eval, report, parity, drift, inspect."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ import typer
 from edgefsa import console
 from edgefsa.commands.options import (
     BEYOND_BOUND,
+    DATA,
     GATE,
     Checkpoint,
     DataSpec,
@@ -27,7 +30,12 @@ from edgefsa.commands.options import (
 from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
+    from edgefsa.media.frames import FrameSet
+    from edgefsa.segment.run import Saturation
     from edgefsa.verify.gate import Gate
+
+# Those that `drift` shows, of a hundred.
+_MOST_TENSORS = 10
 
 
 def evaluate(
@@ -157,6 +165,65 @@ def _gate_status(gate: Gate) -> int:
     for item in gate.worse:
         console.message(f"worse: {item.in_words()}")
     return BEYOND_BOUND if gate.worse else 0
+
+
+def drift(
+    engine: EnginePath,
+    data: DataSpec = None,
+    split: Split = "val",
+    limit: Limit = 32,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="See the frames under a made-up condition: night, rain, fog or blur.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> int:
+    """Look whether frames leave the ranges that an INT8 engine was calibrated for, tensor by tensor.
+
+    Frames run through the engine's own ONNX graph. The exit status is 3 where a tensor saturates far more than on the
+    frames of the calibration: calibrate with such frames then. Labels are not read.
+
+    Example: edgefsa drift engines/fsanet-edge-openvino-int8-360x480 --data images:frames/of/last/night
+    """
+    from edgefsa.artifacts import Manifest
+    from edgefsa.data.conditions import UnderCondition, conditions_from_text
+    from edgefsa.data.readers import open_dataset
+    from edgefsa.verify.saturation import in_words, remedy, saturation_on
+
+    dataset = open_dataset(data or "synthetic", split=split, limit=limit)
+    seen: FrameSet = dataset
+    for name in conditions_from_text(condition, "--condition"):
+        seen = UnderCondition(seen, name)
+    frames = ((name, seen.frame(index)) for index, name in enumerate(dataset.sample_names))
+    rows = saturation_on(engine, frames).rows()
+    warn_of(engine)
+    drifted = [row for row in rows if row.drifted]
+    result = {
+        "engine": str(engine),
+        "frames": len(dataset),
+        "drifted": bool(drifted),
+        "tensors": list(map(asdict, rows)),
+    }
+    console.emit(result, as_json=json, text=_saturation_text(rows, f"{len(dataset)} frames of {dataset.name}"))
+    if drifted:
+        console.message(f"beyond the ranges: {in_words(drifted[0])}; {remedy(engine, Manifest.read(engine))}")
+    return BEYOND_BOUND if drifted else 0
+
+
+def _saturation_text(rows: Sequence[Saturation], data: str) -> str:
+    head = ["tensor", "block", "% beyond", "% at calibration", "times as far", "worst frame", "% there", "ranges"]
+    cells = [
+        [
+            *(row.tensor, row.block, f"{100 * row.share:.3f}", f"{100 * row.calibrated:.3f}", f"{row.reach:.2f}"),
+            *(row.worst_frame, f"{100 * row.worst_share:.3f}", "beyond" if row.drifted else "within"),
+        ]
+        for row in rows[:_MOST_TENSORS]
+    ]
+    return f"{console.table(head, cells)}\n\nthe most saturated of {len(rows)} tensors, on {data}"
 
 
 def parity(

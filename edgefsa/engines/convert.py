@@ -23,6 +23,7 @@ def int8_graph(
     INT8, where that moves fewer bytes. RangesError where the job has no ranges or they belong to another model.
     """
     from edgefsa.quantize import int8_onnx
+    from edgefsa.quantize.codes import calibrated_codes
 
     if job.ranges is None:
         raise RangesError(
@@ -49,6 +50,7 @@ def int8_graph(
         "weight_bits": job.weights.bits,
         "weight_bits_why": job.weights.why,
         "range_scan": None if scan is None else scan.as_dict(),
+        "calibrated": calibrated_codes(job.source, model, job.ranges),
         **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {}),
     }
 

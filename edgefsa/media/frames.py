@@ -6,7 +6,7 @@ indices. A frame is resized bilinearly and a mask by nearest neighbour, everywhe
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -16,6 +16,16 @@ from edgefsa.errors import InputError
 
 Frame = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
+
+
+class FrameSet(Protocol):
+    """What has frames, uint8 [H, W, 3] BGR, by number."""
+
+    def __len__(self) -> int: ...
+
+    def frame(self, index: int) -> Frame:
+        """Return a frame; UnreadableError where its file is damaged."""
+        ...
 
 
 def resize_frame(frame: Frame, size_hw: tuple[int, int], out: Frame | None = None) -> Frame:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
 from edgefsa.errors import UnreadableError
-from edgefsa.media.frames import Frame
+from edgefsa.media.frames import Frame, FrameSet
 
 # Ranges of 16 spread frames cost the shipped models no accuracy that can be measured (docs/decisions/0014), and a
 # minute is about as long as the other stages of a build take on a large network.
@@ -18,17 +19,16 @@ SECONDS = 60.0
 
 
 class CalibrationFrames:
-    """Up to `frames` frames, spread evenly over the `count` that `read` knows by number; files damaged are left out.
+    """Up to `frames` frames, the same share of each of `sets` and spread evenly over it; files damaged are left out.
 
     Where the first batches show that they would take longer than `seconds`, the number of frames is halved until it
-    fits, though not below FEWEST_FRAMES; any number taken is spread evenly. `total` is how many are to come in all.
-    `say` gets a line for what is left out.
+    fits, though not below FEWEST_FRAMES; any number taken is shared and spread evenly. `total` is how many are to come
+    in all. `say` gets a line for what is left out.
     """
 
     def __init__(
         self,
-        read: Callable[[int], Frame],
-        count: int,
+        sets: Sequence[FrameSet],
         frames: int,
         *,
         seconds: float = math.inf,
@@ -36,16 +36,16 @@ class CalibrationFrames:
         say: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.total = min(frames, count)
-        self._order = spread_order(self.total, count)
-        self._read, self._say, self._clock = read, say, clock
+        self._order = _shared_order(frames, [len(item) for item in sets])
+        self.total = len(self._order)
+        self._sets, self._say, self._clock = sets, say, clock
         self._seconds = seconds
         # The first batch warms up; the second one is timed from one frame's request to the next.
         self._warm, self._timed = batch, 2 * batch
 
     def __iter__(self) -> Iterator[Frame]:
         begun, given = 0.0, 0
-        for index in self._order:
+        for place, index in self._order:
             if given == self._warm:
                 begun = self._clock()
             if given == self._timed:
@@ -53,7 +53,7 @@ class CalibrationFrames:
             if given >= self.total:
                 return
             try:
-                frame = self._read(index)
+                frame = self._sets[place].frame(index)
             except UnreadableError as error:
                 self._say(f"note: left out of the calibration: {error}")
                 continue
@@ -70,6 +70,16 @@ class CalibrationFrames:
                 f"note: a frame takes {seconds:.1f} s: calibrating on {self.total} frames in place of {wanted}; "
                 f"`edgefsa calibrate --frames {wanted}` takes them all"
             )
+
+
+def _shared_order(frames: int, counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Return which frame of which set comes when: the sets take turns, and none repeats a frame."""
+    shares = [min(count, -((place - frames) // len(counts))) for place, count in enumerate(counts)]
+    orders = [
+        [(place, index) for index in spread_order(share, count)]
+        for place, (share, count) in enumerate(zip(shares, counts, strict=True))
+    ]
+    return [item for turn in zip_longest(*orders) for item in turn if item is not None]
 
 
 def spread_order(frames: int, count: int) -> list[int]:

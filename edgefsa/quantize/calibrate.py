@@ -17,7 +17,7 @@ from edgefsa.graph.files import LoadedGraph, read_graph, weights_hash
 from edgefsa.graph.running import tensors_runner
 from edgefsa.media.fit import fit_frame, fit_of
 from edgefsa.media.frames import Frame
-from edgefsa.quantize.histogram import Histogram, amax_of, check_method
+from edgefsa.quantize.histogram import DEFAULT_METHOD, Histogram, amax_of, check_method
 from edgefsa.quantize.placement import place
 from edgefsa.quantize.ranges import Ranges
 
@@ -25,45 +25,82 @@ Batch = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
+class Calibration:
+    """Histograms of the activations of an exported graph, which grow as frames come.
+
+    `data` is the record of the frames so far, {"name", "fingerprint", "frames"}: without a fingerprint of the data it
+    is a hash of the frames' bytes. Memory does not grow with the frames. Raises GraphError for a graph that is not
+    edgefsa's.
+    """
+
+    def __init__(self, onnx_path: str | Path | LoadedGraph, data_name: str = "frames", fingerprint: str = "") -> None:
+        self._graph = read_graph(onnx_path)
+        self._tensors = calibrated_tensors(self._graph.model)
+        self._run = tensors_runner(self._graph.model, self._tensors)
+        self._histograms = {name: Histogram() for name in self._tensors}
+        self._data_name, self._fingerprint = data_name, fingerprint
+        self._digest, self._done = hashlib.sha256(), 0
+
+    def add(self, frames: Iterable[Frame], progress: Callable[[int], None] | None = None) -> None:
+        """Run frames (uint8 [H, W, 3] BGR, any size); the last batch is filled up with frames that do not count.
+
+        `progress` gets the number of frames so far. Raises RangesError where an activation is not finite.
+        """
+        for batch, used in batches(frames, self._graph.metadata):
+            self._digest.update(batch[:used].tobytes())
+            for name, value in zip(self._tensors, self._run(batch), strict=True):
+                self._histograms[name].add(_finite(value[:used], name, self._done + 1, self._graph.path))
+            self._done += used
+            if progress is not None:
+                progress(self._done)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The record of the frames so far."""
+        fingerprint = self._fingerprint or self._digest.hexdigest()
+        return {"name": self._data_name, "fingerprint": fingerprint, "frames": self._done}
+
+    def ranges(self, method: str) -> Ranges:
+        """Return the ranges that a method reads from what came so far; RangesError where nothing did."""
+        check_method(method)
+        if not self._done:
+            raise RangesError(f"calibration got no frames from {self._data_name}; give data with at least one image")
+        return Ranges(
+            model=self._graph.metadata["model"],
+            model_sha256=weights_hash(self._graph.model),
+            method=method,
+            data=self.data,
+            tensors={name: _range_of(item, method) for name, item in self._histograms.items()},
+        )
+
+
 def ranges_from_calibration(
     onnx_path: str | Path | LoadedGraph,
     frames: Iterable[Frame],
     *,
-    method: str = "percentile",
+    method: str = DEFAULT_METHOD,
     max_frames: int = 128,
     data_name: str = "frames",
     data_fingerprint: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranges:
-    """Run at most `max_frames` frames (uint8 [H, W, 3] BGR, any size) through an exported graph and give its ranges.
+    """Run at most `max_frames` frames (uint8 [H, W, 3] BGR, any size) through an exported graph and return its ranges.
 
-    `method` is "minmax", "percentile" (99.99), "entropy" or "mse". One pass, histograms of fixed size: memory
-    does not grow with the frames. Without a fingerprint of the data, `data` gets a hash of the frames' bytes. The
-    last batch is filled up with frames that do not count. Raises InputError for an unknown method, GraphError for
-    a graph that is not edgefsa's and RangesError where there are no frames or an activation is not finite.
+    `method` is one of METHODS: "minmax", "percentile" (99.99), "entropy", "mse", ... Raises InputError for an unknown
+    method, GraphError for a graph that is not edgefsa's and RangesError where there are no frames or an activation is
+    not finite.
     """
     check_method(method)
-    graph = read_graph(onnx_path)
-    model, metadata = graph.model, graph.metadata
-    tensors = calibrated_tensors(model)
-    run, histograms = tensors_runner(model, tensors), {name: Histogram() for name in tensors}
-    digest, done = hashlib.sha256(), 0
-    for batch, used in batches(islice(frames, max_frames), metadata):
-        digest.update(batch[:used].tobytes())
-        for name, value in zip(tensors, run(batch), strict=True):
-            histograms[name].add(_finite(value[:used], name, done + 1, graph.path))
-        done += used
-        if progress is not None:
-            progress(done, max(max_frames, done))
-    if not done:
-        raise RangesError(f"calibration got no frames from {data_name}; give data with at least one image")
-    return Ranges(
-        model=metadata["model"],
-        model_sha256=weights_hash(model),
-        method=method,
-        data={"name": data_name, "fingerprint": data_fingerprint or digest.hexdigest(), "frames": done},
-        tensors={name: {"amax": amax_of(item, method)} for name, item in histograms.items()},
+    calibration = Calibration(onnx_path, data_name, data_fingerprint)
+    calibration.add(
+        islice(frames, max_frames), None if progress is None else lambda done: progress(done, max(max_frames, done))
     )
+    return calibration.ranges(method)
+
+
+def _range_of(histogram: Histogram, method: str) -> dict[str, float]:
+    amax = amax_of(histogram, method)
+    return {"amax": amax, "clipped": histogram.share_above(amax)}
 
 
 def calibrated_tensors(model: onnx.ModelProto) -> list[str]:

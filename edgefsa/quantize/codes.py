@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgefsa.graph.blocks import blocks_of
 from edgefsa.graph.editing import GraphEditor
 from edgefsa.graph.running import named_tensors_runner
+from edgefsa.quantize.ranges import Ranges
 
 Frames = npt.NDArray[np.uint8]
 
-# Calibration keeps all but 1 in 10,000 values of a tensor, by its default.
+# Calibrations keep about all but 1 in 10,000 values of a tensor.
 _KEPT = 0.9999
 # Ranges of one data set differ on another by a factor of two or three. Six, or 2 % of values clipped, is a wrong scale.
 _LEAST_USED, _MOST_CLIPPED = 1 / 6, 0.02
@@ -71,12 +73,40 @@ def code_use(quantised: onnx.ModelProto, batches: Sequence[Frames]) -> list[Code
     return uses
 
 
+def calibrated_codes(
+    source: onnx.ModelProto, quantised: onnx.ModelProto, ranges: Ranges
+) -> dict[str, dict[str, float | str]]:
+    """Return what a run can hold the activations of a Q/DQ graph against, by their names in the float graph `source`.
+
+    `amax` is the largest magnitude that the codes hold, `clipped` the share of magnitudes above it on the frames of the
+    calibration (0 to 1), `block` the part of the network. What a ReLU alone reads is left out: half of it is clipped
+    on purpose.
+    """
+    editor, whole = GraphEditor(quantised), GraphEditor(source)
+    ends = {
+        node.output[0].removesuffix("/QuantizeLinear"): _step_and_end(editor, node)[1]
+        for node in editor.nodes
+        if node.op_type == "QuantizeLinear" and editor.is_stored(node.input[1])
+    }
+    block_of = {tensor: block.name for block in blocks_of(source) for tensor in block.tensors}
+    return {
+        name: {"amax": ends[name], "clipped": item.get("clipped", 0.0), "block": block_of.get(name, "")}
+        for name, item in ranges.tensors.items()
+        if name in ends and [reader.op_type for reader in whole.consumers(name)] != ["Relu"]
+    }
+
+
+def _step_and_end(editor: GraphEditor, quantise: onnx.NodeProto) -> tuple[float, float]:
+    """Return the step of a QuantizeLinear node and the largest value that its codes hold."""
+    zero = editor.array(quantise.input[2]) if len(quantise.input) > 2 else np.uint8(0)
+    step = float(editor.array(quantise.input[1]))
+    return step, step * (np.iinfo(zero.dtype).max - int(zero))
+
+
 def _used_and_clipped(
     editor: GraphEditor, quantise: onnx.NodeProto, tensor: npt.NDArray[np.float32]
 ) -> tuple[float, float]:
-    zero = editor.array(quantise.input[2]) if len(quantise.input) > 2 else np.uint8(0)
-    step = float(editor.array(quantise.input[1]))
-    end = step * (np.iinfo(zero.dtype).max - int(zero))
+    step, end = _step_and_end(editor, quantise)
     return float(np.quantile(np.abs(tensor), _KEPT)) / end, float(np.mean(tensor > end + step / 2))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,16 @@ class Histogram:
             self.limit *= 2
         bins = np.minimum((magnitudes * (BINS / self.limit)).astype(np.int64), BINS - 1)
         self.counts += np.bincount(bins, minlength=BINS)
+
+    def share_above(self, amax: float) -> float:
+        """Return the share of values, 0 to 1, whose magnitude exceeds `amax`, interpolated within its bin."""
+        total = int(self.counts.sum())
+        if total == 0 or amax >= self.largest:
+            return 0.0
+        place = amax * (BINS / self.limit)
+        index = int(place)
+        above = float(self.counts[index + 1 :].sum()) + float(self.counts[index]) * (index + 1 - place)
+        return above / total
 
     @property
     def edges(self) -> Floats:
@@ -109,9 +120,14 @@ def mse(histogram: Histogram) -> float:
 METHODS: dict[str, Callable[[Histogram], float]] = {
     "minmax": minmax,
     "percentile": percentile,
+    "percentile-99.9": partial(percentile, percent=99.9),
+    "percentile-99.999": partial(percentile, percent=99.999),
     "entropy": entropy,
     "mse": mse,
 }
+
+# Of all methods the one that costs the shipped models least where it costs most (docs/decisions/0037).
+DEFAULT_METHOD = "mse"
 
 
 def amax_of(histogram: Histogram, method: str) -> float:

@@ -29,9 +29,10 @@ _WORDS = {str: "a text", dict: "an object", int: "a whole number"}
 class Ranges:
     """The largest magnitude `amax` that INT8 keeps of each tensor, in the tensor's own units.
 
-    `tensors` maps a tensor's name in the graph to {"amax": float}, in graph order. `model_sha256` is
-    `edgefsa.graph.files.weights_hash` of the network measured, `data` says on what: {"name", "fingerprint",
-    "frames"}.
+    `tensors` maps a tensor's name in the graph to {"amax": float, "clipped": float}, in graph order; `clipped` is the
+    share of the values measured, 0 to 1, that lay beyond, and may be missing where people wrote the file.
+    `model_sha256` is `edgefsa.graph.files.weights_hash` of the network measured, `data` says on what: {"name",
+    "fingerprint", "frames"}.
     """
 
     model: str
@@ -43,10 +44,10 @@ class Ranges:
     format: int = field(default=FORMAT)
 
     def write(self, path: str | Path) -> Path:
-        """Write the ranges, whole or not at all; amax keeps six digits."""
+        """Write the ranges, whole or not at all; amax keeps six digits, clipped three."""
         value = asdict(self)
         tensors = value.pop("tensors")
-        value["tensors"] = {name: {"amax": float(f"{item['amax']:.6g}")} for name, item in tensors.items()}
+        value["tensors"] = {name: _rounded(item) for name, item in tensors.items()}
         return write_json(path, value)
 
     @classmethod
@@ -70,6 +71,11 @@ class Ranges:
                     f"{path}: {name} has amax {str(amax)[:80]}; give a number from {SMALLEST:.0e} to {LARGEST:.0e}, "
                     "or calibrate again"
                 )
+            clipped = item.get("clipped", 0.0)
+            if not isinstance(clipped, (int, float)) or isinstance(clipped, bool) or not 0 <= clipped <= 1:
+                raise RangesError(
+                    f"{path}: {name} has clipped {str(clipped)[:80]}; give a share from 0 to 1, or leave it out"
+                )
         return cls(**known)
 
     def check(self, model: onnx.ModelProto) -> None:
@@ -90,6 +96,11 @@ class Ranges:
         if tensor not in self.tensors:
             raise RangesError(f"the ranges of {self.model} lack the tensor {tensor}; run `edgefsa calibrate` again")
         return float(self.tensors[tensor]["amax"])
+
+
+def _rounded(item: dict[str, float]) -> dict[str, float]:
+    clipped = {"clipped": float(f"{item['clipped']:.3g}")} if "clipped" in item else {}
+    return {"amax": float(f"{item['amax']:.6g}"), **clipped}
 
 
 def _json_of(path: str | Path) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgefsa.artifacts import read_toml, toml_text
 from edgefsa.errors import InputError
-from edgefsa.quantize.histogram import METHODS, check_method
+from edgefsa.quantize.histogram import DEFAULT_METHOD, METHODS, check_method
 from edgefsa.quantize.ranges import Ranges
 
 
@@ -24,7 +24,7 @@ class Recipe:
 
     model: str
     data: str
-    method: str = "percentile"
+    method: str = DEFAULT_METHOD
     frames: int = 128
     skip: tuple[str, ...] = ()
     search: Mapping[str, Any] = field(default_factory=dict)

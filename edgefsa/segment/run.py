@@ -60,11 +60,30 @@ class EngineFacts:
 
 
 @dataclass(frozen=True)
+class Saturation:
+    """How much of a quantised tensor lies beyond the range that it was calibrated for.
+
+    `share` is that of its values (0 to 1) over some frames, `calibrated` that on the frames of the calibration, `reach`
+    the mean magnitude of the saturated values as a multiple of the range. `worst_frame` has the largest share,
+    `worst_share`. `drifted` says that frames like these were not calibrated for.
+    """
+
+    tensor: str
+    block: str
+    share: float
+    calibrated: float
+    reach: float
+    worst_frame: str
+    worst_share: float
+    drifted: bool
+
+
+@dataclass(frozen=True)
 class CanaryFigures:
     """How well the engine agrees with its own ONNX graph on the frames that ran through both.
 
     Shares of equal mask pixels, 0 to 1: of the `last` frame, their `mean`, the `lowest`; `below` counts the frames
-    under `bound`.
+    under `bound`. `saturation` is that of the most saturated tensor of an INT8 engine over the last few frames.
     """
 
     frames: int
@@ -73,6 +92,7 @@ class CanaryFigures:
     lowest: float
     below: int
     bound: float
+    saturation: Saturation | None = None
 
 
 class Run:

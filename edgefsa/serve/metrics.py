@@ -92,6 +92,14 @@ class Metrics(Collector):
             agreement.add_metric([of], share)
         yield agreement
         yield CounterMetricFamily("edgefsa_canary_frames", "Frames that the canary compared", canary.frames)
+        if canary.saturation is not None:
+            saturated = GaugeMetricFamily(
+                "edgefsa_canary_saturated",
+                "Share of values beyond the calibrated range, of the most saturated tensor",
+                labels=["tensor"],
+            )
+            saturated.add_metric([canary.saturation.tensor], canary.saturation.share)
+            yield saturated
         yield CounterMetricFamily("edgefsa_canary_frames_below", "Frames that fell below the bound", canary.below)
 
 

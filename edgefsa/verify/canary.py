@@ -1,74 +1,45 @@
 """A canary: now and then a live frame also runs through the engine's own ONNX graph on the CPU, and masks are compared.
 
-It shows what no check at opening can: a GPU that begins to compute wrongly, a runtime that fails under heat. It runs in
-one thread at the lowest priority and takes the newest frame when it is due, so that it holds nothing back.
+It shows what no check at opening can: a GPU that begins to compute wrongly, a runtime that fails under heat, and of an
+INT8 engine frames that leave the ranges it was calibrated for. It runs in one thread at the lowest priority and takes
+the newest frame when it is due, so that it holds nothing back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.cpu.onnxruntime import CPU_PROVIDER
-from edgefsa.engines.cpu.onnxruntime import ENGINE_NAME as ONNX_ENGINE_NAME
-from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME, SOURCE_NAME
-from edgefsa.errors import EngineError, InputError
+from edgefsa.errors import InputError
 from edgefsa.machine.priority import give_way
-from edgefsa.media.fit import fit_of, geometry
-from edgefsa.media.frames import Frame, Mask
 from edgefsa.segment.run import CanaryFigures, Run, SegmentedFrame
-from edgefsa.segment.segmenter import masks_from_logits
 from edgefsa.segment.sinks import Sink
+from edgefsa.verify.saturation import Saturations, calibrated_tensors_of, in_words, remedy
+from edgefsa.verify.twin import Twin
 
-_ERRORS_ONLY = 3
-
-
-class Twin:
-    """The ONNX graph that an engine was made of, run as literally as ONNX Runtime does, on the CPU in one thread.
-
-    Raises EngineError where ONNX Runtime is missing or refuses the graph.
-    """
-
-    def __init__(self, engine: Path) -> None:
-        manifest = Manifest.read(engine)
-        self._model = manifest.model
-        names = (ONNX_ENGINE_NAME, QUANTISED_NAME, HALF_NAME, SOURCE_NAME)
-        self._session = _literal_session(next(engine / name for name in names if (engine / name).is_file()))
-        self._input = self._session.get_inputs()[0].name
-
-    def mask(self, frame: Frame) -> Mask:
-        """Return the class indices uint8 [H, W] of a frame uint8 [H, W, 3] BGR, fitted as the engine does it."""
-        height, width = self._model["size_hw"]
-        made = geometry(fit_of(self._model), (frame.shape[0], frame.shape[1]), (height, width))
-        batch = np.repeat(made.to_engine(frame)[None], int(self._model["batch"]), axis=0)
-        output = self._session.run(None, {self._input: batch})[0][0]
-        found = output if output.dtype == np.uint8 else masks_from_logits(output, (height, width))
-        return made.mask_to_frame(found, int(self._model["ignore_index"]))
+# Frames that saturation is judged over: one alone may be odd, and a day's mean would hide the dusk.
+_FRAMES_JUDGED = 4
 
 
-def _literal_session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise EngineError("a canary needs ONNX Runtime: pip install 'edgefsa[onnxruntime]', or leave it out") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # all work is done in the canary's own thread
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[CPU_PROVIDER])
-    except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
-        raise EngineError(f"ONNX Runtime cannot load {path}: {' '.join(str(error).split())[:200]}") from error
+@dataclass
+class _Watched:
+    """An engine with its twin, the agreement that it was proved within, and what its frames saturate."""
+
+    directory: Path
+    manifest: Manifest
+    twin: Twin
+    bound: float
+    saturations: Saturations
+    drift_said: bool = False
 
 
 class Canary(Sink):
     """Compares every `every`-th frame; `run.canary` has the figures, and a fall below the engine's bound is a note.
 
     `engines` are the directories of the run's engines, by name. The bound is the one that the engine was proved within.
+    Where the last frames saturate an INT8 engine far more than those of its calibration, that is a note too, once.
     """
 
     name = "canary"
@@ -79,7 +50,7 @@ class Canary(Sink):
         if every < 1:
             raise InputError(f"a canary every {every} frames cannot be; give 1 or more")
         self._every, self._engines = every, engines
-        self._twins: dict[str, Twin] = {}
+        self._watched: dict[str, _Watched] = {}
         self._due: int | None = None
         self._total, self._frames, self._below, self._lowest = 0.0, 0, 0, 1.0
         self._fell = False
@@ -89,34 +60,58 @@ class Canary(Sink):
         """Load the twin of the engine that runs, and lower this thread's priority."""
         self._run = run
         give_way()
-        self._twin(run.engine.name)
+        self._watch(run.engine.name)
 
     def write(self, frame: SegmentedFrame) -> None:
         """Compare the frame, if it is due."""
         if self._due is not None and frame.source.index < self._due:
             return
         self._due = frame.source.index + self._every
-        expected = self._twin(frame.engine).mask(frame.source.frame)
-        self._take_down(frame, float((expected == frame.segmentation.mask).mean()))
+        watched = self._watch(frame.engine)
+        expected, tensors = watched.twin.run(frame.source.frame)
+        watched.saturations.add(str(frame.source.index), tensors)
+        self._take_down(frame, watched, float((expected == frame.segmentation.mask).mean()))
+        self._warn_of_drift(frame, watched)
 
-    def _twin(self, name: str) -> Twin:
-        if name not in self._twins:
-            self._twins[name] = Twin(self._engines[name])
-        return self._twins[name]
+    def _watch(self, name: str) -> _Watched:
+        if name not in self._watched:
+            directory = self._engines[name]
+            manifest = Manifest.read(directory)
+            calibrated = calibrated_tensors_of(manifest)
+            self._watched[name] = _Watched(
+                directory,
+                manifest,
+                Twin(directory, calibrated),
+                float(manifest.proof["numbers"]["engine_bound"]["agreement"]),
+                Saturations(calibrated, _FRAMES_JUDGED),
+            )
+        return self._watched[name]
 
-    def _take_down(self, frame: SegmentedFrame, agreement: float) -> None:
-        numbers = Manifest.read(self._engines[frame.engine]).proof["numbers"]
-        bound = float(numbers["engine_bound"]["agreement"])
+    def _take_down(self, frame: SegmentedFrame, watched: _Watched, agreement: float) -> None:
+        bound = watched.bound
         self._frames += 1
         self._total += agreement
         self._lowest = min(self._lowest, agreement)
         self._below += agreement < bound
         mean = self._total / self._frames
-        self._run.canary = CanaryFigures(self._frames, agreement, mean, self._lowest, self._below, bound)
+        most = next(iter(watched.saturations.rows()), None)
+        self._run.canary = CanaryFigures(self._frames, agreement, mean, self._lowest, self._below, bound, most)
         fell, self._fell = self._fell, agreement < bound
         if self._fell and not fell:
             shares = f"{100 * agreement:.2f} % of the pixels, {100 * bound:.2f} % must"
             self._run.note(
                 f"canary: on frame {frame.source.index} {frame.engine} agrees with its ONNX graph on {shares}; "
                 "check the device, or rebuild the engine"
+            )
+
+    def _warn_of_drift(self, frame: SegmentedFrame, watched: _Watched) -> None:
+        """Say once of an engine that the last frames left the ranges that it was calibrated for."""
+        if watched.drift_said or watched.saturations.frames < _FRAMES_JUDGED:
+            return
+        most = next(iter(watched.saturations.rows()), None)
+        if most is not None and most.drifted:
+            watched.drift_said = True
+            self._run.note(
+                f"canary: up to frame {frame.source.index} {in_words(most)}; "
+                f"{remedy(watched.directory, watched.manifest)}"
             )

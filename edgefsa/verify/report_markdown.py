@@ -25,6 +25,8 @@ def markdown_text(report: Report) -> str:
             _table(tables.largest_confusions(engine)) for engine in report.engines[:1] if engine.details is not None
         ]
     parts += ["## Speed", _table(tables.speed_table(report)), "## Size and memory", _table(tables.cost_table(report))]
+    if any(engine.saturation for engine in report.engines):
+        parts += ["## Calibrated ranges", _table(tables.saturation_table(report))]
     parts += ["## What the layers run in", _table(tables.layer_table(report)), report.date]
     return "\n\n".join(part for part in parts if part) + "\n"
 

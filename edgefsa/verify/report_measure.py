@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import importlib.util
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from edgefsa.artifacts import Manifest
 from edgefsa.data.readers import Dataset
 from edgefsa.engines.session import LayerPrecision
+from edgefsa.errors import UnreadableError
 from edgefsa.machine.description import machine_description
 from edgefsa.machine.telemetry import Energy, Window, open_telemetry
+from edgefsa.media.frames import Frame
 from edgefsa.segment import Segmenter
+from edgefsa.segment.run import Saturation
 from edgefsa.verify.accuracy import AccuracyReport, evaluate
 from edgefsa.verify.energy import INTERVAL_S
 from edgefsa.verify.footprint import Footprint, bytes_on_disk, footprint_of, macs_of
@@ -23,11 +30,14 @@ from edgefsa.verify.frame_details import FrameDetails, FrameObserver
 from edgefsa.verify.latency import bench_engines
 from edgefsa.verify.peers import Peer
 from edgefsa.verify.report import DataFacts, EngineFacts, LayerRun, Report
+from edgefsa.verify.saturation import calibrated_tensors_of, saturation_on
 
 Progress = Callable[[str, int, int], None]
 
 # Frames that are shown of each engine, fewer where there are many engines.
 _WORST, _WORST_OF_ALL = 3, 12
+# Frames that run through an INT8 engine's graph for what lies beyond its ranges, and tensors that are shown of each.
+_FRAMES_WATCHED, _TENSORS_SHOWN = 16, 4
 
 
 def report_on_engines(
@@ -44,7 +54,7 @@ def report_on_engines(
     """Measure engines and, where a data set is given, their accuracy on it.
 
     `rounds`, `threads` and `in_flight` are those of `bench_engines`. `progress` is called with what is being done
-    ("latency", "memory", or the engine's name), done and total.
+    ("latency", "memory", "saturation", or the engine's name), done and total.
     """
     measured_s: dict[str, float] = {}
 
@@ -68,11 +78,16 @@ def report_on_engines(
             counted("memory")(done + 1, len(paths))
     worst = max(1, min(_WORST, _WORST_OF_ALL // len(paths)))
     engines = []
+    saturated = []
+    with _timed("saturation", measured_s):
+        for done, path in enumerate(paths):
+            saturated.append(_saturation(Path(path), dataset))
+            counted("saturation")(done + 1, len(paths))
     with _timed("accuracy", measured_s):
-        for row, footprint in zip(rows, footprints, strict=True):
+        for row, footprint, saturation in zip(rows, footprints, saturated, strict=True):
             with Segmenter(row["engine"], threads=threads) as segmenter:
                 found = _evaluated(segmenter, dataset, worst, counted(engine_name(row["engine"])))
-                engines.append(_facts(segmenter, row, footprint, *found))
+                engines.append(replace(_facts(segmenter, row, footprint, *found), saturation=saturation))
     return Report(
         title,
         date=datetime.date.today().isoformat(),
@@ -120,6 +135,21 @@ def _evaluated(
     observer = FrameObserver(dataset.class_set, worst)
     accuracy = evaluate(segmenter, dataset, progress, observer)
     return accuracy, observer.details()
+
+
+def _saturation(engine: Path, dataset: Dataset | None) -> tuple[Saturation, ...]:
+    """Return the most saturated tensors of an INT8 engine on some frames; none where they cannot be looked into."""
+    watched = calibrated_tensors_of(Manifest.read(engine))
+    if dataset is None or not watched or importlib.util.find_spec("onnxruntime") is None:
+        return ()
+    step = -(-len(dataset) // _FRAMES_WATCHED)
+    return tuple(saturation_on(engine, _readable(dataset[::step])).rows()[:_TENSORS_SHOWN])
+
+
+def _readable(dataset: Dataset) -> Iterator[tuple[str, Frame]]:
+    for index, name in enumerate(dataset.sample_names):
+        with contextlib.suppress(UnreadableError):  # the evaluation names it
+            yield name, dataset.frame(index)
 
 
 def _facts(

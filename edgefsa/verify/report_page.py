@@ -47,6 +47,7 @@ def html_page(report: Report) -> str:
         tables=tables,
         drawings={name: Markup(svg) for name, svg in _drawings(report, measured).items()},
         measured=measured,
+        watched=any(engine.saturation for engine in report.engines),
         detailed=[number for number, engine in enumerate(report.engines) if engine.details is not None],
         frames=shown_frames(report),
         palette=_palette(report),

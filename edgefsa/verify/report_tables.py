@@ -185,6 +185,31 @@ def layer_table(report: Report) -> Table:
     return _engine_table(report, caption, ("layers",), lambda engine, _: [engine.layer_text], texts=2)
 
 
+def saturation_table(report: Report) -> Table:
+    """The tensors of each INT8 engine with the most values beyond their calibrated ranges."""
+    found = [(number, row) for number, engine in enumerate(report.engines) for row in engine.saturation]
+    rows = tuple(
+        (
+            report.engines[number].name,
+            "beyond" if row.drifted else "within",
+            row.tensor,
+            row.block,
+            row.worst_frame if row.worst_share else NONE,
+            percent(row.share, 3),
+            percent(row.calibrated, 3),
+            f"{row.reach:.2f}" if row.share else NONE,
+            percent(row.worst_share, 3),
+        )
+        for number, row in found
+    )
+    head = (
+        *("engine", "ranges", "tensor", "block", "worst frame", "% of values beyond"),
+        *("% at calibration", "times as far", "% on the worst frame"),
+    )
+    caption = "The tensors with the most values beyond the range that was calibrated, on some frames"
+    return Table(caption, head, rows, texts=5, engines=tuple(number for number, _ in found))
+
+
 def peer_table(report: Report) -> Table:
     """The user's own figures of other networks."""
     rows = tuple(

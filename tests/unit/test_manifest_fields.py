@@ -90,6 +90,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "share": (lambda value: value.update(int8_macs_share=80), "int8_macs_share 80, not a number from 0 to 1"),
     "quantization": (lambda value: value.update(quantization=[]), "quantization [], not an object or null"),
+    "ranges": (
+        lambda value: value.update(quantization={"calibrated": {"relu": {"amax": 0, "clipped": 0, "block": ""}}}),
+        "quantization.calibrated {'relu': {'amax': 0, 'clipped': 0, 'block': ''}}, not ranges of tensors",
+    ),
     "versions": (lambda value: value.update(versions={"a": 3}), "versions {'a': 3}, not an object of texts"),
     "features": (lambda value: value["device"].update(cpu_features="avx2"), "device.cpu_features 'avx2', not a list"),
     "capability": (

@@ -214,6 +214,8 @@ function showFigures(message) {
     ["power", figures.power_w && `${figures.power_w.toFixed(1)} W`],
     ["throttled", figures.throttled ? "yes" : null],
     ["agrees with ONNX", figures.canary && `${(100 * figures.canary.last).toFixed(2)} %`],
+    ["beyond its ranges", figures.canary && figures.canary.saturation &&
+      `${(100 * figures.canary.saturation.share).toFixed(2)} % of ${figures.canary.saturation.tensor}`],
     ["at its lowest", figures.canary && `${(100 * figures.canary.lowest).toFixed(2)} %`],
     ["viewers", figures.viewers],
   ].filter(([, value]) => value !== null && value !== undefined);

@@ -61,6 +61,10 @@ class TinyRanges:
     method: str = "minmax"
     data: dict[str, object] = field(default_factory=lambda: {"name": "noise", "fingerprint": "", "frames": 1})
 
+    @property
+    def tensors(self) -> dict[str, dict[str, float]]:
+        return {name: {"amax": amax} for name, amax in self.amax.items()}
+
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,16 @@ def test_all_frames_are_those_that_are_spread_evenly() -> None:
 def test_any_half_is_spread_evenly(taken: int) -> None:
     steps = np.diff(sorted(spread_order(128, 1280)[:taken]))
     assert steps.max() - steps.min() <= 1 and abs(steps.mean() - 1280 / taken) <= 1
+
+
+class Numbered:
+    """A set of `count` frames that `read` makes of their numbers."""
+
+    def __init__(self, read: Callable[[int], np.ndarray], count: int) -> None:
+        self.frame, self._count = read, count
+
+    def __len__(self) -> int:
+        return self._count
 
 
 class Clock:
@@ -42,7 +54,7 @@ class Clock:
 )
 def test_frames_are_halved_until_they_fit(seconds: float, taken: int, batch: int) -> None:
     clock, said = Clock(seconds, batch), []
-    frames = CalibrationFrames(clock.read, 500, 128, seconds=60, batch=batch, say=said.append, clock=clock)
+    frames = CalibrationFrames([Numbered(clock.read, 500)], 128, seconds=60, batch=batch, say=said.append, clock=clock)
     assert frames.total == 128
     assert len(list(frames)) == frames.total == taken
     assert clock.read_indices == spread_order(128, 500)[:taken]
@@ -51,7 +63,7 @@ def test_frames_are_halved_until_they_fit(seconds: float, taken: int, batch: int
 
 def test_without_a_limit_every_frame_is_taken() -> None:
     clock = Clock(100.0)
-    assert len(list(CalibrationFrames(clock.read, 40, 30, clock=clock))) == 30
+    assert len(list(CalibrationFrames([Numbered(clock.read, 40)], 30, clock=clock))) == 30
 
 
 def test_damaged_frames_are_left_out_and_named() -> None:
@@ -62,6 +74,16 @@ def test_damaged_frames_are_left_out_and_named() -> None:
             raise UnreadableError(f"{index}.png is cut short")
         return np.full((2, 2, 3), index, np.uint8)
 
-    frames = list(CalibrationFrames(read, 6, 6, say=said.append))
+    frames = list(CalibrationFrames([Numbered(read, 6)], 6, say=said.append))
     assert sorted(int(frame[0, 0, 0]) for frame in frames) == [0, 2, 4]
     assert sorted(said) == [f"note: left out of the calibration: {index}.png is cut short" for index in (1, 3, 5)]
+
+
+def test_sets_have_the_same_share_and_take_turns() -> None:
+    sets = [Numbered(lambda index, place=place: np.full((1, 1, 3), place, np.uint8), 40) for place in range(3)]
+    taken = [int(frame[0, 0, 0]) for frame in CalibrationFrames(sets, 10)]
+    assert taken == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    few = Numbered(lambda index: np.full((1, 1, 3), 100 + index, np.uint8), 2)
+    frames = CalibrationFrames([sets[0], few], 10)
+    values = sorted(int(frame[0, 0, 0]) for frame in frames)
+    assert values == [0] * 5 + [100, 101] and frames.total == 7, "no frame is taken twice"

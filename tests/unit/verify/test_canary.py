@@ -14,7 +14,8 @@ from edgefsa.engines.cpu import openvino as openvino_target
 from edgefsa.errors import EngineError, InputError
 from edgefsa.segment import FrameSource, Segmenter, SourceFrame, run_pipeline
 from edgefsa.segment.summary import run_summary
-from edgefsa.verify.canary import Canary, Twin
+from edgefsa.verify.canary import Canary
+from edgefsa.verify.twin import Twin
 from tests.unit.segment.fakes import moving_square
 
 SIZE_HW = (64, 96)
