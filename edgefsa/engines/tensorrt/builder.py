@@ -72,6 +72,7 @@ class PlanBuild:
         watch = BuildWatch(progress)
         self.config.progress_monitor = monitor_of(self.tensorrt, watch)
         with futures.ThreadPoolExecutor(1, thread_name_prefix="edgefsa-builder") as pool:
+            pool.submit(int).result()  # a thread that Ctrl-C meets while it starts would not be waited for
             try:
                 plan = pool.submit(self.builder.build_serialized_network, self.network, self.config).result()
             except BaseException:
