@@ -71,7 +71,7 @@ def parity(
 def _is_foreign(manifest: Manifest, dataset: Dataset) -> bool:
     """Return whether frames are of other data than a checkpoint's own and its ranges', as far as can be known."""
     measured_on = (manifest.quantization or {}).get("data", {}).get("name")
-    return bool(manifest.model["weights"]["kind"] == "checkpoint" and measured_on != dataset.name)
+    return bool(manifest.model["weights"]["kind"] in ("checkpoint", "foreign") and measured_on != dataset.name)
 
 
 def _draw(run: Comparison, dataset: Dataset, folder: Path, fault: Fault | None) -> list[Path]:
