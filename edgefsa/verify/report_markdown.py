@@ -28,7 +28,7 @@ def markdown_text(report: Report) -> str:
     if any(engine.saturation for engine in report.engines):
         parts += ["## Calibrated ranges", _table(tables.saturation_table(report))]
     parts += ["## What the layers run in", _table(tables.layer_table(report))]
-    timed = [engine for engine in report.engines if engine.layer_times]
+    timed = [engine for engine in report.engines if any(layer.time_ms for layer in engine.layer_times)]
     parts += ["## Where the time goes", *(_table(tables.layer_time_table(engine)) for engine in timed)] if timed else []
     parts.append(report.date)
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
+from edgefsa.engines.cpu.onnxruntime_providers import CPU_PROVIDER as CPU_PROVIDER
 from edgefsa.engines.cpu.onnxruntime_providers import (
-    CPU_PROVIDER,
     NodeRun,
     Provider,
     assigned_nodes,

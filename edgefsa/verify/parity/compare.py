@@ -9,7 +9,7 @@ from edgefsa.artifacts import Manifest
 from edgefsa.data.readers import Dataset
 from edgefsa.data.survey import Survey
 from edgefsa.engines.names import SOURCE_NAME
-from edgefsa.errors import InputError
+from edgefsa.errors import EngineError, InputError
 from edgefsa.verify.parity.heatmap import HeatMaps
 from edgefsa.verify.parity.result import Fault, ParityReport
 from edgefsa.verify.parity.run import Comparison, Progress
@@ -49,6 +49,8 @@ def parity(
 
     directory = Path(engine)
     manifest = Manifest.read(directory)
+    if not (directory / SOURCE_NAME).is_file():
+        raise EngineError(f"{directory.name} has no ONNX file to compare with; adopt its plan with --onnx FILE")
     model = load_graph(directory / SOURCE_NAME)
     blocks = blocks_of(model)
     head = next((block for block in blocks if block.name == FRAMES_BLOCK), None)
