@@ -63,8 +63,8 @@ class EngineFacts:
     `stages_ms`, `times_ms` and `throughput` are those of `bench_engines`. `layers` counts layers by what they run in,
     `layer_map` has them in the order of the network, and `evidence` says how sure that is, a key of EVIDENCE. The
     shares are of the multiply-accumulates that run in INT8 and in 16-bit floats, 0 to 1; `macs` are those of a frame.
-    `energy` is None where no power could be read. `saturation` is that of an INT8 engine's most saturated tensors. `layer_times`
-    are trtexec's, the slowest layer first.
+    `energy` is None where no power could be read. `saturation` is that of an INT8 engine's most saturated tensors.
+    `layer_times` are trtexec's, the slowest layer first.
     """
 
     name: str

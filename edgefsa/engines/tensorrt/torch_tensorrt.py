@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from edgefsa.engines.convert import half_graph, write_graph
 from edgefsa.engines.names import HALF_NAME
 from edgefsa.engines.precision import convolutions, half_products
 from edgefsa.engines.session import LayerPrecision, Session
-from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
 from edgefsa.engines.tensorrt.adopted import AdoptedPlanSession
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME
 from edgefsa.engines.tensorrt.plugins.library import major_minor
@@ -79,13 +79,16 @@ class TorchTensorRtTarget(Target):
         """Return why it cannot give `precision`, or None."""
         return "it builds fp32 and fp16" if precision == "int8" else None
 
+    def check_request(self, options: TargetOptions, precision: str, metadata: Mapping[str, Any]) -> None:
+        """Raise InputError where the batch is open."""
+        if not batches_of(metadata).fixed:
+            raise InputError(f"{self.name} takes one number of frames, not {batches_of(metadata)}; give --batch N")
+
     def build(self, job: BuildJob) -> TargetBuild:
         """Compile engine.plan of the network's module for this machine's GPU."""
         from edgefsa.export.program import camera_program
         from edgefsa.graph.files import inline_functions
 
-        if not batches_of(job.metadata).fixed:
-            raise InputError(f"{self.name} takes one number of frames, not {batches_of(job.metadata)}; give --batch N")
         graph, kept = job.source, dict[str, Any]()
         if job.precision == "fp16":
             graph, kept = half_graph(job)

@@ -21,6 +21,7 @@ import torch
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines import open_engine
+from edgefsa.engines.target import TargetOptions
 from edgefsa.engines.tensorrt import torch_tensorrt as module
 from edgefsa.engines.tensorrt.torch_tensorrt import TorchTensorRtTarget
 from edgefsa.errors import BuildError, InputError, PrecisionError
@@ -109,10 +110,9 @@ def test_int8_is_for_other_targets(converter: Any, build: Build) -> None:
         build("int8", "torch-tensorrt")
 
 
-def test_an_open_batch_is_refused(converter: Any, tmp_path: Path) -> None:
-    job = SimpleNamespace(metadata={"batch": 8, "batches": [1, 4, 8]})
+def test_an_open_batch_is_refused() -> None:
     with pytest.raises(InputError, match="takes one number of frames, not 1:4:8; give --batch N"):
-        TorchTensorRtTarget().build(job)  # type: ignore[arg-type]
+        TorchTensorRtTarget().check_request(TargetOptions(), "fp32", {"batch": 8, "batches": [1, 4, 8]})
 
 
 @pytest.mark.parametrize(
