@@ -325,9 +325,10 @@ class Manifest:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise EngineError(
-                f"{directory} is no engine directory (it has no {MANIFEST_NAME}); make one with `edgefsa build`"
-            ) from None
+            remedy = (
+                "make one of it with `edgefsa adopt`" if Path(directory).is_file() else "make one with `edgefsa build`"
+            )
+            raise EngineError(f"{directory} is no engine directory (it has no {MANIFEST_NAME}); {remedy}") from None
         except (OSError, ValueError) as error:
             raise EngineError(f"{path} cannot be read ({error}); rebuild the engine with `edgefsa build`") from error
         if not isinstance(value, dict) or "format" not in value or "model" not in value:

@@ -308,7 +308,7 @@ def _build_onnx(
         data = request.data or "synthetic"
         fits = (
             request.data is not None
-            or metadata["weights"]["kind"] != "checkpoint"
+            or metadata["weights"]["kind"] not in ("checkpoint", "foreign")
             or (bool(used) and used[0].data["name"] == data)
         )
         return replace(frames_for_proof(data, metadata), foreign=not fits)

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from edgefsa import console
-from edgefsa.commands import bench, build, bundle, deploy, live, quantize, segment, selftest, service, train, verify
+from edgefsa.commands import (
+    adopt,
+    bench,
+    build,
+    bundle,
+    deploy,
+    live,
+    quantize,
+    segment,
+    selftest,
+    service,
+    train,
+    verify,
+)
 
 # In the order of `edgefsa --help`.
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -21,6 +34,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "export": build.export,
     "calibrate": build.calibrate,
     "build": build.build,
+    "adopt": adopt.adopt,
     "run": live.run,
     "serve": live.serve,
     "predict": segment.predict,

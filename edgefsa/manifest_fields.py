@@ -74,11 +74,13 @@ def _is_capability(value: Any) -> bool:
 
 
 _TEXT, _OBJECT, _SHARE = ("a text", _is_text), ("an object", _is_object), ("a number from 0 to 1", _is_share)
+_DISTANCE = ("a distance or null", lambda value: value is None or _is_distance(value))
 _COUNT = ("a whole number", lambda value: type(value) is int and value >= 0)
 # Each field by its path, with what it has to be in words and as a test; one with "?" may be missing.
 _FIELDS: dict[str, tuple[str, Test]] = {
     "target": _TEXT,
-    "precision": ("fp32, fp16 or int8", lambda value: value in ("fp32", "fp16", "int8")),
+    # What other tools made is of unknown precision.
+    "precision": ("fp32, fp16, int8 or unknown", lambda value: value in ("fp32", "fp16", "int8", "unknown")),
     "precision_detail": _OBJECT,
     "precision_detail.compute": _TEXT,
     "precision_detail.float": _TEXT,
@@ -91,10 +93,6 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "precision_detail.range_scan?": ("an object or null", lambda value: value is None or isinstance(value, dict)),
     "files": ("plain file names with their SHA-256", _is_files),
     "golden": _OBJECT,
-    "golden.file": ("a plain file name", is_file_name),
-    "golden.frames": _TEXT,
-    "golden.outputs": _TEXT,
-    "golden.agreement": _SHARE,
     "proof": _OBJECT,
     "proof.evidence": ("engine, network or none", lambda value: value in ("engine", "network", "none")),
     "proof.account": _TEXT,
@@ -104,8 +102,8 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "proof.numbers.frames": _COUNT,
     "proof.numbers.data": _TEXT,
     "proof.numbers.computed_by?": _TEXT,
-    "proof.numbers.float_to_converted": ("a distance", _is_distance),
-    "proof.numbers.converted_to_engine": ("a distance or null", lambda value: value is None or _is_distance(value)),
+    "proof.numbers.float_to_converted": _DISTANCE,
+    "proof.numbers.converted_to_engine": _DISTANCE,
     "int8_macs_share": _SHARE,
     "fp16_macs_share": _SHARE,
     "quantization": ("an object or null", lambda value: value is None or isinstance(value, dict)),
@@ -121,6 +119,13 @@ _FIELDS: dict[str, tuple[str, Test]] = {
     "created": _TEXT,
 }
 _QUANTIZATION_FIELDS: dict[str, tuple[str, Test]] = {"calibrated?": ("ranges of tensors", _is_calibrated)}
+# Of an engine whose outputs could be computed beside it; else there is none of these.
+_GOLDEN_FIELDS: dict[str, tuple[str, Test]] = {
+    "file": ("a plain file name", is_file_name),
+    "frames": _TEXT,
+    "outputs": _TEXT,
+    "agreement": _SHARE,
+}
 _PLUGIN_FIELDS: dict[str, tuple[str, Test]] = {
     **dict.fromkeys(("name", "version", "namespace", "where"), _TEXT),
     "tensorrt?": _TEXT,
@@ -140,9 +145,10 @@ def manifest_fault(value: Mapping[str, Any]) -> str | None:
 def _faults(value: Mapping[str, Any]) -> Iterator[str]:
     yield from _faults_of(value, _FIELDS, "")
     yield from _faults_of(value["quantization"] or {}, _QUANTIZATION_FIELDS, "quantization.")
-    golden = value["golden"].get("file")
-    if golden is not None and golden not in value["files"]:
-        yield f"golden.file {golden!r}, not one of its files"
+    if value["golden"]:
+        yield from _faults_of(value["golden"], _GOLDEN_FIELDS, "golden.")
+        if value["golden"].get("file") not in value["files"]:
+            yield f"golden.file {value['golden'].get('file')!r}, not one of its files"
     for index, plugin in enumerate(value["plugins"]):
         yield from _faults_of(plugin, _PLUGIN_FIELDS, f"plugins[{index}].")
         if plugin["where"] == "library" and not {"tensorrt", "sha256"} <= plugin.keys():

@@ -155,7 +155,7 @@ class RangesOptions:
 
 # Options of the command line that targets know by the same name.
 _TARGET_OPTIONS = (
-    *("plugins", "serialize_plugins", "optimization_level", "strip_weights", "version_compatible"),
+    *("plugins", "provider", "serialize_plugins", "optimization_level", "strip_weights", "version_compatible"),
     *("hardware_compatible", "dla", "gpu_fallback"),
 )
 
@@ -232,6 +232,14 @@ class TargetSettings:
     gpu_fallback: Annotated[
         bool, typer.Option("--gpu-fallback", help="Run on the GPU what the DLA does not take.", rich_help_panel=TARGET)
     ] = False
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What runs the nodes (onnxruntime): cpu (the default), cuda or tensorrt-rtx.",
+            rich_help_panel=TARGET,
+        ),
+    ] = None
     target_option: Annotated[
         list[str] | None,
         typer.Option(

@@ -22,7 +22,7 @@ from edgefsa.commands.options import (
     name_failed,
     warn_of,
 )
-from edgefsa.errors import InputError, OutputError
+from edgefsa.errors import EngineError, InputError, OutputError
 
 if TYPE_CHECKING:
     from edgefsa.machine.telemetry import Telemetry
@@ -190,6 +190,7 @@ def _report(
     telemetry: Telemetry,
 ) -> PipelineReport:
     """Open engines and sinks, and run the pipeline over an open source."""
+    from edgefsa.engines.names import SOURCE_NAME
     from edgefsa.segment import Segmenter, run_pipeline
     from edgefsa.segment.sinks.manager import ManagerSink
     from edgefsa.verify.canary import Canary
@@ -202,6 +203,9 @@ def _report(
         if os.environ.get("NOTIFY_SOCKET"):  # systemd started it, and waits to hear how it goes
             entered.append(stack.enter_context(ManagerSink()))
         if flags.canary is not None:
+            for path in engines.values():
+                if not (path / SOURCE_NAME).is_file():
+                    raise EngineError(f"{path.name} has no ONNX file for a canary; adopt its plan with --onnx FILE")
             entered.append(Canary(flags.canary, engines))
         warn_of(*engines.values())
         return run_pipeline(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgefsa.build import ModelRequest, SearchRequest
     from edgefsa.data.mixture import Mixture
     from edgefsa.data.readers import Dataset
+    from edgefsa.engines.tensorrt.layer_times import LayerTime
     from edgefsa.segment import OverlayStyle
     from edgefsa.segment.sources import SourceOptions
 
@@ -31,7 +32,7 @@ SEARCH_SPLIT, SEARCH_FRAMES = "train", 64
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
 SEARCH = "Search for what INT8 leaves in float"
-PICTURES, SOURCE, OVERLAY, GATE = "Pictures", "Source", "Overlay", "Gate"
+PICTURES, SOURCE, OVERLAY, GATE, LAYERS = "Pictures", "Source", "Overlay", "Gate", "Layers, by trtexec"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
@@ -124,6 +125,19 @@ WeightsKey = Annotated[
         metavar="KEY",
         help="Which of several sets of weights in a checkpoint: model_ema, ema.module, ...",
         rich_help_panel=NETWORK,
+    ),
+]
+
+LayerInfo = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[ENGINE=]FILE", help="trtexec's --exportLayerInfo of an engine; repeatable.", rich_help_panel=LAYERS
+    ),
+]
+Profile = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[ENGINE=]FILE", help="trtexec's --exportProfile of an engine; repeatable.", rich_help_panel=LAYERS
     ),
 ]
 
@@ -399,6 +413,39 @@ def options_from_text(pairs: Sequence[str], flag: str = "--option") -> dict[str,
         except ValueError:
             options[name] = text
     return options
+
+
+def layer_times_from(
+    engines: Sequence[Path], layer_info: Sequence[str], profile: Sequence[str]
+) -> dict[str, list[LayerTime]]:
+    """Return what trtexec's files say of the layers of engines, by the engines' names.
+
+    A text is ENGINE=FILE, with the name of the engine's directory, or FILE where there is one engine. What layers run
+    in is read from the engine where no file says it. Raises InputError for a file or an engine that cannot be.
+    """
+    from edgefsa.engines.session import read_layers
+    from edgefsa.engines.tensorrt.layer_times import layer_times, read_layer_info, read_profile
+
+    places = {engine.resolve().name: engine for engine in engines}
+    infos = {name: read_layer_info(file) for name, file in _files_of(places, layer_info, "--layer-info").items()}
+    times = {name: read_profile(file) for name, file in _files_of(places, profile, "--profile").items()}
+    return {
+        name: layer_times(infos[name] if name in infos else read_layers(places[name]), times.get(name, {}))
+        for name in dict.fromkeys([*infos, *times])
+    }
+
+
+def _files_of(places: Mapping[str, Path], texts: Sequence[str], flag: str) -> dict[str, str]:
+    files = {}
+    for text in texts:
+        name, equals, file = text.rpartition("=")
+        name = Path(name).name if equals else next(iter(places)) if len(places) == 1 else ""
+        if name not in places or name in files:
+            raise InputError(
+                f"{flag} {text} names no engine, or one twice; write ENGINE=FILE, once for each of {', '.join(places)}"
+            )
+        files[name] = file
+    return files
 
 
 def warn_of(*engines: Path) -> None:

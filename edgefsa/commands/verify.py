@@ -20,9 +20,12 @@ from edgefsa.commands.options import (
     EnginePath,
     EnginePaths,
     JsonFlag,
+    LayerInfo,
     Limit,
+    Profile,
     Split,
     WeightsKey,
+    layer_times_from,
     name_failed,
     note_data,
     warn_of,
@@ -30,6 +33,7 @@ from edgefsa.commands.options import (
 from edgefsa.errors import InputError
 
 if TYPE_CHECKING:
+    from edgefsa.engines.tensorrt.layer_times import LayerTime
     from edgefsa.media.frames import FrameSet
     from edgefsa.segment.run import Saturation
     from edgefsa.verify.gate import Gate
@@ -92,6 +96,8 @@ def report(
         float | None,
         typer.Option(min=0, metavar="POINTS", help="Exit with 3 where mIoU fell by more.", rich_help_panel=GATE),
     ] = None,
+    layer_info: LayerInfo = None,
+    profile: Profile = None,
     max_slowdown: Annotated[
         str | None,
         typer.Option(
@@ -118,6 +124,10 @@ def report(
     importlib.import_module("edgefsa.verify.report_page")
     limits = Limits(max_drop, _share_from_percent(max_slowdown))
     known_peers = read_peers(peers) if peers is not None else ()
+    layer_times = layer_times_from(engines, layer_info or (), profile or ())
+    for name, layers in layer_times.items():
+        if all(layer.time_ms is None for layer in layers):
+            raise InputError(f"--layer-info of {name} goes with its --profile, which has the times; give that too")
     dataset = open_dataset(data or "synthetic", split=split, limit=limit)
     facts = data_facts(dataset) if baseline is not None else None
     earlier = prepared_baseline(baseline, [engine_name(path) for path in engines], facts, limits)
@@ -130,6 +140,7 @@ def report(
             threads=threads,
             in_flight=in_flight,
             peers=known_peers,
+            layer_times=layer_times,
             progress=lambda _, done, total: progress(done, total),
         )
     if earlier is not None:
@@ -276,15 +287,51 @@ def parity(
     return failed if found.passed else BEYOND_BOUND
 
 
-def inspect(engine: EnginePath, json: JsonFlag = False) -> None:
-    """Show an engine's manifest and what precision each layer runs in.
+def inspect(
+    engine: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ENGINE", help="An engine directory, or a plan of another tool as it is.", show_default=False
+        ),
+    ],
+    layer_info: LayerInfo = None,
+    profile: Profile = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show an engine's manifest and what precision each layer runs in; with a profile also where the time goes.
 
     Example: edgefsa inspect engines/fsanet-edge-openvino-int8-360x480
     """
     from edgefsa.engines import inspect_engine
 
+    if engine.is_file():
+        _inspect_plan(engine, json=json)
+        return
     result = inspect_engine(engine)
     console.warn_if_random(result["manifest"]["model"].get("weights", {}))
-    rows = [[layer["name"], layer["kind"], layer["precision"], layer["detail"]] for layer in result["layers"]]
     head = console.facts(result["summary"])
-    console.emit(result, as_json=json, text=head + "\n\n" + console.table(["layer", "kind", "runs in", "detail"], rows))
+    timed = layer_times_from([engine], layer_info or (), profile or ())
+    if timed:
+        (layers,) = timed.values()
+        result["layers"] = [asdict(layer) for layer in layers]
+        rows = [[layer.name, layer.kind, layer.precision, *_time_and_share(layer)] for layer in layers]
+        table = console.table(["layer", "kind", "runs in", "ms", "share %"], rows)
+    else:
+        rows = [[layer["name"], layer["kind"], layer["precision"], layer["detail"]] for layer in result["layers"]]
+        table = console.table(["layer", "kind", "runs in", "detail"], rows)
+    console.emit(result, as_json=json, text=f"{head}\n\n{table}" if rows else head)
+
+
+def _inspect_plan(file: Path, *, json: bool) -> None:
+    from edgefsa.engines.tensorrt.plan_file import read_plan_file
+
+    plan = read_plan_file(file)
+    facts = {**plan.in_words(), "to run it": f"edgefsa adopt {file} makes an engine of it"}
+    result = {"plan": str(file), "runtime": plan.runtime, "version": plan.version, "header": plan.header}
+    console.emit(result, as_json=json, text=console.facts(facts))
+
+
+def _time_and_share(layer: LayerTime) -> list[str]:
+    if layer.time_ms is None or layer.share is None:
+        return ["-", "-"]
+    return [f"{layer.time_ms:.4f}", f"{100 * layer.share:.1f}"]

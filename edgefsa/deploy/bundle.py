@@ -28,6 +28,7 @@ from edgefsa.deploy.signature import fingerprint_of, sign, signer_of
 from edgefsa.deploy.wheel import WHEEL_NAME, write_wheel
 from edgefsa.engines.cpu.onnxruntime import ENGINE_NAME as ONNX_ENGINE_NAME
 from edgefsa.engines.names import (
+    ADOPTED,
     GOLDEN_NAME,
     HALF_NAME,
     QUANTISED_NAME,
@@ -86,6 +87,8 @@ def write_bundle(engine: str | Path, output: str | Path, *, sign_with: str | Pat
     """
     engine, output = Path(engine), Path(output)
     manifest = Manifest.read(engine)
+    if manifest.target.endswith(ADOPTED):
+        raise EngineError(f"{engine.name} was adopted, and a bundle holds what boards build engines from; copy it")
     manifest.check_files(engine)
     with tempfile.TemporaryDirectory() as scratch:
         wheel = Path(scratch) / WHEEL_NAME

@@ -108,16 +108,16 @@ def build_engine(
     graph = read_graph(onnx_path)
     source, metadata = graph.model, graph.metadata
     target, why = choose_target(precision) if target == AUTO else (target, "asked for")
-    builder = usable_builder(target, precision)
-    weights = choose_weight_bits(builder, weight_bits)
+    builder = usable_builder(target, precision, options)
     own = builder.options_from(options or {})
     builder.check_request(own, precision, metadata)
+    weights = choose_weight_bits(builder, weight_bits)
     need = build_need(source)
     warning = replace(need, parts=(*need.parts, *builder.memory_parts(need.parts, own))).warning()
     if warning is not None:
         say(f"warning: {warning}")
     engine = Path(out_dir) / engine_name(metadata, target, precision)
-    with atomic_directory(engine, overwrite=overwrite) as directory, _named(directory, engine):
+    with atomic_directory(engine, overwrite=overwrite) as directory, named_errors(directory, engine):
         _step(progress, 0)
         shutil.copyfile(graph.path, directory / SOURCE_NAME)
         found = ranges() if callable(ranges) else ranges
@@ -171,7 +171,7 @@ def _check_settings(
 
 
 @contextlib.contextmanager
-def _named(directory: Path, engine: Path) -> Iterator[None]:
+def named_errors(directory: Path, engine: Path) -> Iterator[None]:
     """Let errors name the engine's place to be, not the hidden folder that it is made in."""
     try:
         yield
@@ -182,13 +182,13 @@ def _named(directory: Path, engine: Path) -> Iterator[None]:
         raise type(error)(text) from error
 
 
-def usable_builder(name: str, precision: str) -> Target:
+def usable_builder(name: str, precision: str, options: Mapping[str, Any] | None = None) -> Target:
     """Return a target by name; TargetError or PrecisionError where it cannot be built in `precision` here."""
     builder = target_of(name)
     reason = builder.unbuildable()
     if reason is not None:
         raise TargetError(f"target {name} cannot be built on this machine: {reason}")
-    reason = builder.unsuited(precision)
+    reason = builder.refused(precision, builder.options_from(options or {}))
     if reason is not None:
         raise PrecisionError(f"target {name} cannot give {precision} here: {reason}; choose another of either")
     return builder
@@ -218,7 +218,7 @@ def _fill(
     proof = prove(job, target, built, manifest, frames, step=lambda: _step(progress, 2))
     _step(progress, 3)
     write_layers(directory, proof.layers)
-    manifest.golden = store_golden(job, proof.numbers)
+    manifest.golden = store_golden(directory, job.metadata, proof.numbers)
     manifest.precision_detail = {**built.detail, "layers": proof.counts}
     manifest.proof = proof.as_dict()
     manifest.int8_macs_share, manifest.fp16_macs_share = proof.shares.int8, proof.shares.half

@@ -7,6 +7,7 @@ from typing import Any
 
 import edgefsa
 from edgefsa.artifacts import Manifest
+from edgefsa.engines.precision import UNKNOWN
 from edgefsa.engines.target import Target
 from edgefsa.errors import EngineError, TargetError
 from edgefsa.machine import Cpu, gpus
@@ -18,10 +19,12 @@ _REBUILD = "rebuild it here with `edgefsa build`"
 def engine_name(model: dict[str, Any], target: str, precision: str) -> str:
     """Return the directory's name: model-target-precision-HxW, with the batch and "logits" where they are unusual.
 
-    Where the batch is open it names the fewest and the most frames, as batch1to8.
+    Where the batch is open it names the fewest and the most frames, as batch1to8. A precision that is not known is left
+    out.
     """
     height, width = model["size_hw"]
-    name = f"{model['model']}-{target}-{precision}-{height}x{width}"
+    kind = target if precision == UNKNOWN else f"{target}-{precision}"
+    name = f"{model['model']}-{kind}-{height}x{width}"
     batches = batches_of(model)
     if batches.most != 1:
         name += f"-batch{batches.most if batches.fixed else f'{batches.fewest}to{batches.most}'}"

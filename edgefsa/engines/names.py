@@ -13,3 +13,5 @@ RECIPE_NAME = "recipe.toml"
 LAYERS_NAME = "layers.json"
 GOLDEN_NAME = "golden.npz"
 TIMING_CACHE_NAME = "timing.cache"
+# Targets of plans that other tools made end so.
+ADOPTED = "adopted"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefsa.engines.golden import Bound, Distance, Outputs, patterned_frames
+from edgefsa.engines.precision import UNKNOWN
 from edgefsa.errors import PrecisionError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ ROUNDING_BOUNDS = {
     "f16": Bound(0.01, 0.99),
     "bf16": Bound(0.08, 0.97),
     "int8": Bound(0.04, 0.98),
+    # A plan of another tool, beside the float graph that it was made of: what INT8 may cost.
+    UNKNOWN: COST_BOUNDS["int8"],
 }
 # Where INT8 itself is coarse for a network, so is the choice between two codes: two roundings of one graph that have
 # nothing to do with each other differ by the square root of 2 times what each costs.

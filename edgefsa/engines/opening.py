@@ -10,10 +10,11 @@ from typing import Any
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.directory import check_directory
 from edgefsa.engines.golden import NOT_RUN, Distance
-from edgefsa.engines.precision import EVIDENCE
+from edgefsa.engines.precision import EVIDENCE, UNKNOWN
 from edgefsa.engines.registry import target_of
 from edgefsa.engines.session import Session, read_layers
 from edgefsa.engines.weights import WeightBits
+from edgefsa.media.tensors import InputForm
 from edgefsa.metadata import batches_of
 
 
@@ -71,11 +72,13 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         "input": f"uint8 [{batches_of(manifest.model)}, {height}, {width}, 3] BGR",
         "output": manifest.model["outputs"],
         "target": " ".join([manifest.target, manifest.versions.get(target_of(manifest.target).package, "")]),
-        "precision": f"{manifest.precision} (compute {detail['compute']}, the rest {detail['float']})",
-        "proved": f"{proof['proved']} of {proof['expected']} {manifest.precision} layers, "
-        f"{EVIDENCE[proof['evidence']]} ({proof['account']})",
+        "precision": _precision_in_words(manifest),
+        "prepared": InputForm.from_dict(detail["input"]).in_words() if "input" in detail else "",
+        "proved": _proof_in_words(manifest),
         "share": f"{100 * manifest.int8_macs_share:.1f} % of the MACs in INT8, "
-        f"{100 * manifest.fp16_macs_share:.1f} % in 16-bit floats",
+        f"{100 * manifest.fp16_macs_share:.1f} % in 16-bit floats"
+        if manifest.precision != UNKNOWN
+        else "",
         **_numbers_in_words(proof["numbers"]),
         "built": f"{manifest.created} by edgefsa {manifest.versions.get('edgefsa', '')}",
         "device": ", ".join(f"{key} {value}" for key, value in manifest.device.items()),
@@ -97,6 +100,21 @@ def inspect_engine(path: str | Path) -> dict[str, Any]:
         )
     layers = [asdict(layer) for layer in read_layers(directory)]
     return {"summary": summary, "manifest": asdict(manifest), "layers": layers}
+
+
+def _precision_in_words(manifest: Manifest) -> str:
+    if manifest.precision == UNKNOWN:
+        return "unknown: another tool made the engine"
+    detail = manifest.precision_detail
+    return f"{manifest.precision} (compute {detail['compute']}, the rest {detail['float']})"
+
+
+def _proof_in_words(manifest: Manifest) -> str:
+    proof = manifest.proof
+    account = f"{EVIDENCE[proof['evidence']]} ({proof['account']})"
+    if manifest.precision == UNKNOWN:
+        return account
+    return f"{proof['proved']} of {proof['expected']} {manifest.precision} layers, {account}"
 
 
 def _reasons_in_words(nodes: Mapping[str, str]) -> str:
@@ -142,6 +160,6 @@ def _numbers_in_words(numbers: dict[str, Any]) -> dict[str, str]:
         for key in ("float_to_converted", "converted_to_engine")
     )
     return {
-        "float to converted": f"{cost} ({data})",
+        "float to converted": f"{cost} ({data})" if cost else "",
         "converted to engine": f"{engine} ({data})" if engine else NOT_RUN,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
@@ -130,12 +131,10 @@ def _run(
         return layers, with_engine(numbers, session, logits)
 
 
-def store_golden(job: BuildJob, numbers: Numbers) -> dict[str, Any]:
+def store_golden(directory: Path, metadata: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
     """Store the converted graph's outputs: of one batch, or of all frames where the engine is not proved here yet."""
     count = len(numbers.frames) if numbers.engine is None else 1
-    kind = 0 if job.metadata["outputs"] == "logits" else 1
+    kind = 0 if metadata["outputs"] == "logits" else 1
     outputs = [result[kind] for result in numbers.outputs[:count]]
     agreement = numbers.golden_agreement()
-    return write_golden(
-        job.directory, numbers.frames[:count], [item for item in outputs if item is not None], agreement
-    )
+    return write_golden(directory, numbers.frames[:count], [item for item in outputs if item is not None], agreement)

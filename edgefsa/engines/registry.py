@@ -16,6 +16,9 @@ _OURS = {
     "tensorrt-rtx": "edgefsa.engines.tensorrt.rtx:TensorRtRtxTarget",
     "openvino": "edgefsa.engines.cpu.openvino:OpenVinoTarget",
     "onnxruntime": "edgefsa.engines.cpu.onnxruntime:OnnxRuntimeTarget",
+    "torch-tensorrt": "edgefsa.engines.tensorrt.torch_tensorrt:TorchTensorRtTarget",
+    "tensorrt-adopted": "edgefsa.engines.tensorrt.adopted:TensorRtPlanTarget",
+    "tensorrt-rtx-adopted": "edgefsa.engines.tensorrt.adopted:TensorRtRtxPlanTarget",
 }
 # Another package adds a target by an entry point of this group: its name = "module:TargetClass".
 ENTRY_POINT_GROUP = "edgefsa.targets"

@@ -113,6 +113,10 @@ class Target(ABC):
         """Return why `auto` should not pick this target for `precision` on this machine, or None."""
         return None
 
+    def refused(self, precision: str, options: TargetOptions) -> str | None:
+        """Return why a build of `precision` with these options cannot be on this machine, or None."""
+        return self.unsuited(precision)
+
     def memory_parts(self, rest: Sequence[MemoryPart], options: TargetOptions) -> list[MemoryPart]:
         """Return what a build takes of the machine's memory beside `rest`, which every target's build takes."""
         return []

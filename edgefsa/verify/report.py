@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import atomic_file
 from edgefsa.engines.precision import EVIDENCE
+from edgefsa.engines.tensorrt.layer_times import LayerTime
 from edgefsa.machine.telemetry import Energy, Window
 from edgefsa.segment.run import Saturation
 from edgefsa.verify.accuracy import AccuracyReport
@@ -63,6 +64,7 @@ class EngineFacts:
     `layer_map` has them in the order of the network, and `evidence` says how sure that is, a key of EVIDENCE. The
     shares are of the multiply-accumulates that run in INT8 and in 16-bit floats, 0 to 1; `macs` are those of a frame.
     `energy` is None where no power could be read. `saturation` is that of an INT8 engine's most saturated tensors.
+    `layer_times` are trtexec's, the slowest layer first.
     """
 
     name: str
@@ -89,6 +91,7 @@ class EngineFacts:
     accuracy: AccuracyReport | None = None
     details: FrameDetails | None = None
     saturation: tuple[Saturation, ...] = ()
+    layer_times: tuple[LayerTime, ...] = ()
 
     @property
     def miou_percent(self) -> float | None:

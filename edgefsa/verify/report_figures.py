@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from edgefsa.verify.figures import axes_of_size, colour, style, svg_of
 from edgefsa.verify.peers import peer_letter
-from edgefsa.verify.report_tables import stage_names
+from edgefsa.verify.report_tables import MOST_LAYERS, stage_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 10.5
 _GREY = "#7a8794"
+_LONGEST_NAME = 44
 # Points of 1/72 inch. A number is tried above its point first, clear of the line, then around it, then further away.
 _POINT_SIZE, _LABEL_SIZE = 9.0, (14.0, 10.0)
 _PLACES = [
@@ -164,6 +165,31 @@ def layers_svg(engines: Sequence[EngineFacts]) -> str:
         axes.set_xlim(0, 100)
         _legend(axes, [Patch(color=shade, label=name) for name, shade in shades.items()])
         return svg_of(figure, "layers", "what the layers of each engine run in, in their order; see the table below")
+
+
+def layer_times_svg(engine: EngineFacts, name: str) -> str:
+    """Draw the share of the time (%) that each of an engine's slowest layers takes, and all others together."""
+    timed = [layer for layer in engine.layer_times if layer.share is not None]
+    rows = [(_shortened(layer.name), _shown_precision(layer.precision), layer.share or 0) for layer in timed]
+    shown, rest = rows[:MOST_LAYERS], rows[MOST_LAYERS:]
+    if rest:
+        shown = [*shown, (f"{len(rest)} more layers", "other", sum(share for *_, share in rest))]
+    used = dict.fromkeys(precision for _, precision, _ in shown)
+    with style():
+        figure, axes = axes_of_size(_WIDTH, _rows_height(len(shown)) + 0.3)
+        for row, (_, precision, share) in enumerate(shown):
+            (bar,) = axes.barh(row, 100 * share, height=0.7, color=_PRECISION_COLOURS[precision])
+            bar.set_gid(f"{name}-{row + 1}")
+            axes.annotate(f"{100 * share:.1f}", (100 * share, row), (5, 0), textcoords="offset points", va="center")
+        _number_rows(axes, len(shown), "% of the time")
+        axes.set_yticks(range(len(shown)), [words for words, *_ in shown])
+        axes.set_xlim(left=0)
+        _legend(axes, [Patch(color=_PRECISION_COLOURS[precision], label=precision) for precision in used])
+        return svg_of(figure, name, f"the slowest layers of {engine.name}, as in the table below")
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _shown_precision(name: str) -> str:

@@ -27,7 +27,10 @@ def markdown_text(report: Report) -> str:
     parts += ["## Speed", _table(tables.speed_table(report)), "## Size and memory", _table(tables.cost_table(report))]
     if any(engine.saturation for engine in report.engines):
         parts += ["## Calibrated ranges", _table(tables.saturation_table(report))]
-    parts += ["## What the layers run in", _table(tables.layer_table(report)), report.date]
+    parts += ["## What the layers run in", _table(tables.layer_table(report))]
+    timed = [engine for engine in report.engines if any(layer.time_ms for layer in engine.layer_times)]
+    parts += ["## Where the time goes", *(_table(tables.layer_time_table(engine)) for engine in timed)] if timed else []
+    parts.append(report.date)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -7,7 +7,7 @@ import datetime
 import importlib.util
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
@@ -17,6 +17,7 @@ from typing import Any
 from edgefsa.artifacts import Manifest
 from edgefsa.data.readers import Dataset
 from edgefsa.engines.session import LayerPrecision
+from edgefsa.engines.tensorrt.layer_times import LayerTime
 from edgefsa.errors import UnreadableError
 from edgefsa.machine.description import machine_description
 from edgefsa.machine.telemetry import Energy, Window, open_telemetry
@@ -49,11 +50,13 @@ def report_on_engines(
     threads: int | None = None,
     in_flight: int = 1,
     peers: Sequence[Peer] = (),
+    layer_times: Mapping[str, Sequence[LayerTime]] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measure engines and, where a data set is given, their accuracy on it.
 
-    `rounds`, `threads` and `in_flight` are those of `bench_engines`. `progress` is called with what is being done
+    `rounds`, `threads` and `in_flight` are those of `bench_engines`; `layer_times` are what trtexec measured of an
+    engine's layers, by the engine's name. `progress` is called with what is being done
     ("latency", "memory", "saturation", or the engine's name), done and total.
     """
     measured_s: dict[str, float] = {}
@@ -87,7 +90,8 @@ def report_on_engines(
         for row, footprint, saturation in zip(rows, footprints, saturated, strict=True):
             with Segmenter(row["engine"], threads=threads) as segmenter:
                 found = _evaluated(segmenter, dataset, worst, counted(engine_name(row["engine"])))
-                engines.append(replace(_facts(segmenter, row, footprint, *found), saturation=saturation))
+                facts = replace(_facts(segmenter, row, footprint, *found), saturation=saturation)
+                engines.append(replace(facts, layer_times=tuple((layer_times or {}).get(facts.name, ()))))
     return Report(
         title,
         date=datetime.date.today().isoformat(),

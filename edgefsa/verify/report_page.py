@@ -48,6 +48,7 @@ def html_page(report: Report) -> str:
         drawings={name: Markup(svg) for name, svg in _drawings(report, measured).items()},
         measured=measured,
         watched=any(engine.saturation for engine in report.engines),
+        timed=_timed_layers(report),
         detailed=[number for number, engine in enumerate(report.engines) if engine.details is not None],
         frames=shown_frames(report),
         palette=_palette(report),
@@ -73,6 +74,15 @@ def _drawings(report: Report, measured: bool) -> dict[str, str]:
         found["tradeoff"] = figures.accuracy_latency_svg(engines, report.peers)
         found["interval"] = figures.interval_svg(report)
     return found
+
+
+def _timed_layers(report: Report) -> list[tuple[int, Markup]]:
+    """Return the places of the engines that trtexec profiled, each with the drawing of its slowest layers."""
+    return [
+        (number, Markup(figures.layer_times_svg(engine, f"layer-times-{number + 1}")))
+        for number, engine in enumerate(report.engines)
+        if any(layer.time_ms for layer in engine.layer_times)
+    ]
 
 
 def _palette(report: Report) -> list[tuple[str, tuple[int, int, int]]]:

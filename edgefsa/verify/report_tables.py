@@ -18,6 +18,7 @@ from edgefsa.verify.report import EngineFacts, Intervals, Report
 NONE = "-"
 _MIB = 2**20
 _MOST_CONFUSIONS = 10
+MOST_LAYERS = 12
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,18 @@ def saturation_table(report: Report) -> Table:
     return Table(caption, head, rows, texts=5, engines=tuple(number for number, _ in found))
 
 
+def layer_time_table(engine: EngineFacts) -> Table:
+    """The layers that take the most time of an engine, by trtexec's profile, and what is left."""
+    timed = [layer for layer in engine.layer_times if layer.time_ms is not None]
+    shown, rest = timed[:MOST_LAYERS], timed[MOST_LAYERS:]
+    rows = [(layer.name, layer.kind, layer.precision, _ms(layer.time_ms), percent(layer.share)) for layer in shown]
+    if rest:
+        time_ms, share = (sum(values) for values in zip(*((x.time_ms or 0, x.share or 0) for x in rest), strict=True))
+        rows.append((f"{len(rest)} more layers", NONE, NONE, _ms(time_ms), percent(share)))
+    caption = f"The slowest layers of {engine.name}, by trtexec's profile"
+    return Table(caption, ("layer", "kind", "runs in", "ms", "% of the time"), tuple(rows), texts=3)
+
+
 def peer_table(report: Report) -> Table:
     """The user's own figures of other networks."""
     rows = tuple(
@@ -291,6 +304,10 @@ def _engine_table(
         for engine, intervals in zip(report.engines, report.intervals, strict=True)
     )
     return Table(caption, ("engine", *head), rows, texts, tuple(range(len(rows))))
+
+
+def _ms(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
 
 
 def _points(value: float | None) -> str:

@@ -52,12 +52,12 @@ def test_a_fault_exits_with_3_and_names_stage_and_block(run: Run, broken: Path):
 
 def test_without_the_weights_it_says_what_is_first(run: Run, built: Path, monkeypatch: pytest.MonkeyPatch):
     from edgefsa.errors import CheckpointError
-    from edgefsa.verify.parity import module
+    from edgefsa.models import rebuilt
 
     def missing(*_: object) -> None:
         raise CheckpointError("the engine's checkpoint w.pth is not here; say where it lies with --checkpoint")
 
-    monkeypatch.setattr(module, "module_of", missing)
+    monkeypatch.setattr(rebuilt, "module_of", missing)
     found = run("parity", built, "--limit", 1)
     assert found.status == 0 and "note: the ONNX file is the first stage, not the PyTorch module" in found.err
     assert "w.pth is not here" in run("parity", built, "--limit", 1, "--first", "module").error()

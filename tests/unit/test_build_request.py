@@ -10,15 +10,15 @@ import onnx
 import pytest
 import torch
 
-from edgefsa.artifacts import Manifest, sha256_of_file
+from edgefsa.artifacts import sha256_of_file
 from edgefsa.build import BuildRequest, ModelRequest, build_from_request, model_from_request
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.graph.files import load_graph, weights_hash
 from edgefsa.media.pictures import write_image
 from edgefsa.models import create_model
+from edgefsa.models.rebuilt import module_of
 from edgefsa.quantize import Ranges
 from edgefsa.quantize.half import LARGEST_AMAX
-from edgefsa.verify.parity.module import module_of
 from tests.unit.engines import tiny
 
 
@@ -115,12 +115,11 @@ def test_parity_takes_the_weights_that_the_engine_was_built_from(tmp_path: Path)
     torch.save({"model": plain, "ema": averaged}, path)
     weights = {"kind": "checkpoint", "source": str(path), "sha256": sha256_of_file(path), "key": "ema"}
     facts = {"model": "fsanet-edge", "options": {"num_classes": 3}, "weights": weights}
-    manifest = Manifest(facts, "openvino", "fp32", {}, {})
     for key, expected in ((None, averaged), ("ema", averaged), ("model", plain)):
-        found = module_of(manifest, None, key)[0].state_dict()
+        found = module_of(facts, None, key)[0].state_dict()
         assert torch.equal(found["classifier.weight"], expected["classifier.weight"])
     with pytest.raises(CheckpointError, match="no weights under teacher"):
-        module_of(manifest, None, "teacher")
-    manifest.model["weights"] = {"kind": "random", "source": "random, seed 0", "sha256": "0"}
+        module_of(facts, None, "teacher")
+    facts["weights"] = {"kind": "random", "source": "random, seed 0", "sha256": "0"}
     with pytest.raises(CheckpointError, match="--weights-key ema is for checkpoints, and this engine has none"):
-        module_of(manifest, None, "ema")
+        module_of(facts, None, "ema")

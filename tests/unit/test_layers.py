@@ -31,12 +31,14 @@ ALLOWED = {
 # The parity check holds an engine against all that it came from, so it alone looks back up the pipeline.
 # Training for INT8 trains what the rest of the pipeline makes of a network. A sink's URI may name the live view.
 EXTRA = {
+    # Torch-TensorRT compiles the module, not its ONNX file.
+    "engines/tensorrt/torch_tensorrt.py": {"export"},
     "segment/sinks/uri.py": {"serve"},
     # The report counts an engine's operations where onnx is installed.
     "verify/footprint.py": {"graph"},
     "verify/parity/compare.py": {"graph"},
     "verify/parity/module.py": {"models", "export"},
-    "verify/parity/run.py": {"graph", "quantize"},
+    "verify/parity/run.py": {"graph", "models", "quantize"},
     "verify/parity/search.py": {"graph"},
     "verify/parity/stages.py": {"graph"},
     "verify/parity/verdict.py": {"graph"},

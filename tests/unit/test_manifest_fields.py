@@ -64,7 +64,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "outputs": (lambda value: value["model"].update(outputs="x"), "model with outputs 'x', not masks or logits"),
     "target": (lambda value: value.update(target=3), "target 3, not a text"),
     "no target": (lambda value: value.pop("target"), "no target"),
-    "precision": (lambda value: value.update(precision="fp8"), "precision 'fp8', not fp32, fp16 or int8"),
+    "precision": (lambda value: value.update(precision="fp8"), "precision 'fp8', not fp32, fp16, int8 or unknown"),
     "detail": (lambda value: value.update(precision_detail=None), "precision_detail None, not an object"),
     "no compute": (lambda value: value["precision_detail"].pop("compute"), "no precision_detail.compute"),
     "float": (lambda value: value["precision_detail"].update(float=1), "precision_detail.float 1, not a text"),

@@ -1,7 +1,7 @@
-"""ONNX Runtime: its CPU provider everywhere, its CUDA provider where onnxruntime-gpu and a GPU are there.
+"""ONNX Runtime: its CPU provider, or that of CUDA or of TensorRT for RTX where it is asked for and can be had.
 
-The engine is an ONNX file that ONNX Runtime optimises when it opens it. INT8 is for the CPU, with activations as
-uint8 around zero point 128, or from 0 where a tensor is never negative: the form that has fast kernels.
+The engine is an ONNX file that ONNX Runtime optimises when it opens it. INT8 on the CPU has activations as uint8 around
+zero point 128, or from 0 where a tensor is never negative: the form that has fast kernels.
 """
 
 from __future__ import annotations
@@ -10,15 +10,27 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Collection
 from concurrent import futures
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.convert import half_graph, int8_graph, write_graph
+from edgefsa.engines.cpu.onnxruntime_providers import CPU_PROVIDER as CPU_PROVIDER
+from edgefsa.engines.cpu.onnxruntime_providers import (
+    NodeRun,
+    Provider,
+    assigned_nodes,
+    inference_session,
+    profiled_runs,
+    prove_provider,
+    provider_fault,
+    provider_named,
+)
 from edgefsa.engines.precision import half_products, int8_products
-from edgefsa.engines.session import Frames, Outputs, Session, telling_line
-from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild
-from edgefsa.errors import EngineError, TargetError
+from edgefsa.engines.session import Frames, LayerPrecision, Outputs, Session, telling_line
+from edgefsa.engines.target import COMPUTE_TYPES, BuildJob, Target, TargetBuild, TargetOptions
+from edgefsa.errors import BuildError, EdgeFsaError, EngineError, TargetError
 from edgefsa.machine import cpu, gpus
 from edgefsa.metadata import FRAMES, LOGITS
 
@@ -26,9 +38,18 @@ if TYPE_CHECKING:
     import onnx
 
 ENGINE_NAME = "engine.onnx"
-CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
 _FLOAT = {"fp32": "f32", "fp16": "f16", "int8": "f32"}
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeOptions(TargetOptions):
+    """`provider` is "cpu", "cuda" or "tensorrt-rtx": what runs the nodes, and never anything else in its place."""
+
+    provider: str = "cpu"
+
+    def __post_init__(self) -> None:
+        provider_named(self.provider)
 
 
 class OnnxRuntimeTarget(Target):
@@ -37,6 +58,7 @@ class OnnxRuntimeTarget(Target):
     name = "onnxruntime"
     package = "onnxruntime"
     extra = "onnxruntime"
+    options_type = OnnxRuntimeOptions
     gives_logits = True
     activations = "uint8"
     int8_on_cpu = True
@@ -56,36 +78,53 @@ class OnnxRuntimeTarget(Target):
 
     def unsuited(self, precision: str) -> str | None:
         """Return why `auto` should not pick it for `precision`, or None."""
-        if precision == "fp16" and _provider_for(precision) == CPU_PROVIDER and "asimdhp" not in cpu().features:
+        return self.refused(precision, OnnxRuntimeOptions())
+
+    def refused(self, precision: str, options: TargetOptions) -> str | None:
+        """Return why its provider cannot be used here, or not for `precision`, or None."""
+        provider = _provider_of(options)
+        fault = provider_fault(provider)
+        if fault is not None:
+            return f"the provider {provider.name} cannot be used: {fault}"
+        if precision not in provider.precisions:
+            return f"the provider {provider.name} runs {' and '.join(provider.precisions)}"
+        if precision == "fp16" and provider.runtime_name == CPU_PROVIDER and "asimdhp" not in cpu().features:
             return "its CPU provider computes FP16 convolutions in f32 on this CPU"
         return None
 
     def build(self, job: BuildJob) -> TargetBuild:
-        """Write engine.onnx, and ask ONNX Runtime what it makes of it."""
-        from edgefsa.engines.cpu.onnxruntime_layers import optimised_layers
+        """Write engine.onnx, and ask ONNX Runtime what it makes of it and what runs it."""
         from edgefsa.graph.files import inline_functions
 
+        provider = _provider_of(job.options)
         quantization, graph, kept = None, job.source, dict[str, Any]()
         if job.precision == "int8":
-            graph, quantization = int8_graph(job, self.activations)
+            symmetric = provider.plugin
+            activations, rest = ("int8", "f16") if symmetric else (self.activations, "f32")
+            graph, quantization = int8_graph(job, activations, rest=rest)
         elif job.precision == "fp16":
             graph, kept = half_graph(job)
-        provider = _provider_for(job.precision)
         path = job.directory / ENGINE_NAME
         write_graph(graph, path)
+        inlined = inline_functions(graph).graph
+        layers = _layers(path, provider, inlined)
+        proof = prove_provider(provider, _run(path, provider, job.metadata))
         return TargetBuild(
             detail={
                 "compute": COMPUTE_TYPES[job.precision],
-                "float": _FLOAT[job.precision],
-                "device": provider,
+                "float": "f16" if provider.plugin and job.precision == "int8" else _FLOAT[job.precision],
+                "device": provider.runtime_name,
+                "providers": proof.as_dict(),
                 **kept,
             },
             converted=None if job.precision == "fp32" else graph,
-            expected=_expected(job.precision, inline_functions(graph).graph),
-            layers=optimised_layers(path, provider),
+            expected=_expected(job.precision, inlined),
+            layers=layers,
             quantization=quantization,
-            account="ONNX Runtime's optimised graph",
-            uses_cpu=provider == CPU_PROVIDER,
+            account=f"ONNX Runtime's {'typed' if provider.plugin else 'optimised'} graph; {proof.in_words()}",
+            evidence="network" if provider.plugin else "engine",
+            uses_cpu=provider.runtime_name == CPU_PROVIDER,
+            device={} if provider.runtime_name == CPU_PROVIDER else {"gpu": gpus()[0].name},
         )
 
     def open(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRuntimeSession:
@@ -156,7 +195,8 @@ class OnnxRuntimeSession(Session):
 def load_session(model: str | bytes, provider: str, threads: int | None = None, optimised: Path | None = None) -> Any:
     """Open an ONNX file or its bytes, fully optimised; `optimised` gets the graph that will really run.
 
-    Raises EngineError where ONNX Runtime refuses it, or puts it on another provider than asked for.
+    `provider` is ONNX Runtime's name of one. Raises EngineError where ONNX Runtime refuses it, or would put it on
+    another provider.
     """
     import onnxruntime
 
@@ -169,23 +209,37 @@ def load_session(model: str | bytes, provider: str, threads: int | None = None, 
         options.intra_op_num_threads = threads
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
-    providers = list(dict.fromkeys([provider, CPU_PROVIDER]))
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        return inference_session(model, options, provider_named(provider))
+    except EngineError:
+        raise
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
         name = model if isinstance(model, str) else "the graph"
         raise EngineError(f"ONNX Runtime cannot load {name}: {telling_line(error)}; rebuild the engine") from error
-    if session.get_providers()[0] != provider:
-        raise EngineError(f"ONNX Runtime has no {provider} here; rebuild the engine with `edgefsa build`")
-    return session
 
 
-def _provider_for(precision: str) -> str:
-    import onnxruntime
+def _provider_of(options: TargetOptions) -> Provider:
+    assert isinstance(options, OnnxRuntimeOptions)
+    return provider_named(options.provider)
 
-    if precision != "int8" and gpus() and CUDA_PROVIDER in onnxruntime.get_available_providers():
-        return CUDA_PROVIDER
-    return CPU_PROVIDER
+
+def _run(path: Path, provider: Provider, metadata: dict[str, Any]) -> list[NodeRun]:
+    """Run an engine's file once for the account of its providers; BuildError where that fails."""
+    try:
+        return profiled_runs(str(path), provider, (int(metadata["batch"]), *metadata["size_hw"], 3))
+    except EdgeFsaError:
+        raise
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
+        raise BuildError(f"ONNX Runtime cannot run {path} on {provider.name}: {telling_line(error)}") from error
+
+
+def _layers(path: Path, provider: Provider, graph: onnx.GraphProto) -> list[LayerPrecision]:
+    """List what the layers run in: by the optimised graph, or of a provider that compiles by the typed one it took."""
+    from edgefsa.engines.cpu.onnxruntime_layers import optimised_layers, typed_layers
+
+    if provider.plugin:
+        return typed_layers(graph, assigned_nodes(str(path), provider))
+    return optimised_layers(path, provider.runtime_name)
 
 
 def _expected(precision: str, graph: onnx.GraphProto) -> list[str]:

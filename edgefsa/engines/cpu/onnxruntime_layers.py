@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx
 
 from edgefsa.engines.cpu.onnxruntime import load_session
+from edgefsa.engines.precision import half_products, int8_products
 from edgefsa.engines.session import LayerPrecision
 
 _MULTIPLYING = re.compile(
@@ -45,6 +47,22 @@ def optimised_layers(path: Path, provider: str) -> list[LayerPrecision]:
         layers.append(
             LayerPrecision(node.name, node.op_type, precision, operator, (maker.get(name, name),), multiplies)
         )
+    return layers
+
+
+def typed_layers(graph: onnx.GraphProto, taken: Collection[str]) -> list[LayerPrecision]:
+    """List the nodes of a graph without functions with the types that ONNX gives them, for a strongly typed compiler.
+
+    Nodes that are not among `taken` stay with ONNX Runtime's CPU provider, which multiplies in float32.
+    """
+    quantised, half = set(int8_products(graph)), set(half_products(graph))
+    layers = []
+    for node in graph.node:
+        multiplies = _MULTIPLYING.fullmatch(node.op_type) is not None
+        precision = "int8" if node.name in quantised else "f16" if node.name in half else "f32"
+        found = precision if multiplies and node.name in taken else "f32"
+        where = "compiled" if node.name in taken else "CPU"
+        layers.append(LayerPrecision(node.name, node.op_type, found, where, (node.name,), multiplies))
     return layers
 
 

@@ -57,7 +57,7 @@ def layers_from_inspector(text: str) -> list[LayerPrecision]:
         raise _lacking("is not the JSON that TensorRT documents") from None
     if not rows or not all(isinstance(row, dict) and {"Name", "LayerType"} <= set(row) for row in rows):
         raise _lacking("lists names and no types: the engine was built without detailed profiling")
-    layers = [_layer(row) for row in rows]
+    layers = [layer_of(row) for row in rows]
     if not any(layer.nodes for layer in layers):
         raise _lacking("names no ONNX nodes")
     return _each_node_once(layers)
@@ -70,7 +70,8 @@ def _lacking(what: str) -> PrecisionError:
     )
 
 
-def _layer(row: dict[str, Any]) -> LayerPrecision:
+def layer_of(row: dict[str, Any]) -> LayerPrecision:
+    """Return what one row of "Layers" runs in."""
     kind = str(row.get("ParameterType") or row["LayerType"]).lower()
     tactic, nodes = str(row.get("TacticName", "")), onnx_nodes(str(row.get("Metadata", "")))
     multiplies = False

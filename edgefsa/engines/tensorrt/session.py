@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from edgefsa.engines.tensorrt.builder import ENGINE_NAME
 from edgefsa.engines.tensorrt.memory import Buffer, CudaMemory, open_memory
 from edgefsa.engines.tensorrt.runtime import load_engine
 from edgefsa.errors import EngineError, TargetError
-
-_NUMPY_TYPES = {"UINT8": np.uint8, "FLOAT": np.float32}
 
 
 @dataclass
@@ -51,6 +49,9 @@ class PlanSession(Session):
     shares its memory. From its second run on a lane's engine is launched as one CUDA graph, where that can be had.
     `module` is the runtime's Python module; `prepare` is called with it before the plan is read.
     """
+
+    # The types that an engine's tensors may have.
+    numpy_types: ClassVar[dict[str, type[np.generic]]] = {"UINT8": np.uint8, "FLOAT": np.float32}
 
     def __init__(
         self,
@@ -171,11 +172,11 @@ class PlanSession(Session):
     def _bind(self, context: Any, name: str) -> tuple[Buffer, Outputs]:
         """Return a buffer for a tensor of the engine, and the view of its host's side."""
         shape, kind = tuple(context.get_tensor_shape(name)), self._engine.get_tensor_dtype(name).name
-        if kind not in _NUMPY_TYPES:
+        if kind not in self.numpy_types:
             raise EngineError(f"{self.directory.name} has the tensor {name} of type {kind}; rebuild it")
         if min(shape) < 1:
             raise EngineError(f"{self.directory.name} has the tensor {name} of the open shape {shape}; rebuild it")
-        dtype = np.dtype(_NUMPY_TYPES[kind])
+        dtype = np.dtype(self.numpy_types[kind])
         buffer = self._opened().new_buffer(int(np.prod(shape)) * dtype.itemsize)
         context.set_tensor_address(name, buffer.device)
         return buffer, buffer.array.view(dtype).reshape(shape)

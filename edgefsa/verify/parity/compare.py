@@ -9,7 +9,7 @@ from edgefsa.artifacts import Manifest
 from edgefsa.data.readers import Dataset
 from edgefsa.data.survey import Survey
 from edgefsa.engines.names import SOURCE_NAME
-from edgefsa.errors import InputError
+from edgefsa.errors import EngineError, InputError
 from edgefsa.verify.parity.heatmap import HeatMaps
 from edgefsa.verify.parity.result import Fault, ParityReport
 from edgefsa.verify.parity.run import Comparison, Progress
@@ -49,6 +49,8 @@ def parity(
 
     directory = Path(engine)
     manifest = Manifest.read(directory)
+    if not (directory / SOURCE_NAME).is_file():
+        raise EngineError(f"{directory.name} has no ONNX file to compare with; adopt its plan with --onnx FILE")
     model = load_graph(directory / SOURCE_NAME)
     blocks = blocks_of(model)
     head = next((block for block in blocks if block.name == FRAMES_BLOCK), None)
@@ -71,7 +73,7 @@ def parity(
 def _is_foreign(manifest: Manifest, dataset: Dataset) -> bool:
     """Return whether frames are of other data than a checkpoint's own and its ranges', as far as can be known."""
     measured_on = (manifest.quantization or {}).get("data", {}).get("name")
-    return bool(manifest.model["weights"]["kind"] == "checkpoint" and measured_on != dataset.name)
+    return bool(manifest.model["weights"]["kind"] in ("checkpoint", "foreign") and measured_on != dataset.name)
 
 
 def _draw(run: Comparison, dataset: Dataset, folder: Path, fault: Fault | None) -> list[Path]:

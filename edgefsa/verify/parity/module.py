@@ -12,15 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from edgefsa.artifacts import Manifest, sha256_of_file
-from edgefsa.errors import CheckpointError
 from edgefsa.export.check import module_logits, upsampled
 from edgefsa.metadata import LOGITS, MASKS
-from edgefsa.models import create_model, load_checkpoint, load_default_weights
 from edgefsa.models.checkpoint import AUXILIARY_PREFIXES
 from edgefsa.models.checkpoint_file import StoredTensor, open_checkpoint
 from edgefsa.models.weight_sets import COUNTER, weight_sets
-from edgefsa.models.weights import shipped_weights
 from edgefsa.verify.parity.result import Equality
 from edgefsa.verify.parity.stages import MODULE, Frames, Tensors
 from edgefsa.verify.parity.tally import Seen
@@ -73,40 +69,6 @@ class ModuleStage:
 
 def _tensors_of(output: Any) -> list[Tensor]:
     return [item for item in (output if isinstance(output, tuple) else (output,)) if isinstance(item, Tensor)]
-
-
-def module_of(manifest: Manifest, checkpoint: Path | None, weights_key: str | None) -> tuple[nn.Module, Path | None]:
-    """Build an engine's network again from its manifest; return it in eval mode, and the file that its weights are of.
-
-    The weights are the shipped ones, the seeded random ones (of no file), or the checkpoint that was recorded
-    (`checkpoint` says where it lies now, `weights_key` names other weights in it than the build's). Raises
-    CheckpointError where they are not those of the build.
-    """
-    facts = manifest.model
-    weights = facts["weights"]
-    model = create_model(facts["model"], **facts["options"])
-    if weights["kind"] in ("trained", "random") and checkpoint is None:
-        if weights_key is not None:
-            raise CheckpointError(f"--weights-key {weights_key} is for checkpoints, and this engine has none")
-        if load_default_weights(model)["sha256"] != weights["sha256"]:
-            raise CheckpointError(f"{facts['model']} had other weights when the engine was built; rebuild the engine")
-        return model.eval(), shipped_weights(model.config)  # type: ignore[arg-type]
-    path = checkpoint_of(manifest, checkpoint)
-    load_checkpoint(model, path, weights_key=weights_key or weights.get("key"))
-    return model.eval(), path
-
-
-def checkpoint_of(manifest: Manifest, checkpoint: Path | None) -> Path:
-    """Return the checkpoint that an engine was built from; CheckpointError where it is not here."""
-    weights = manifest.model["weights"]
-    if checkpoint is None and not weights["source"]:
-        raise CheckpointError("the engine does not say where its weights came from; give their file with --checkpoint")
-    path = Path(checkpoint or weights["source"])
-    if not path.is_file():
-        raise CheckpointError(f"the engine's checkpoint {path} is not here; say where it lies with --checkpoint")
-    if weights["sha256"] and sha256_of_file(path) != weights["sha256"]:
-        raise CheckpointError(f"{path} is not the file that the engine was built from; give that with --checkpoint")
-    return path
 
 
 def weights_equality(model: nn.Module, path: Path) -> Equality:

@@ -61,9 +61,10 @@ class Comparison:
     def add_module(self, checkpoint: Path | None, weights_key: str | None, head: Block | None, *, insist: bool) -> None:
         """Put the PyTorch module before the other stages; where that cannot be, note why unless it is insisted on."""
         try:
-            from edgefsa.verify.parity.module import ModuleStage, module_of, weights_equality
+            from edgefsa.models.rebuilt import module_of
+            from edgefsa.verify.parity.module import ModuleStage, weights_equality
 
-            module, path = module_of(self.manifest, checkpoint, weights_key)
+            module, path = module_of(self.manifest.model, checkpoint, weights_key)
         except (CheckpointError, ModuleNotFoundError) as error:
             if insist or weights_key is not None:
                 raise
