@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup setup-dev demo test check bench soak ablations plugins plugins-all clean
+.PHONY: help setup setup-dev demo test check bench soak ablations plugins plugins-all gpu-files clean
 
 help:
 	@echo "make demo    set up, build an INT8 engine, segment a clip, print accuracy, latency and file names"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench   the programs that print the tables of the README and of docs/models"
 	@echo "make soak    ten minutes of a live run whose source fails over and over: memory, handles, recovery"
 	@echo "make ablations DATA=camvid:DIR [RUNS=runs]   train and measure with and without the frequency blocks (takes long)"
+	@echo "make gpu-files   kernels, plugins and PTX for benchmarks/on_gpu.sh (TENSORRT_INCLUDE_DIR=DIR)"
 	@echo "make plugins the TensorRT plugins for this machine's GPU (TENSORRT_INCLUDE_DIR=DIR, CUDA_ARCHITECTURES=87)"
 
 $(BIN)/python:
@@ -86,6 +87,10 @@ plugins plugins-all:
 	@cmake -S plugins -B $(PLUGINS_BUILD) $(PLUGINS_FLAGS)
 	@bash -o pipefail -c 'cmake --build $(PLUGINS_BUILD) --parallel $(JOBS) 2>&1 | tee -a $(PLUGINS_BUILD)/build.log'
 	@$(PYTHON) plugins/check_spills.py $(PLUGINS_BUILD)/build.log
+
+# What benchmarks/on_gpu.sh takes to a machine with a GPU; TENSORRT_INCLUDE_DIR is the folder of NvInferRuntime.h.
+gpu-files: $(VENV)/.setup-dev
+	@TENSORRT_INCLUDE_DIR="$(TENSORRT_INCLUDE_DIR)" $(BIN)/python benchmarks/gpu_files.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -31,7 +31,7 @@ LINEAR, HWC8 = 0, 1
 INDEX_INT32, INDEX_UINT8 = 0, 1
 
 _INVALID_VALUE = 1  # cudaErrorInvalidValue, which the launchers return for parameters that they do not serve
-_STRUCT = re.compile(r"struct (\w+Params) \{(.*?)\n\};", re.DOTALL)
+_STRUCT = re.compile(r"struct (\w+) \{(.*?)\n\};", re.DOTALL)
 _FIELD = re.compile(
     r"^\s*(?P<type>[\w:\s]+?\s*\**)\s*(?P<name>\w+)(?:\[(?P<length>\w+)\])?\s*(?:=[^;]*)?;", re.MULTILINE
 )
@@ -143,7 +143,7 @@ def build_kernels(architectures: str, folder: Path) -> Path:
 
 @functools.cache
 def structures() -> dict[str, type[ctypes.Structure]]:
-    """Return every structure of launch parameters that the kernels' headers define, by name."""
+    """Return every structure of the launchers' headers by name: parameters, and what is part of them."""
     found: dict[str, type[ctypes.Structure]] = {}
     # A folder's other headers are its own affair.
     headers = [folder / f"{folder.name}.h" for folder in sorted((sources_folder() / "kernels").iterdir())]

@@ -1,4 +1,4 @@
-"""The kernels of the spectral mask, of upsampling with argmax and of frame preparation, against float64."""
+"""The kernels of the spectral mask and of upsampling with argmax on a GPU, against float64."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -48,3 +51,11 @@ def test_what_has_no_use_for_kernels_is_refused() -> None:
         use_kernels(create_model("fsanet-edge"), SIZE)
     with pytest.raises(InputError, match="holds no FrequencySelfAttention"):
         use_kernels(create_model("fsanet-edge", attention="none").eval(), SIZE)
+
+
+def test_the_example_of_the_docs_runs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "kernels.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    variables: dict[str, torch.Tensor] = {}
+    exec(code.replace("512, 1024", "32, 64"), variables)
+    assert (variables["mask"].dtype, variables["mask"].shape) == (torch.uint8, (1, 32, 64))
