@@ -59,7 +59,9 @@ def test_a_search_is_built_recorded_and_replayed(run: Run, files: tuple[Path, st
     }
 
 
-def test_what_cannot_be_searched_is_one_line(run: Run, files: tuple[Path, str], tmp_path: Path) -> None:
+def test_what_cannot_be_searched_is_one_line(
+    run: Run, files: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     onnx, data = files
     common = ("build", onnx, "--data", data, *QUICK, "-o", tmp_path / "e")
     assert "--max-drop is for --precision int8" in run(*common, "--precision", "fp32", "--max-drop", 1).error()
@@ -67,7 +69,15 @@ def test_what_cannot_be_searched_is_one_line(run: Run, files: tuple[Path, str], 
     replay = ("--recipe", tmp_path / "r.toml")
     assert "is a recipe for other, not small" in run(*common, *replay).error()
     assert "give one of them" in run(*common, *replay, "--max-drop", 1).error()
-    failed = run(*common, "--max-drop", 1, "--budget", 1)
+    monkeypatch.setattr("edgefsa.engines.cpu.onnxruntime.OnnxRuntimeTarget.unusable", lambda self: "no GPU is here")
+    monkeypatch.setattr("edgefsa.engines.cpu.onnxruntime.OnnxRuntimeTarget.unbuildable", lambda self: None)
+    told = run(*common, "--max-drop", 1).error()
+    assert "cannot run and be measured on this machine: no GPU is here; search on a target that runs here" in told
+
+
+def test_a_goal_that_is_not_reached_leaves_no_engine(run: Run, files: tuple[Path, str], tmp_path: Path) -> None:
+    onnx, data = files
+    failed = run("build", onnx, "--data", data, *QUICK, "-o", tmp_path / "e", "--max-drop", 1, "--budget", 1)
     assert failed.status == 2 and "after 1 evaluations INT8 still loses" in failed.err.splitlines()[-1]
     assert not list((tmp_path / "e").iterdir()), "no engine, and no part of one"
 

@@ -18,6 +18,7 @@ from edgefsa.data.readers import Dataset
 from edgefsa.engines.golden import patterned_frames
 from edgefsa.engines.session import Session
 from edgefsa.engines.trial import TrialSettings, trial_session
+from edgefsa.errors import TargetError
 from edgefsa.machine.description import machine_description
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import accuracy_of
@@ -236,6 +237,12 @@ def open_bench(
 
     name = choose_target("int8")[0] if target == AUTO else target
     builder = usable_builder(name, "int8")
+    reason = builder.unusable()
+    if reason is not None:
+        raise TargetError(
+            f"an engine of {name} cannot run and be measured on this machine: {reason}; search on a target that runs "
+            "here, and build for this one with the recipe that is found (--recipe)"
+        )
     ranges.check(graph.model)
     truth, why = truth_of(dataset, graph.metadata)
     frames = CalibrationFrames(dataset.frame, len(dataset), FRAMES_FOR_NOISE)
