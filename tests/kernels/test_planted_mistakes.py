@@ -103,6 +103,13 @@ LIN_SOFTMAX = attention_check(Case((2, 3, 9, 12), (3, 5), (65, 3), recurrence=2)
 MASK_IN_TWO_PASSES = mask_check(mask.Case((1, 2, 64, 64), radius=2), LINEAR, mask.TWO)
 UPSAMPLING = upsampling_check((1, 2, 8, 32), (32, 128))
 UPSAMPLING_IN_PARTS = upsampling_check((1, 30, 8, 32), (32, 128))  # more classes than are staged at once
+
+
+def upsampling_at_once_and_in_parts(operator: EmulatedOperator) -> None:
+    UPSAMPLING(operator)
+    UPSAMPLING_IN_PARTS(operator)
+
+
 FOLDER = "truncated_dct_attention"
 BARRIERS: dict[str, tuple[Operator, Check]] = {
     f"{FOLDER}/truncated_dct_floats.cu": (DCT, DCT_FLOATS),
@@ -115,7 +122,7 @@ BARRIERS: dict[str, tuple[Operator, Check]] = {
     f"{FOLDER}/inverse_dct_hwc.cu": (ATTENTION, INVERSE_HWC),
     "spectral_mask/spectral_mask.cuh": (mask.OPERATOR, MASK_IN_TWO_PASSES),
     "upsample_argmax/upsample_argmax.cuh": (upsampling.OPERATOR, UPSAMPLING),
-    "upsample_argmax/cell_logits.cuh": (upsampling.OPERATOR, UPSAMPLING_IN_PARTS),
+    "upsample_argmax/cell_logits.cuh": (upsampling.OPERATOR, upsampling_at_once_and_in_parts),
 }
 BARRIER = "__syncthreads();"
 
@@ -217,7 +224,7 @@ BOUNDS = [
         "left_ + index % kColumns, op_.low_width - 1@)",
     )),
     Bounds(upsampling.OPERATOR, upsampling_check((1, 2, 1, 2), (17, 34)), UPSAMPLE, ("if (pixel >= pixels@) {",)),
-    Bounds(upsampling.OPERATOR, upsampling_check((1, 2, 1, 2), (17, 34)), LOGITS, (
+    Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 1, 4), (17, 68)), LOGITS, (
         "first_class + s < classes_@", "column + 1 < op.low_width@",
     )),
     Bounds(frames.OPERATOR, frames_check((8, 16), (8, 16)), FRAMES, (

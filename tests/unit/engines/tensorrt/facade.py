@@ -173,7 +173,9 @@ def _stand_in(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
             onnx.helper.make_node("ArgMax", [node.input[0]], [f"{node.name}.low"], axis=1, keepdims=1),
             onnx.helper.make_node("Cast", [f"{node.name}.low"], [f"{node.name}.float"], to=1),
             onnx.helper.make_node("Resize", [f"{node.name}.float", "", "", f"{node.name}.sizes"], [f"{node.name}.up"]),
-            onnx.helper.make_node("Cast", [f"{node.name}.up"], [f"{node.name}.int"], to=10 if sizes["half_indices"] else 6),
+            onnx.helper.make_node(
+                "Cast", [f"{node.name}.up"], [f"{node.name}.int"], to=10 if sizes["half_indices"] else 6
+            ),
             onnx.helper.make_node("Squeeze", [f"{node.name}.int", f"{node.name}.axis"], list(node.output)),
         ]
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), f"{node.name}.axis"))
