@@ -74,6 +74,20 @@ def test_maps_larger_than_a_block(emulate: Emulate, case: Case, form: int) -> No
     check(emulate, case, HALF, form, DOT_PRODUCT)
 
 
+@pytest.mark.parametrize("mode", [DOT_PRODUCT, LINSOFTMAX])
+def test_an_out_weight_that_was_folded_into_the_values(emulate: Emulate, mode: int) -> None:
+    tensors = tensors_of(Case((2, 19, 9, 12), (3, 5), (2, 7)))
+    out, weight, bias = (tensors[name].astype(np.float64) for name in ("out_weight", "value_weight", "value_bias"))
+    given = {
+        **tensors,
+        "value_weight": (out @ weight).astype(np.float32),
+        "value_bias": (out @ bias).astype(np.float32),
+    }
+    del given["out_weight"]
+    y = run_attention(emulate(ATTENTION), given, mode=mode, recurrence=2)
+    assert relative_l2(y, formula(tensors, mode, 2, 1 / (9 * 12))) < TOLERANCE[FLOAT]
+
+
 @pytest.mark.parametrize(("mode", "launches"), [(DOT_PRODUCT, 5), (LINSOFTMAX, 11)])
 def test_one_pass_takes_few_launches(emulate: Emulate, mode: int, launches: int) -> None:
     operator = emulate(ATTENTION)

@@ -168,10 +168,14 @@ def run_attention(
     form: int = LINEAR,
     **values: float,
 ) -> Array:
-    """Run the operator on x, stored as type `kind` in format `form`; return y [N, C, H, W]."""
+    """Run the operator on x, stored as type `kind` in format `form`; return y [N, C, H, W].
+
+    Without an out_weight that is a null pointer, so it has to be folded into the values.
+    """
     stored = to_format(tensors["x"].astype(DTYPES[kind]), form)
     settings = settings_of(tensors, kind, form) | attributes_of(tensors) | values
-    outputs = operator.run({**tensors, "x": stored}, {"y": (stored.shape, stored.dtype)}, settings)
+    inputs = {"out_weight": None, **tensors, "x": stored}
+    outputs = operator.run(inputs, {"y": (stored.shape, stored.dtype)}, settings)
     y: Array = from_format(outputs["y"], form, tensors["x"].shape[1])
     return y
 

@@ -66,9 +66,8 @@ __global__ void __launch_bounds__(kTileThreads)
 
 // Block (tile of tokens, tile of rows: of spread, then of affinity; sample).
 __global__ void __launch_bounds__(kTileThreads)
-    mixKernel(const TruncatedDctAttentionParams p, float gain, const TokenBuffers b) {
+    mixKernel(const TruncatedDctAttentionParams p, float gain, int spread_tiles, const TokenBuffers b) {
     const int stride = b.stride, count = p.kh * p.kw;
-    const int spread_tiles = ceilDiv(p.channels, kTileRows);
     const bool spreads = static_cast<int>(blockIdx.y) < spread_tiles;
     const std::size_t sample = static_cast<std::size_t>(blockIdx.z) * stride;
     const int first_row = (static_cast<int>(blockIdx.y) - (spreads ? 0 : spread_tiles)) * kTileRows;
@@ -114,8 +113,9 @@ cudaError_t launchProject(const TruncatedDctAttentionParams& p, const float* tok
 
 cudaError_t launchMix(const TruncatedDctAttentionParams& p, float gain, const TokenBuffers& b,
                       cudaStream_t stream) noexcept {
-    const int tiles = ceilDiv(p.channels, kTileRows) + ceilDiv(p.kh * p.kw, kTileRows);
-    return launchKernel(mixKernel, tileGrid(p.kh * p.kw, tiles, p.batch), dim3(kTileThreads), 0, stream, p, gain, b);
+    const int spread_tiles = isFolded(p) ? 0 : ceilDiv(p.channels, kTileRows);
+    const dim3 grid = tileGrid(p.kh * p.kw, spread_tiles + ceilDiv(p.kh * p.kw, kTileRows), p.batch);
+    return launchKernel(mixKernel, grid, dim3(kTileThreads), 0, stream, p, gain, spread_tiles, b);
 }
 
 }  // namespace edgefsa

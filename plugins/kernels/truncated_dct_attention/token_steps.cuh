@@ -14,7 +14,7 @@ cudaError_t launchBasisSums(const TruncatedDctAttentionParams& params, const Tok
 cudaError_t launchProject(const TruncatedDctAttentionParams& params, const float* tokens, const TokenBuffers& buffers,
                           cudaStream_t stream) noexcept;
 
-// spread = out_weight values; affinity = gain keys^T queries.
+// spread = out_weight values, where that is not folded; affinity = gain keys^T queries.
 cudaError_t launchMix(const TruncatedDctAttentionParams& params, float gain, const TokenBuffers& buffers,
                       cudaStream_t stream) noexcept;
 
