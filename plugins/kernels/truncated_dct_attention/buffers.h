@@ -40,9 +40,7 @@ struct TokenBuffers {
 };
 
 // Whether the values are those of the output already.
-inline bool isFolded(const TruncatedDctAttentionParams& p) noexcept {
-    return p.out_weight == nullptr;
-}
+inline bool isFolded(const TruncatedDctAttentionParams& p) noexcept { return p.out_weight == nullptr; }
 
 inline TokenBuffers takeTokenBuffers(const TruncatedDctAttentionParams& p, Arena& arena) noexcept {
     const std::size_t stride = static_cast<std::size_t>(tokenStride(p.kh, p.kw)), row = p.batch * stride;

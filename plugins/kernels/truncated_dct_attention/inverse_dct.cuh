@@ -3,7 +3,7 @@
 // in shared memory. In linear planes rows are image rows, columns pixels; in channels-last ones, pixels and channels.
 #pragma once
 
-#include "../common.cuh"
+#include "../launch_chain.cuh"
 #include "truncated_dct_attention.h"
 
 namespace edgefsa {
@@ -42,10 +42,9 @@ struct InverseArguments {
 InverseArguments inverseArguments(const InverseDctParams& params) noexcept;
 
 // These choose rows_per_block, tile_columns and tile_channels themselves.
-cudaError_t launchInverse(const InverseArguments& arguments, DataType type, Format format,
-                          cudaStream_t stream) noexcept;
-cudaError_t launchInverseLinear(InverseArguments arguments, DataType type, cudaStream_t stream) noexcept;
-cudaError_t launchInverseHwc(InverseArguments arguments, cudaStream_t stream) noexcept;
+cudaError_t launchInverse(const InverseArguments& arguments, DataType type, Format format, Chain& chain) noexcept;
+cudaError_t launchInverseLinear(InverseArguments arguments, DataType type, Chain& chain) noexcept;
+cudaError_t launchInverseHwc(InverseArguments arguments, Chain& chain) noexcept;
 
 // A tile of x and y, and where its update comes from. Columns are pixels of one channel, or channels of one pixel
 // (then rows are pixels) where CHANNELS_LAST.

@@ -54,6 +54,7 @@ __global__ void __launch_bounds__(kInverseThreads, 2) inverseHwcKernel(const Inv
     tile.means = a.changes + (sample * a.channels + first_channel) * a.token_stride + a.kh * a.kw;
     tile.mean_pass_step = planes * a.token_stride;
     stageColumns(a, first_column, basis);
+    waitForEarlier();
     const int first_row = static_cast<int>(blockIdx.y) * a.rows_per_block;
     for (int row = first_row; row < min(first_row + a.rows_per_block, a.height); ++row) {
         __syncthreads();
@@ -72,7 +73,7 @@ __global__ void __launch_bounds__(kInverseThreads, 2) inverseHwcKernel(const Inv
 
 }  // namespace
 
-cudaError_t launchInverseHwc(InverseArguments a, cudaStream_t stream) noexcept {
+cudaError_t launchInverseHwc(InverseArguments a, Chain& chain) noexcept {
     a.tile_columns =
         std::min(roundUp(a.width, kPixelMultiple), kInverseBasisFloats / a.kw / kPixelMultiple * kPixelMultiple);
     a.tile_channels = kMostChannels;
@@ -86,7 +87,7 @@ cudaError_t launchInverseHwc(InverseArguments a, cudaStream_t stream) noexcept {
                     static_cast<unsigned>(a.batch * pixel_tiles));
     const std::size_t shared = sizeof(float) * a.kw * (a.tile_columns + a.passes * a.tile_channels);
     const auto kernel = a.gains == nullptr ? inverseHwcKernel<false> : inverseHwcKernel<true>;
-    return launchKernel(kernel, grid, dim3(kInverseThreads), shared, stream, a);
+    return chain.launch(kernel, grid, dim3(kInverseThreads), shared, a);
 }
 
 }  // namespace edgefsa

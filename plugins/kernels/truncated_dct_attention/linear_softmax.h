@@ -2,6 +2,7 @@
 // Step 2, mode kLinSoftmax: per pass the change U with the mean m after its tokens, and the maps e and v.
 #pragma once
 
+#include "../launch_chain.cuh"
 #include "truncated_dct_attention.h"
 
 namespace edgefsa {
@@ -14,6 +15,6 @@ struct LinSoftmaxParams {
     TruncatedDctAttentionParams op;
 };
 std::size_t linSoftmaxWorkspaceBytes(const LinSoftmaxParams& params) noexcept;
-cudaError_t launchLinSoftmax(const LinSoftmaxParams& params, void* workspace, cudaStream_t stream) noexcept;
+cudaError_t launchLinSoftmax(const LinSoftmaxParams& params, void* workspace, Chain& chain) noexcept;
 
 }  // namespace edgefsa

@@ -18,6 +18,8 @@ constexpr int kSumThreads = 256;
 // out [planes, token_stride] = the sum over splits, in their order.
 __global__ void __launch_bounds__(kSumThreads)
     sumSplitsKernel(const float* sums, float* out, int planes, int splits, int token_stride) {
+    letNextBegin();
+    waitForEarlier();
     const std::size_t index = static_cast<std::size_t>(blockIdx.x) * kSumThreads + threadIdx.x;
     if (index >= static_cast<std::size_t>(planes) * token_stride) {
         return;
@@ -65,7 +67,7 @@ std::size_t truncatedDctWorkspaceBytes(const TruncatedDctParams& p) noexcept {
     return sizeof(float) * parts * tokenStride(p.kh, p.kw);
 }
 
-cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, cudaStream_t stream) noexcept {
+cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, Chain& chain) noexcept {
     if (!isLaunchable(p)) {
         return cudaErrorInvalidValue;
     }
@@ -88,15 +90,20 @@ cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, cud
                             plan.rows_per_block,
                             plan.splits,
                             p.type == DataType::kInt8 ? p.x_scale : 1.0f};
-    const cudaError_t status = p.format == Format::kHwc8    ? launchDctHwc(a, p.batch, stream)
-                               : p.type == DataType::kFloat ? launchDctFloats(a, planes, stream)
-                                                            : launchDctHalves(a, p.type, planes, stream);
+    const cudaError_t status = p.format == Format::kHwc8    ? launchDctHwc(a, p.batch, chain)
+                               : p.type == DataType::kFloat ? launchDctFloats(a, planes, chain)
+                                                            : launchDctHalves(a, p.type, planes, chain);
     if (status != cudaSuccess || plan.splits == 1) {
         return status;
     }
     const std::size_t blocks = ceilDiv(static_cast<std::size_t>(planes) * stride, std::size_t{kSumThreads});
-    return launchKernel(sumSplitsKernel, dim3(static_cast<unsigned>(blocks)), dim3(kSumThreads), 0, stream, sums,
+    return chain.launch(sumSplitsKernel, dim3(static_cast<unsigned>(blocks)), dim3(kSumThreads), 0, sums,
                         p.coefficients, planes, plan.splits, stride);
+}
+
+cudaError_t launchTruncatedDct(const TruncatedDctParams& p, void* workspace, cudaStream_t stream) noexcept {
+    Chain chain(stream);
+    return launchTruncatedDct(p, workspace, chain);
 }
 
 }  // namespace edgefsa

@@ -93,6 +93,7 @@ template <int TILES>
 __global__ void __launch_bounds__(kDctWarps* kWarpSize, TILES == 4 ? 1 : 2) dctHwcKernel(const DctArguments a) {
     constexpr int kStagedSteps = kDctHwcStagedBytes / (kFragmentBytes * TILES);
     Fragment* fragments = dynamicShared<Fragment>();
+    letNextBegin();
     const int steps = ceilDiv(a.width, 4 * kLoadedPixels);
     float* block_sums = reinterpret_cast<float*>(fragments + min(steps, kStagedSteps) * TILES * kWarpSize);
     const int stored = roundUp(a.channels, kLoadedChannels);
@@ -119,7 +120,7 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, TILES == 4 ? 1 : 2) dctH
 
 }  // namespace
 
-cudaError_t launchDctHwc(const DctArguments& a, int batch, cudaStream_t stream) noexcept {
+cudaError_t launchDctHwc(const DctArguments& a, int batch, Chain& chain) noexcept {
     return launchForKw(a.kw, [&](auto padded) {
         constexpr int kPadded = decltype(padded)::value;
         const int fragment_bytes = kFragmentBytes * kPadded / 8 * ceilDiv(a.width, 4 * kLoadedPixels);
@@ -127,7 +128,7 @@ cudaError_t launchDctHwc(const DctArguments& a, int batch, cudaStream_t stream) 
         const std::size_t sums = sizeof(float) * sumStride(kPadded) * kDctChannels * a.rows_per_block;
         const dim3 grid(static_cast<unsigned>(ceilDiv(a.channels, kDctChannels)), static_cast<unsigned>(a.splits),
                         static_cast<unsigned>(batch));
-        return launchKernel(dctHwcKernel<kPadded / 8>, grid, a.rows_per_block * kWarpSize, staged + sums, stream, a);
+        return chain.launch(dctHwcKernel<kPadded / 8>, grid, a.rows_per_block * kWarpSize, staged + sums, a);
     });
 }
 

@@ -15,6 +15,8 @@ constexpr std::size_t kBlockSharedBytes = 256 << 10;
 // Gives a buffer whose end (to 16 bytes) or start lies at an unmapped zone.
 void* allocate(const std::string& name, std::size_t bytes, Placement placement);
 void makeReadOnly(void* data);
+// Takes away, or gives back, access to all that is not read-only.
+void hideResults(bool hidden);
 void freeAll();
 // Tells what address lies in or beside, empty where no buffer is near.
 std::string describe(const void* address);

@@ -66,6 +66,7 @@ class EmulatedOperator:
         self._library.operatorWorkspaceBytes.restype = ctypes.c_size_t
         self.launches = 0
         self.fills = 0
+        self.overlapping = 0
         self.workspace_bytes = 0
 
     def run(
@@ -78,7 +79,8 @@ class EmulatedOperator:
         """Launch under each schedule and give the outputs, by the names of the parameters' fields.
 
         Inputs are read-only, outputs are given as (shape, dtype). Raises EmulationError where a run does wrong or
-        two schedules give other bits. `launches`, `fills` (of memory) and `workspace_bytes` tell about the last run.
+        two schedules give other bits. `launches`, `overlapping` (those of them that may begin before the one before has
+        ended), `fills` (of memory) and `workspace_bytes` tell about the last run.
         """
         missing = {*self._operator.pointers, *self._operator.integers, *self._operator.floats}
         missing -= {*inputs, *outputs, *values}
@@ -170,6 +172,7 @@ class EmulatedOperator:
         status = self._library.operatorLaunch(ctypes.c_void_p(workspace), *arguments)
         self.launches = int(self._library.emulationLaunches())
         self.fills = int(self._library.emulationFills())
+        self.overlapping = int(self._library.emulationOverlapping())
         self._check(status, schedule)
         results = {}
         for name, (shape, dtype) in outputs.items():

@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kDefaultSharedBytes = 48 << 10;
 constexpr unsigned int kMaxThreads = 1024;
+constexpr int kOverlapCapability = 90;
 
 // What cudaDeviceGetAttribute tells; a test sets another device's by emulationSetDevice.
 struct Device {
@@ -53,6 +54,7 @@ std::map<Device, int> ordinals = {{Device(), 0}};
 std::map<std::pair<int, const void*>, int> shared_limits;
 cudaError_t last = cudaSuccess;
 int launches = 0;
+int overlapping = 0;  // of them, those that may begin before the one before has ended
 
 cudaError_t report(cudaError_t error) {
     if (error != cudaSuccess) {
@@ -70,23 +72,28 @@ bool fits(dim3 grid, dim3 block) {
 
 }  // namespace
 
-cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
-                   const std::function<void()>& thread) {
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
+    const std::size_t shared_bytes = config.dynamicSmemBytes;
     if (!errorText().empty()) {
         return report(cudaErrorIllegalAddress);
     }
     const auto limit = shared_limits.find({ordinal, kernel});
     const int limit_bytes = limit == shared_limits.end() ? kDefaultSharedBytes : limit->second;
-    if (!fits(grid, block)) {
+    if (!fits(config.gridDim, config.blockDim)) {
         return report(cudaErrorInvalidConfiguration);
     }
     if (shared_bytes > static_cast<std::size_t>(limit_bytes)) {
         return report(cudaErrorInvalidValue);
     }
+    const bool overlaps = config.numAttrs == 1 && config.attrs->val.programmaticStreamSerializationAllowed != 0;
+    if (overlaps && device.capability < kOverlapCapability) {
+        return report(cudaErrorInvalidValue);
+    }
     ++launches;
+    overlapping += overlaps ? 1 : 0;
     {
         const FaultCatcher catcher;
-        runGrid(grid, block, shared_bytes, thread);
+        runGrid(config.gridDim, config.blockDim, shared_bytes, thread, overlaps);
     }
     // As on a device, a failure shows at the next call that reports one.
     if (!errorText().empty()) {
@@ -130,6 +137,18 @@ cudaError_t cudaGetLastError() {
 
 cudaError_t cudaGetDevice(int* device) {
     *device = emulation::ordinal;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+// As if the kernels had been compiled for this device.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+    ++emulation::asked;
+    attributes->ptxVersion = emulation::device.capability;
     return cudaSuccess;
 }
 
@@ -186,9 +205,11 @@ void emulationReset() {
     emulation::last = cudaSuccess;
     emulation::launches = 0;
     emulation::fills = 0;
+    emulation::overlapping = 0;
 }
 
 int emulationLaunches() { return emulation::launches; }
+int emulationOverlapping() { return emulation::overlapping; }
 
 // How often memory was filled, since the last reset.
 int emulationFills() { return emulation::fills; }
