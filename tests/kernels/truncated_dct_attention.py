@@ -51,11 +51,12 @@ ATTENTION = Operator(
     ("x_scale", "y_scale", "scale"),
     workspace="truncatedDctAttentionWorkspaceBytes",
 )
+INVERSE_SOURCES = ("checks.cpp", "inverse_dct.cu", "inverse_dct_linear.cu", "inverse_dct_hwc.cu")
 INVERSE_DCT = Operator(
     "InverseDct",
     FOLDER,
     "truncated_dct_attention.h",
-    SOURCES,
+    INVERSE_SOURCES,
     ("x", "y", "change", "basis_h", "basis_w", "shift"),
     ("type", "format", *SIZES),
     ("x_scale", "y_scale", "shift_gain"),

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED || RUN == 1 ? 1 : 2)
     const std::size_t pixel = static_cast<std::size_t>(first_row) * a.width + first_column;
     const T* x = static_cast<const T*>(a.x) + plane * size + pixel;
     prefetchForBlock(x, sizeof(T) * (static_cast<std::size_t>(rows - 1) * a.width + columns));
-    stageColumns(a, first_column, basis);
+    stageColumns<kColumns>(a, first_column, basis);
     waitForEarlier();
     for (int index = static_cast<int>(threadIdx.x); index < a.passes * a.kw * a.rows_per_block;
          index += kInverseThreads) {
@@ -50,6 +50,7 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED || RUN == 1 ? 1 : 2)
     tile.left_pass_step = a.kw * a.rows_per_block;
     tile.right = basis;
     tile.right_stride = a.tile_columns;
+    tile.right_run_stride = a.tile_columns / (kColumns / 4);
     tile.shift = a.shift + plane % a.channels;
     if constexpr (WEIGHTED) {
         const std::size_t map = plane / a.channels * size + pixel;

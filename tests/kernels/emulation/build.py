@@ -35,6 +35,11 @@ KERNEL_FLAGS = [
     "-Wno-unknown-pragmas",
     *CHECKS,
 ]
+# With these, EmulatedOperator.accesses tells each access to dynamic shared memory. A pack of 16 bytes stays one access.
+RECORDING = [
+    *("-fsanitize=kernel-address", "--param=asan-instrumentation-with-call-threshold=0", "--param=asan-stack=0"),
+    "-fno-tree-sra",
+]
 
 
 @dataclass(frozen=True)
@@ -91,21 +96,26 @@ def build_emulator(objects: Path) -> tuple[Path, ...]:
     return tuple(compile_once(source, flags, objects) for source in sorted(EMULATION.glob("*.cpp")))
 
 
-def build_kernels(sources: Sequence[Path], objects: Path, plugins: Path = PLUGINS) -> list[Path]:
+def build_kernels(
+    sources: Sequence[Path], objects: Path, plugins: Path = PLUGINS, more_flags: Sequence[str] = ()
+) -> list[Path]:
     """Compile kernels and their launchers as they are; gives their object files."""
-    flags: list[str | Path] = [*FLAGS, *KERNEL_FLAGS, "-I", EMULATION / "include", "-I", plugins]
+    flags: list[str | Path] = [*FLAGS, *KERNEL_FLAGS, *more_flags, "-I", EMULATION / "include", "-I", plugins]
     flags += ["-I", plugins / "kernels"]
     return [compile_once(source, flags, objects, plugins) for source in sources]
 
 
-def build_operator(operator: Operator, objects: Path, folder: Path, plugins: Path = PLUGINS) -> Path:
+def build_operator(
+    operator: Operator, objects: Path, folder: Path, plugins: Path = PLUGINS, more_flags: Sequence[str] = ()
+) -> Path:
     """Compile an operator's sources, and link them with the emulator; gives the library."""
     folder.mkdir(parents=True, exist_ok=True)
     binding = folder / "binding.cpp"
     binding.write_text(_binding(operator))
     sources = [plugins / "kernels" / operator.folder / source for source in operator.sources]
     return link(
-        [*build_kernels([*sources, binding], objects, plugins), *build_emulator(objects)], folder / operator.name
+        [*build_kernels([*sources, binding], objects, plugins, more_flags), *build_emulator(objects)],
+        folder / operator.name,
     )
 
 

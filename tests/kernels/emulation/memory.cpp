@@ -123,4 +123,9 @@ void* freshSharedMemory(std::size_t bytes) {
     return buffer.data;
 }
 
+std::ptrdiff_t sharedOffset(const void* address) {
+    const std::ptrdiff_t offset = static_cast<const unsigned char*>(address) - sharedBuffer().data;
+    return offset < static_cast<std::ptrdiff_t>(sharedBuffer().bytes) ? std::max<std::ptrdiff_t>(offset, -1) : -1;
+}
+
 }  // namespace emulation

@@ -25,5 +25,7 @@ std::string damage();
 
 // Gives the block's dynamic shared memory, poisoned; its end (to 16 bytes) lies at an unmapped zone.
 void* freshSharedMemory(std::size_t bytes);
+// Where in that an address lies, -1 for none in it.
+std::ptrdiff_t sharedOffset(const void* address);
 
 }  // namespace emulation

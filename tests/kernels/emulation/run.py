@@ -19,6 +19,9 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
+ACCESS = np.dtype([("code", np.uint64), ("offset", np.uint32), ("thread", np.uint16), ("bytes", np.uint16)])
+
+
 class EmulationError(Exception):
     """What a kernel did wrong: an access out of bounds, a missing barrier, a result that depends on the order."""
 
@@ -64,6 +67,8 @@ class EmulatedOperator:
         self._library.emulationError.restype = ctypes.c_char_p
         self._library.emulationErrorOffset.restype = ctypes.c_size_t
         self._library.operatorWorkspaceBytes.restype = ctypes.c_size_t
+        self._library.emulationAccessCount.restype = ctypes.c_size_t
+        self._library.emulationAccesses.restype = ctypes.c_void_p
         self.launches = 0
         self.fills = 0
         self.overlapping = 0
@@ -94,6 +99,24 @@ class EmulatedOperator:
                         "a barrier is missing, or a value is read that was never written"
                     )
         return results[0]
+
+    def accesses(
+        self,
+        inputs: Mapping[str, Array | None],
+        outputs: Mapping[str, tuple[Shape, Any]],
+        values: Mapping[str, int | float],
+    ) -> Array:
+        """Launch once, as `run` takes it, and return the accesses to dynamic shared memory of the first block.
+
+        Each has the address of its code, the offset and bytes in shared memory, and its thread; a thread's are in
+        order. Only what was compiled with build.RECORDING is recorded.
+        """
+        self._library.emulationRecordAccesses(1)
+        self._run_once(inputs, outputs, values, Device(), SCHEDULES[0])
+        count = self._library.emulationAccessCount()
+        data = ctypes.string_at(self._library.emulationAccesses(), count * ACCESS.itemsize)
+        self._library.emulationRecordAccesses(0)
+        return np.frombuffer(data, ACCESS)
 
     def make_mistake(self, number: int) -> None:
         """Make the planted mistake of that number from here on, 0 for none."""
