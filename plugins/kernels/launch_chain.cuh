@@ -7,6 +7,7 @@
 
 #include "common.cuh"
 #include "device.h"
+#include "overlapping_launches.h"
 
 namespace edgefsa {
 
@@ -24,9 +25,6 @@ __device__ __forceinline__ void letNextBegin() {
     cudaTriggerProgrammaticLaunchCompletion();
 #endif
 }
-
-// Off for comparisons; of all operators and threads.
-inline std::atomic<bool> overlapping_launches_allowed{true};
 
 // Whether the code that the GPU in use runs waits by itself. Not so what was compiled for an earlier capability and
 // translated for this GPU. A stream that is captured takes such launches from CUDA 12.3 on.

@@ -40,9 +40,10 @@ LINSOFTMAX_CASES = [
 ]
 # Larger than a block takes of the inverse transform: several blocks along rows and columns.
 TILED_CASES = [
-    (Case((1, 1, 130, 600), (8, 8)), LINEAR),
-    (Case((1, 1, 70, 300), (5, 32)), LINEAR),
-    (Case((1, 1, 3, 300), (2, 32)), HWC8),
+    (Case((1, 1, 130, 600), (8, 8)), HALF, LINEAR),
+    (Case((1, 1, 70, 300), (5, 32)), HALF, LINEAR),
+    (Case((1, 1, 66, 260), (3, 17)), FLOAT, LINEAR),
+    (Case((1, 1, 3, 300), (2, 32)), HALF, HWC8),
 ]
 
 
@@ -115,9 +116,15 @@ def test_what_a_model_computes(emulate: Emulate, mode: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", [DOT_PRODUCT, LINSOFTMAX])
-@pytest.mark.parametrize("shape", [(2, 3, 9, 16), (1, 2, 7, 12), (1, 3, 5, 11)], ids=str)
-def test_int8_rounds_the_formula(emulate: Emulate, shape: tuple[int, int, int, int], mode: int) -> None:
-    tensors = tensors_of(Case(shape, (5, 5), largest=80), INT8)
+@pytest.mark.parametrize(
+    ("shape", "k"),
+    [((2, 3, 9, 16), (5, 5)), ((1, 2, 7, 12), (5, 16)), ((1, 3, 5, 11), (5, 5)), ((1, 1, 66, 144), (3, 32))],
+    ids=str,
+)
+def test_int8_rounds_the_formula(
+    emulate: Emulate, shape: tuple[int, int, int, int], k: tuple[int, int], mode: int
+) -> None:
+    tensors = tensors_of(Case(shape, k, largest=80), INT8)
     x_scale, y_scale = 0.03, 0.025
     real = {**tensors, "x": x_scale * tensors["x"]}
     scale = 1 / (shape[2] * shape[3])

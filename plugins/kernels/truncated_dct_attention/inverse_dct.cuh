@@ -9,7 +9,6 @@
 namespace edgefsa {
 
 constexpr int kInverseThreads = 256;
-constexpr int kInverseBlocks = 1024;       // wanted: several for each multiprocessor of a large GPU
 constexpr int kInverseSumFloats = 6144;    // of basis_h^T change per block
 constexpr int kInverseBasisFloats = 4096;  // of basis_w per block: with the sums, 40 KB of shared memory
 

@@ -11,6 +11,7 @@ namespace {
 constexpr int kColumns = 8;        // channels that a thread takes at once
 constexpr int kMostChannels = 64;  // per block
 constexpr int kMostRows = 8;
+constexpr int kWantedBlocks = 8;  // per multiprocessor
 constexpr int kPixelMultiple = 8;
 constexpr int kSumPadding = 4;  // with it the sums of 8 rows of basis_w for one channel lie in as many banks
 
@@ -84,8 +85,14 @@ cudaError_t launchInverseHwc(InverseArguments a, Chain& chain) noexcept {
         a.tile_channels /= 2;
     }
     const int channel_tiles = ceilDiv(a.channels, a.tile_channels), pixel_tiles = ceilDiv(a.width, a.tile_columns);
+    Device device = {};
+    const cudaError_t known = deviceInUse(&device);
+    if (known != cudaSuccess) {
+        return known;
+    }
+    const int wanted_blocks = kWantedBlocks * device.multiprocessors;
     const long long single_rows = static_cast<long long>(channel_tiles) * pixel_tiles * a.batch * a.height;
-    a.rows_per_block = static_cast<int>(std::clamp<long long>(single_rows / kInverseBlocks, 1, kMostRows));
+    a.rows_per_block = static_cast<int>(std::clamp<long long>(single_rows / wanted_blocks, 1, kMostRows));
     const dim3 grid(static_cast<unsigned>(channel_tiles), static_cast<unsigned>(ceilDiv(a.height, a.rows_per_block)),
                     static_cast<unsigned>(a.batch * pixel_tiles));
     const std::size_t shared = sizeof(float) * a.kw * (a.tile_columns + a.passes * (a.tile_channels + kSumPadding));

@@ -2,10 +2,11 @@
 // Step 2, mode kLinSoftmax: per pass the change U with the mean m after its tokens, and the maps e and v.
 #pragma once
 
-#include "../launch_chain.cuh"
 #include "truncated_dct_attention.h"
 
 namespace edgefsa {
+
+class Chain;  // launch_chain.cuh
 
 struct LinSoftmaxParams {
     const float* coefficients;  // [batch, channels, tokenStride(kh, kw)]

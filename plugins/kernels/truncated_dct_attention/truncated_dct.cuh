@@ -28,6 +28,7 @@ struct DctArguments {
     int kw;
     int token_stride;
     int rows_per_block;
+    int warps_per_row;  // in format kHwc8
     int splits;
     float x_scale;
 };
@@ -35,12 +36,14 @@ struct DctArguments {
 // Step 1 as part of a chain.
 cudaError_t launchTruncatedDct(const TruncatedDctParams& params, void* workspace, Chain& chain) noexcept;
 
-// The three forms; each expects rows_per_block and splits as its plan below gives them.
+// The three forms; each expects rows_per_block, warps_per_row and splits as the plan for a GPU of so many
+// multiprocessors gives them.
 struct DctPlan {
     int rows_per_block;
+    int warps_per_row;
     int splits;
 };
-DctPlan dctPlan(const TruncatedDctParams& params) noexcept;
+DctPlan dctPlan(const TruncatedDctParams& params, int multiprocessors) noexcept;
 cudaError_t launchDctHalves(const DctArguments& arguments, DataType type, int planes, Chain& chain) noexcept;
 cudaError_t launchDctFloats(const DctArguments& arguments, int planes, Chain& chain) noexcept;
 cudaError_t launchDctHwc(const DctArguments& arguments, int batch, Chain& chain) noexcept;

@@ -49,7 +49,8 @@ class Operator:
     `folder` lies below plugins/kernels, and holds `header` and `sources`. `pointers`, `integers` (enums too) and
     `floats` are the fields of <name>Params, elements of arrays as `mean[0]`; the compiler checks their names.
     `workspace` is the function that gives the bytes of workspace, empty for a launcher that needs none, and `served`
-    the one that says which parameters the device in use takes, if there is one.
+    the one that says which parameters the device in use takes, if there is one. `overlaps` is whether its launches may
+    overlap, so that this can be switched off.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Operator:
     floats: tuple[str, ...] = ()
     workspace: str = ""
     served: str = ""
+    overlaps: bool = False
 
 
 def compiler() -> str | None:
@@ -133,6 +135,11 @@ def link(inputs: Sequence[Path], stem: Path) -> Path:
     return library
 
 
+_OVERLAP_SWITCH = """#include "kernels/overlapping_launches.h"
+extern "C" void operatorAllowOverlap(int allowed) { edgefsa::overlapping_launches_allowed = allowed != 0; }
+"""
+
+
 def _binding(operator: Operator) -> str:
     fields = [(name, "void*") for name in operator.pointers]
     fields += [(name, "int") for name in operator.integers] + [(name, "float") for name in operator.floats]
@@ -144,9 +151,10 @@ def _binding(operator: Operator) -> str:
     made = f"make({', '.join(f'a{i}' for i in range(len(fields)))})"
     workspace = f"edgefsa::{operator.workspace}(params)" if operator.workspace else "0"
     served = f"edgefsa::{operator.served}(params)" if operator.served else "true"
+    overlap = _OVERLAP_SWITCH if operator.overlaps else ""
     return f"""#include <type_traits>
 #include "kernels/{operator.folder}/{operator.header}"
-static edgefsa::{operator.name}Params make({arguments}) {{
+{overlap}static edgefsa::{operator.name}Params make({arguments}) {{
     edgefsa::{operator.name}Params params = {{}};
 {sets}    return params;
 }}

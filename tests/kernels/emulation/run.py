@@ -71,6 +71,7 @@ class EmulatedOperator:
         self._library.emulationAccesses.restype = ctypes.c_void_p
         self.launches = 0
         self.fills = 0
+        self.blocks: list[int] = []  # of each launch
         self.overlapping = 0
         self.workspace_bytes = 0
 
@@ -84,8 +85,8 @@ class EmulatedOperator:
         """Launch under each schedule and give the outputs, by the names of the parameters' fields.
 
         Inputs are read-only, outputs are given as (shape, dtype). Raises EmulationError where a run does wrong or
-        two schedules give other bits. `launches`, `overlapping` (those of them that may begin before the one before has
-        ended), `fills` (of memory) and `workspace_bytes` tell about the last run.
+        two schedules give other bits. `launches`, the `blocks` of each, `overlapping` (launches that may begin before
+        the one before has ended), `fills` (of memory) and `workspace_bytes` tell about the last run.
         """
         missing = {*self._operator.pointers, *self._operator.integers, *self._operator.floats}
         missing -= {*inputs, *outputs, *values}
@@ -117,6 +118,10 @@ class EmulatedOperator:
         data = ctypes.string_at(self._library.emulationAccesses(), count * ACCESS.itemsize)
         self._library.emulationRecordAccesses(0)
         return np.frombuffer(data, ACCESS)
+
+    def allow_overlapping_launches(self, allowed: bool) -> None:
+        """Let launches begin before the one before has ended, as they do at first, or not."""
+        self._library.operatorAllowOverlap(int(allowed))
 
     def make_mistake(self, number: int) -> None:
         """Make the planted mistake of that number from here on, 0 for none."""
@@ -195,6 +200,7 @@ class EmulatedOperator:
         status = self._library.operatorLaunch(ctypes.c_void_p(workspace), *arguments)
         self.launches = int(self._library.emulationLaunches())
         self.fills = int(self._library.emulationFills())
+        self.blocks = [int(self._library.emulationBlocks(index)) for index in range(self.launches)]
         self.overlapping = int(self._library.emulationOverlapping())
         self._check(status, schedule)
         results = {}

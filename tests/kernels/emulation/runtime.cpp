@@ -10,6 +10,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "faults.h"
 #include "memory.h"
@@ -53,8 +54,8 @@ int fills = 0;
 std::map<Device, int> ordinals = {{Device(), 0}};
 std::map<std::pair<int, const void*>, int> shared_limits;
 cudaError_t last = cudaSuccess;
-int launches = 0;
-int overlapping = 0;  // of them, those that may begin before the one before has ended
+std::vector<int> block_counts;  // of each launch
+int overlapping = 0;            // of them, those that may begin before the one before has ended
 
 cudaError_t report(cudaError_t error) {
     if (error != cudaSuccess) {
@@ -89,7 +90,7 @@ cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, const s
     if (overlaps && device.capability < kOverlapCapability) {
         return report(cudaErrorInvalidValue);
     }
-    ++launches;
+    block_counts.push_back(static_cast<int>(config.gridDim.x * config.gridDim.y * config.gridDim.z));
     overlapping += overlaps ? 1 : 0;
     {
         const FaultCatcher catcher;
@@ -203,12 +204,13 @@ void emulationReset() {
     emulation::freeAll();
     emulation::clearError();
     emulation::last = cudaSuccess;
-    emulation::launches = 0;
+    emulation::block_counts.clear();
     emulation::fills = 0;
     emulation::overlapping = 0;
 }
 
-int emulationLaunches() { return emulation::launches; }
+int emulationLaunches() { return static_cast<int>(emulation::block_counts.size()); }
+int emulationBlocks(int launch) { return emulation::block_counts[static_cast<std::size_t>(launch)]; }
 int emulationOverlapping() { return emulation::overlapping; }
 
 // How often memory was filled, since the last reset.
