@@ -103,7 +103,7 @@ def check_frames(frame_hw: tuple[int, int], size_hw: tuple[int, int], form: int,
 # One run for each file, in which each of its barriers matters: bases staged in parts, several rounds of rows.
 DCT_FLOATS = dct_check(Case((1, 1, 19, 264), (3, 18)), FLOAT, LINEAR)
 DCT_HALVES = dct_check(Case((1, 1, 36, 520), (5, 16)), HALF, LINEAR)
-DCT_HWC = dct_check(Case((1, 10, 9, 141), (3, 32)), HALF, HWC8)
+DCT_HWC = dct_check(Case((1, 10, 3, 141), (3, 32)), HALF, HWC8)
 INVERSE_LINEAR = attention_check(Case((2, 3, 12, 20), (3, 5)), HALF, LINEAR, DOT_PRODUCT)
 INVERSE_HWC = attention_check(Case((1, 3, 66, 2), (2, 2)), HALF, HWC8, DOT_PRODUCT)
 LIN_SOFTMAX = attention_check(Case((2, 3, 9, 12), (3, 5), (65, 3), recurrence=2), FLOAT, LINEAR, LINSOFTMAX)
