@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.conftest import Emulate
-from tests.kernels.emulation.run import EmulatedOperator
+from tests.kernels.emulation.run import Device, EmulatedOperator
 from tests.kernels.tensors import FLOAT, HALF, HWC8, INT8, LINEAR, relative_l2, to_format
 from tests.kernels.truncated_dct_attention import (
     DCT,
@@ -36,12 +36,18 @@ def transformed(tensors: dict[str, Array]) -> Array:
     return tokens.reshape(*x.shape[:2], -1)
 
 
-def run(operator: EmulatedOperator, tensors: dict[str, Array], kind: int = FLOAT, form: int = LINEAR) -> Array:
+def run(
+    operator: EmulatedOperator,
+    tensors: dict[str, Array],
+    kind: int = FLOAT,
+    form: int = LINEAR,
+    device: Device | None = None,
+) -> Array:
     stored = to_format(tensors["x"].astype(DTYPES[kind]), form)
     inputs = {"x": stored, "basis_h": tensors["basis_h"], "basis_w": tensors["basis_w"]}
     settings = settings_of(tensors, kind, form) | {"x_scale": 0.5}
     shape = (*tensors["x"].shape[:2], token_stride(settings["kh"], settings["kw"]))
-    got = operator.run(inputs, {"coefficients": (shape, np.float32)}, settings)["coefficients"]
+    got = operator.run(inputs, {"coefficients": (shape, np.float32)}, settings, device)["coefficients"]
     return got[..., : settings["kh"] * settings["kw"]]
 
 
@@ -52,6 +58,25 @@ def test_the_coefficients(emulate: Emulate, case: Case, kind: int, form: int) ->
     tensors = tensors_of(case, kind)
     expected = transformed(tensors) * (0.5 if kind == INT8 else 1)
     assert relative_l2(run(emulate(DCT), tensors, kind, form), expected) < 1e-5
+
+
+@pytest.mark.parametrize("kind", [FLOAT, HALF, INT8])
+def test_more_rows_than_a_block_can_hold_the_sums_of(emulate: Emulate, kind: int) -> None:
+    operator, tensors = emulate(DCT), tensors_of(Case((1, 3, 850, 3), (2, 3)), kind)
+    found = run(operator, tensors, kind, device=Device(multiprocessors=1))
+    assert relative_l2(found, transformed(tensors) * (0.5 if kind == INT8 else 1)) < 1e-5
+    assert operator.blocks[0] == 6  # 848 are the most: two for each plane
+
+
+@pytest.mark.parametrize(("kw", "multiprocessors", "blocks"), [(8, 1, 2), (8, 4, 8), (9, 4, 6), (9, 100, 16)])
+def test_channels_last_rows_are_spread_over_the_multiprocessors(
+    emulate: Emulate, kw: int, multiprocessors: int, blocks: int
+) -> None:
+    operator, tensors = emulate(DCT), tensors_of(Case((1, 3, 16, 70), (1, kw)), HALF)
+    found = run(operator, tensors, HALF, HWC8, Device(multiprocessors=multiprocessors))
+    assert relative_l2(found, transformed(tensors)) < 1e-5
+    assert operator.workspace_bytes == 16 * 3 * token_stride(1, kw) * 4
+    assert operator.blocks[0] == blocks
 
 
 @pytest.mark.parametrize("form", [LINEAR, HWC8])

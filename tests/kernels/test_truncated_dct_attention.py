@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.conftest import Emulate
+from tests.kernels.emulation.run import Device
 from tests.kernels.tensors import FLOAT, HALF, HWC8, INT8, LINEAR, relative_l2
 from tests.kernels.truncated_dct_attention import (
     ATTENTION,
@@ -40,9 +41,10 @@ LINSOFTMAX_CASES = [
 ]
 # Larger than a block takes of the inverse transform: several blocks along rows and columns.
 TILED_CASES = [
-    (Case((1, 1, 130, 600), (8, 8)), LINEAR),
-    (Case((1, 1, 70, 300), (5, 32)), LINEAR),
-    (Case((1, 1, 3, 300), (2, 32)), HWC8),
+    (Case((1, 1, 130, 600), (8, 8)), HALF, LINEAR),
+    (Case((1, 1, 70, 300), (5, 32)), HALF, LINEAR),
+    (Case((1, 1, 66, 260), (3, 17)), FLOAT, LINEAR),
+    (Case((1, 1, 3, 300), (2, 32)), HALF, HWC8),
 ]
 
 
@@ -69,16 +71,42 @@ def test_linear_softmax(emulate: Emulate, case: Case, kind: int, form: int) -> N
     check(emulate, case, kind, form, LINSOFTMAX)
 
 
-@pytest.mark.parametrize(("case", "form"), TILED_CASES, ids=str)
-def test_maps_larger_than_a_block(emulate: Emulate, case: Case, form: int) -> None:
-    check(emulate, case, HALF, form, DOT_PRODUCT)
+@pytest.mark.parametrize(("case", "kind", "form"), TILED_CASES, ids=str)
+def test_maps_larger_than_a_block(emulate: Emulate, case: Case, kind: int, form: int) -> None:
+    check(emulate, case, kind, form, DOT_PRODUCT)
+
+
+@pytest.mark.parametrize("mode", [DOT_PRODUCT, LINSOFTMAX])
+def test_an_out_weight_that_was_folded_into_the_values(emulate: Emulate, mode: int) -> None:
+    tensors = tensors_of(Case((2, 19, 9, 12), (3, 5), (2, 7)))
+    out, weight, bias = (tensors[name].astype(np.float64) for name in ("out_weight", "value_weight", "value_bias"))
+    given = {
+        **tensors,
+        "value_weight": (out @ weight).astype(np.float32),
+        "value_bias": (out @ bias).astype(np.float32),
+    }
+    del given["out_weight"]
+    y = run_attention(emulate(ATTENTION), given, mode=mode, recurrence=2)
+    assert relative_l2(y, formula(tensors, mode, 2, 1 / (9 * 12))) < TOLERANCE[FLOAT]
 
 
 @pytest.mark.parametrize(("mode", "launches"), [(DOT_PRODUCT, 5), (LINSOFTMAX, 11)])
-def test_one_pass_takes_few_launches(emulate: Emulate, mode: int, launches: int) -> None:
+def test_one_pass_takes_few_launches_and_all_but_the_first_may_overlap(
+    emulate: Emulate, mode: int, launches: int
+) -> None:
     operator = emulate(ATTENTION)
     run_attention(operator, tensors_of(Case((1, 2, 8, 16), (4, 4))), mode=mode)
-    assert operator.launches == launches
+    assert (operator.launches, operator.overlapping) == (launches, launches - 1)
+
+
+def test_launches_do_not_overlap_before_capability_9_and_where_that_is_switched_off(emulate: Emulate) -> None:
+    operator, tensors = emulate(ATTENTION), tensors_of(Case((1, 2, 8, 16), (4, 4)))
+    run_attention(operator, tensors, device=Device(capability=89))
+    assert operator.overlapping == 0
+    operator.allow_overlapping_launches(False)
+    run_attention(operator, tensors)
+    operator.allow_overlapping_launches(True)
+    assert operator.overlapping == 0
 
 
 @pytest.mark.parametrize("mode", ["dot_product", "linsoftmax"])
@@ -101,9 +129,15 @@ def test_what_a_model_computes(emulate: Emulate, mode: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", [DOT_PRODUCT, LINSOFTMAX])
-@pytest.mark.parametrize("shape", [(2, 3, 9, 16), (1, 2, 7, 12), (1, 3, 5, 11)], ids=str)
-def test_int8_rounds_the_formula(emulate: Emulate, shape: tuple[int, int, int, int], mode: int) -> None:
-    tensors = tensors_of(Case(shape, (5, 5), largest=80), INT8)
+@pytest.mark.parametrize(
+    ("shape", "k"),
+    [((2, 3, 9, 16), (5, 5)), ((1, 2, 7, 12), (5, 16)), ((1, 3, 5, 11), (5, 5)), ((1, 1, 66, 144), (2, 17))],
+    ids=str,
+)
+def test_int8_rounds_the_formula(
+    emulate: Emulate, shape: tuple[int, int, int, int], k: tuple[int, int], mode: int
+) -> None:
+    tensors = tensors_of(Case(shape, k, largest=80), INT8)
     x_scale, y_scale = 0.03, 0.025
     real = {**tensors, "x": x_scale * tensors["x"]}
     scale = 1 / (shape[2] * shape[3])

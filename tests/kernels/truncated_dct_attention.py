@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.kernels.emulation.build import Operator
-from tests.kernels.emulation.run import EmulatedOperator
+from tests.kernels.emulation.run import Device, EmulatedOperator
 from tests.kernels.tensors import FLOAT, HALF, INT8, LINEAR, from_format, to_format
 
 FOLDER = "truncated_dct_attention"
@@ -50,12 +50,14 @@ ATTENTION = Operator(
     ("type", "format", *SIZES, "query_channels", "value_channels", "mode", "recurrence"),
     ("x_scale", "y_scale", "scale"),
     workspace="truncatedDctAttentionWorkspaceBytes",
+    overlaps=True,
 )
+INVERSE_SOURCES = ("checks.cpp", "inverse_dct.cu", "inverse_dct_linear.cu", "inverse_dct_hwc.cu")
 INVERSE_DCT = Operator(
     "InverseDct",
     FOLDER,
     "truncated_dct_attention.h",
-    SOURCES,
+    INVERSE_SOURCES,
     ("x", "y", "change", "basis_h", "basis_w", "shift"),
     ("type", "format", *SIZES),
     ("x_scale", "y_scale", "shift_gain"),
@@ -166,12 +168,17 @@ def run_attention(
     tensors: dict[str, Array],
     kind: int = FLOAT,
     form: int = LINEAR,
+    device: Device | None = None,
     **values: float,
 ) -> Array:
-    """Run the operator on x, stored as type `kind` in format `form`; return y [N, C, H, W]."""
+    """Run the operator on x, stored as type `kind` in format `form`; return y [N, C, H, W].
+
+    Without an out_weight that is a null pointer, so it has to be folded into the values.
+    """
     stored = to_format(tensors["x"].astype(DTYPES[kind]), form)
     settings = settings_of(tensors, kind, form) | attributes_of(tensors) | values
-    outputs = operator.run({**tensors, "x": stored}, {"y": (stored.shape, stored.dtype)}, settings)
+    inputs = {"out_weight": None, **tensors, "x": stored}
+    outputs = operator.run(inputs, {"y": (stored.shape, stored.dtype)}, settings, device)
     y: Array = from_format(outputs["y"], form, tensors["x"].shape[1])
     return y
 

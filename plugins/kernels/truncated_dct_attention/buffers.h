@@ -34,10 +34,13 @@ struct TokenBuffers {
     float* queries;        // rows: query_channels
     float* keys;
     float* values;    // value_channels
-    float* spread;    // out_weight values; channels
+    float* spread;    // out_weight values; channels. The values themselves where out_weight is folded into them
     float* affinity;  // S; tokens
     float* tokens;    // X after a pass; channels
 };
+
+// Whether the values are those of the output already.
+inline bool isFolded(const TruncatedDctAttentionParams& p) noexcept { return p.out_weight == nullptr; }
 
 inline TokenBuffers takeTokenBuffers(const TruncatedDctAttentionParams& p, Arena& arena) noexcept {
     const std::size_t stride = static_cast<std::size_t>(tokenStride(p.kh, p.kw)), row = p.batch * stride;
@@ -48,7 +51,10 @@ inline TokenBuffers takeTokenBuffers(const TruncatedDctAttentionParams& p, Arena
     b.queries = arena.take(row * p.query_channels);
     b.keys = arena.take(row * p.query_channels);
     b.values = arena.take(row * p.value_channels);
-    b.spread = arena.take(row * p.channels);
+    b.spread = arena.take(row * p.channels);  // also where it is not used: sizes are asked for without pointers
+    if (isFolded(p)) {
+        b.spread = b.values;
+    }
     b.affinity = arena.take(row * p.kh * p.kw);
     b.tokens = p.recurrence > 1 ? arena.take(row * p.channels) : nullptr;
     return b;

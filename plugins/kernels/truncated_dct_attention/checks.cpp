@@ -2,6 +2,7 @@
 #include "checks.h"
 
 #include "../launch_checks.h"
+#include "buffers.h"
 
 namespace edgefsa {
 namespace {
@@ -21,7 +22,8 @@ bool areMapsServed(const Params& p) noexcept {
 
 bool areWeightsGiven(const TruncatedDctAttentionParams& p) noexcept {
     return areGiven({p.basis_h, p.basis_w, p.query_weight, p.query_bias, p.key_weight, p.key_bias, p.value_weight,
-                     p.value_bias, p.out_weight, p.shift});
+                     p.value_bias, p.shift}) &&
+           (!isFolded(p) || p.value_channels == p.channels);
 }
 
 }  // namespace

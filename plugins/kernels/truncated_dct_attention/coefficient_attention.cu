@@ -26,6 +26,8 @@ struct ApplyArguments {
 
 // U = spread affinity; change += U; X = X + U g + shift d^T. Block (tile of tokens, tile of channels, sample).
 __global__ void __launch_bounds__(kTileThreads) applyKernel(const ApplyArguments a) {
+    letNextBegin();
+    waitForEarlier();
     const int first_row = static_cast<int>(blockIdx.y) * kTileRows;
     const int first_column = static_cast<int>(blockIdx.x) * kTileColumns;
     const std::size_t sample = static_cast<std::size_t>(blockIdx.z) * a.stride;
@@ -50,13 +52,12 @@ __global__ void __launch_bounds__(kTileThreads) applyKernel(const ApplyArguments
     }
 }
 
-cudaError_t launchPass(const CoefficientAttentionParams& p, int pass, const TokenBuffers& b,
-                       cudaStream_t stream) noexcept {
+cudaError_t launchPass(const CoefficientAttentionParams& p, int pass, const TokenBuffers& b, Chain& chain) noexcept {
     const TruncatedDctAttentionParams& op = p.op;
     const float* tokens = pass == 0 ? p.coefficients : b.tokens;
-    cudaError_t status = launchProject(op, tokens, b, stream);
+    cudaError_t status = launchProject(op, tokens, b, chain);
     if (status == cudaSuccess) {
-        status = launchMix(op, op.scale, b, stream);
+        status = launchMix(op, op.scale, b, chain);
     }
     if (status != cudaSuccess) {
         return status;
@@ -67,7 +68,7 @@ cudaError_t launchPass(const CoefficientAttentionParams& p, int pass, const Toke
                               b.of_ones, op.shift,   op.channels, count, stride,   pass == 0};
     const dim3 grid(static_cast<unsigned>(ceilDiv(stride, kTileColumns)),
                     static_cast<unsigned>(ceilDiv(op.channels, kTileRows)), static_cast<unsigned>(op.batch));
-    return launchKernel(applyKernel, grid, dim3(kTileThreads), 0, stream, a);
+    return chain.launch(applyKernel, grid, dim3(kTileThreads), 0, a);
 }
 
 }  // namespace
@@ -80,18 +81,23 @@ std::size_t coefficientAttentionWorkspaceBytes(const CoefficientAttentionParams&
     return arena.bytes();
 }
 
-cudaError_t launchCoefficientAttention(const CoefficientAttentionParams& p, void* workspace,
-                                       cudaStream_t stream) noexcept {
+cudaError_t launchCoefficientAttention(const CoefficientAttentionParams& p, void* workspace, Chain& chain) noexcept {
     if (!isLaunchable(p) || !isWorkspace(workspace)) {
         return cudaErrorInvalidValue;
     }
     Arena arena(workspace);
     const TokenBuffers buffers = takeTokenBuffers(p.op, arena);
-    cudaError_t status = p.op.recurrence > 1 ? launchBasisSums(p.op, buffers, stream) : cudaSuccess;
+    cudaError_t status = p.op.recurrence > 1 ? launchBasisSums(p.op, buffers, chain) : cudaSuccess;
     for (int pass = 0; status == cudaSuccess && pass < p.op.recurrence; ++pass) {
-        status = launchPass(p, pass, buffers, stream);
+        status = launchPass(p, pass, buffers, chain);
     }
     return status;
+}
+
+cudaError_t launchCoefficientAttention(const CoefficientAttentionParams& p, void* workspace,
+                                       cudaStream_t stream) noexcept {
+    Chain chain(stream);
+    return launchCoefficientAttention(p, workspace, chain);
 }
 
 }  // namespace edgefsa

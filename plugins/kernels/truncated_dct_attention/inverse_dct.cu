@@ -28,12 +28,16 @@ InverseArguments inverseArguments(const InverseDctParams& p) noexcept {
     return a;
 }
 
-cudaError_t launchInverse(const InverseArguments& a, DataType type, Format format, cudaStream_t stream) noexcept {
-    return format == Format::kHwc8 ? launchInverseHwc(a, stream) : launchInverseLinear(a, type, stream);
+cudaError_t launchInverse(const InverseArguments& a, DataType type, Format format, Chain& chain) noexcept {
+    return format == Format::kHwc8 ? launchInverseHwc(a, chain) : launchInverseLinear(a, type, chain);
 }
 
 cudaError_t launchInverseDct(const InverseDctParams& p, void* /*workspace*/, cudaStream_t stream) noexcept {
-    return isLaunchable(p) ? launchInverse(inverseArguments(p), p.type, p.format, stream) : cudaErrorInvalidValue;
+    if (!isLaunchable(p)) {
+        return cudaErrorInvalidValue;
+    }
+    Chain chain(stream);
+    return launchInverse(inverseArguments(p), p.type, p.format, chain);
 }
 
 }  // namespace edgefsa

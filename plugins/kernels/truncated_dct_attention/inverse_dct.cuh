@@ -3,13 +3,12 @@
 // in shared memory. In linear planes rows are image rows, columns pixels; in channels-last ones, pixels and channels.
 #pragma once
 
-#include "../common.cuh"
+#include "../launch_chain.cuh"
 #include "truncated_dct_attention.h"
 
 namespace edgefsa {
 
 constexpr int kInverseThreads = 256;
-constexpr int kInverseBlocks = 1024;       // wanted: several for each multiprocessor of a large GPU
 constexpr int kInverseSumFloats = 6144;    // of basis_h^T change per block
 constexpr int kInverseBasisFloats = 4096;  // of basis_w per block: with the sums, 40 KB of shared memory
 
@@ -42,10 +41,9 @@ struct InverseArguments {
 InverseArguments inverseArguments(const InverseDctParams& params) noexcept;
 
 // These choose rows_per_block, tile_columns and tile_channels themselves.
-cudaError_t launchInverse(const InverseArguments& arguments, DataType type, Format format,
-                          cudaStream_t stream) noexcept;
-cudaError_t launchInverseLinear(InverseArguments arguments, DataType type, cudaStream_t stream) noexcept;
-cudaError_t launchInverseHwc(InverseArguments arguments, cudaStream_t stream) noexcept;
+cudaError_t launchInverse(const InverseArguments& arguments, DataType type, Format format, Chain& chain) noexcept;
+cudaError_t launchInverseLinear(InverseArguments arguments, DataType type, Chain& chain) noexcept;
+cudaError_t launchInverseHwc(InverseArguments arguments, Chain& chain) noexcept;
 
 // A tile of x and y, and where its update comes from. Columns are pixels of one channel, or channels of one pixel
 // (then rows are pixels) where CHANNELS_LAST.
@@ -64,6 +62,7 @@ struct Tile {
     const float* right;
     int left_stride;
     int right_stride;
+    int right_run_stride;  // see columnAt
     int left_pass_step;
     int right_pass_step;
     const float* shift;  // of the first channel
@@ -85,20 +84,38 @@ __device__ __forceinline__ float inverseSum(const InverseArguments& a, const flo
     return sum;
 }
 
-// Puts columns [first, first + tile_columns) of basis_w into staged [kw, tile_columns]; 0 beyond its edge.
-__device__ inline void stageColumns(const InverseArguments& a, int first, float* staged) {
+// A thread takes COLUMNS neighbours of a row of `right`, by runs of 4. In shared memory all threads' first runs come
+// first, then their second ones: the 8 threads that it serves together read 128 bytes that lie together, in as many
+// banks. The column that lies at a place of such a row, of a length that is a multiple of COLUMNS; and the other way.
+template <int COLUMNS>
+__device__ __forceinline__ int columnAt(int place, int length) {
+    const int run_stride = length / (COLUMNS / 4);
+    return place % run_stride / 4 * COLUMNS + place / run_stride * 4 + place % 4;
+}
+template <int COLUMNS>
+__device__ __forceinline__ int placeOfColumn(int column, int length) {
+    constexpr int kRuns = COLUMNS / 4;
+    return column / 4 % kRuns * (length / kRuns) + column / COLUMNS * 4 + column % 4;
+}
+
+// Puts columns [first, first + tile_columns) of basis_w into staged [kw, tile_columns], as columnAt has them; 0 beyond
+// its edge.
+template <int COLUMNS>
+__device__ __forceinline__ void stageColumns(const InverseArguments& a, int first, float* staged) {
     for (int index = static_cast<int>(threadIdx.x); index < a.kw * a.tile_columns; index += kInverseThreads) {
-        const int j = index / a.tile_columns, column = first + index % a.tile_columns;
+        const int j = index / a.tile_columns;
+        const int column = first + columnAt<COLUMNS>(index % a.tile_columns, a.tile_columns);
         staged[index] = column < a.width ? a.basis_w[static_cast<std::size_t>(j) * a.width + column] : 0.0f;
     }
 }
 
+// Runs of 4, or what there is of one, run_stride from one to the next.
 template <int COUNT>
-__device__ __forceinline__ void loadShared(const float* address, float (&values)[COUNT]) {
+__device__ __forceinline__ void loadShared(const float* address, int run_stride, float (&values)[COUNT]) {
     constexpr int kRun = COUNT < 4 ? COUNT : 4;
 #pragma unroll
     for (int run = 0; run < COUNT / kRun; ++run) {
-        const Pack<float, kRun> pack = loadPack<kRun>(address + run * kRun);
+        const Pack<float, kRun> pack = loadPack<kRun>(address + run * run_stride);
 #pragma unroll
         for (int e = 0; e < kRun; ++e) {
             values[run * kRun + e] = pack.values[e];
@@ -107,9 +124,11 @@ __device__ __forceinline__ void loadShared(const float* address, float (&values)
 }
 
 // sums = left^T right of the thread's rows and columns.
-template <int ROWS, int COLUMNS>
-__device__ __forceinline__ void multiplyShared(const float* left, const float* right, int left_stride, int right_stride,
-                                               int depth, float (&sums)[ROWS][COLUMNS]) {
+template <int ROWS, int COLUMNS, typename SomeTile>
+__device__ __forceinline__ void multiplyShared(const SomeTile& tile, int pass, int row, int column, int depth,
+                                               float (&sums)[ROWS][COLUMNS]) {
+    const float* left = tile.left + pass * tile.left_pass_step + row;
+    const float* right = tile.right + pass * tile.right_pass_step + column / COLUMNS * 4;
 #pragma unroll
     for (int i = 0; i < ROWS * COLUMNS; ++i) {
         sums[i / COLUMNS][i % COLUMNS] = 0.0f;
@@ -117,8 +136,8 @@ __device__ __forceinline__ void multiplyShared(const float* left, const float* r
 #pragma unroll 2
     for (int j = 0; j < depth; ++j) {
         float l[ROWS], r[COLUMNS];
-        loadShared<ROWS>(left + j * left_stride, l);
-        loadShared<COLUMNS>(right + j * right_stride, r);
+        loadShared<ROWS>(left + j * tile.left_stride, 4, l);
+        loadShared<COLUMNS>(right + j * tile.right_stride, tile.right_run_stride, r);
 #pragma unroll
         for (int i = 0; i < ROWS * COLUMNS; ++i) {
             sums[i / COLUMNS][i % COLUMNS] += l[i / COLUMNS] * r[i % COLUMNS];
@@ -150,9 +169,7 @@ __device__ __forceinline__ void sumPasses(const InverseArguments& a, const SomeT
     }
     for (int pass = 0; pass < a.passes; ++pass) {
         float back[ROWS][COLUMNS], means[COLUMNS];
-        multiplyShared<ROWS, COLUMNS>(tile.left + pass * tile.left_pass_step + row,
-                                      tile.right + pass * tile.right_pass_step + column, tile.left_stride,
-                                      tile.right_stride, a.kw, back);
+        multiplyShared<ROWS, COLUMNS>(tile, pass, row, column, a.kw, back);
         loadOfChannels(tile, tile.means + pass * tile.mean_pass_step, a.token_stride, column, means);
         const float* gains = tile.gains + pass * tile.map_pass_step;
         const float* masses = tile.masses + pass * tile.map_pass_step;
@@ -214,8 +231,7 @@ __device__ __forceinline__ void updateTile(const InverseArguments& a, const Some
         if constexpr (WEIGHTED) {
             sumPasses<SomeTile, ROWS, COLUMNS>(a, tile, row, column, update);
         } else {
-            multiplyShared<ROWS, COLUMNS>(tile.left + row, tile.right + column, tile.left_stride, tile.right_stride,
-                                          a.kw, update);
+            multiplyShared<ROWS, COLUMNS>(tile, 0, row, column, a.kw, update);
         }
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {

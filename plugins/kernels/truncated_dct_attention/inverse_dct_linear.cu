@@ -29,7 +29,8 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED || RUN == 1 ? 1 : 2)
     const std::size_t pixel = static_cast<std::size_t>(first_row) * a.width + first_column;
     const T* x = static_cast<const T*>(a.x) + plane * size + pixel;
     prefetchForBlock(x, sizeof(T) * (static_cast<std::size_t>(rows - 1) * a.width + columns));
-    stageColumns(a, first_column, basis);
+    stageColumns<kColumns>(a, first_column, basis);
+    waitForEarlier();
     for (int index = static_cast<int>(threadIdx.x); index < a.passes * a.kw * a.rows_per_block;
          index += kInverseThreads) {
         const int row = index % a.rows_per_block, j = index / a.rows_per_block % a.kw;
@@ -49,6 +50,7 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED || RUN == 1 ? 1 : 2)
     tile.left_pass_step = a.kw * a.rows_per_block;
     tile.right = basis;
     tile.right_stride = a.tile_columns;
+    tile.right_run_stride = a.tile_columns / (kColumns / 4);
     tile.shift = a.shift + plane % a.channels;
     if constexpr (WEIGHTED) {
         const std::size_t map = plane / a.channels * size + pixel;
@@ -62,7 +64,7 @@ __global__ void __launch_bounds__(kInverseThreads, WEIGHTED || RUN == 1 ? 1 : 2)
 }
 
 template <typename T, int RUN>
-cudaError_t launchRun(InverseArguments a, cudaStream_t stream) noexcept {
+cudaError_t launchRun(InverseArguments a, Chain& chain) noexcept {
     a.tile_columns =
         std::min(roundUp(a.width, kColumnMultiple), kInverseBasisFloats / a.kw / kColumnMultiple * kColumnMultiple);
     a.rows_per_block = std::min({kMostRows, roundUp(a.height, kRowMultiple),
@@ -72,36 +74,36 @@ cudaError_t launchRun(InverseArguments a, cudaStream_t stream) noexcept {
                     static_cast<unsigned>(ceilDiv(a.width, a.tile_columns)));
     const std::size_t shared = sizeof(float) * a.kw * (a.tile_columns + a.passes * a.rows_per_block);
     const auto kernel = a.gains == nullptr ? inverseLinearKernel<T, RUN, false> : inverseLinearKernel<T, RUN, true>;
-    return launchKernel(kernel, grid, dim3(kInverseThreads), shared, stream, a);
+    return chain.launch(kernel, grid, dim3(kInverseThreads), shared, a);
 }
 
 template <typename T>
-cudaError_t launchType(const InverseArguments& a, cudaStream_t stream) noexcept {
+cudaError_t launchType(const InverseArguments& a, Chain& chain) noexcept {
     constexpr int kWhole = 16 / static_cast<int>(sizeof(T));
     const auto aligned = [&](int run) {
         return rowsAreAligned(a.x, sizeof(T), a.width, run) && rowsAreAligned(a.y, sizeof(T), a.width, run);
     };
     if (aligned(kWhole)) {
-        return launchRun<T, kWhole>(a, stream);
+        return launchRun<T, kWhole>(a, chain);
     }
     if constexpr (kWhole > 4) {
         if (aligned(4)) {
-            return launchRun<T, 4>(a, stream);
+            return launchRun<T, 4>(a, chain);
         }
     }
-    return launchRun<T, 1>(a, stream);
+    return launchRun<T, 1>(a, chain);
 }
 
 }  // namespace
 
-cudaError_t launchInverseLinear(InverseArguments a, DataType type, cudaStream_t stream) noexcept {
+cudaError_t launchInverseLinear(InverseArguments a, DataType type, Chain& chain) noexcept {
     switch (type) {
         case DataType::kFloat:
-            return launchType<float>(a, stream);
+            return launchType<float>(a, chain);
         case DataType::kHalf:
-            return launchType<__half>(a, stream);
+            return launchType<__half>(a, chain);
         default:
-            return launchType<std::int8_t>(a, stream);
+            return launchType<std::int8_t>(a, chain);
     }
 }
 

@@ -42,6 +42,8 @@ struct NextStore {
 template <typename Store>
 __global__ void __launch_bounds__(kTileThreads)
     productKernel(Product p, std::size_t left_step, std::size_t right_step, float* out, const Store store) {
+    letNextBegin();
+    waitForEarlier();
     const int first_row = static_cast<int>(blockIdx.y) * kTileRows;
     const int first_column = static_cast<int>(blockIdx.x) * kTileColumns;
     p.left += blockIdx.z * left_step;
@@ -62,13 +64,12 @@ __global__ void __launch_bounds__(kTileThreads)
 // Of matrices whose samples lie left_rows and right_rows rows apart.
 template <typename Store>
 cudaError_t launchProduct(const Product& p, int left_rows, int right_rows, int batch, float* out, const Store& store,
-                          cudaStream_t stream) noexcept {
+                          Chain& chain) noexcept {
     const dim3 grid(static_cast<unsigned>(ceilDiv(p.right_stride, kTileColumns)),
                     static_cast<unsigned>(ceilDiv(p.rows, kTileRows)), static_cast<unsigned>(batch));
     const std::size_t left_step = static_cast<std::size_t>(left_rows) * p.left_stride;
     const std::size_t right_step = static_cast<std::size_t>(right_rows) * p.right_stride;
-    return launchKernel(productKernel<Store>, grid, dim3(kTileThreads), 0, stream, p, left_step, right_step, out,
-                        store);
+    return chain.launch(productKernel<Store>, grid, dim3(kTileThreads), 0, p, left_step, right_step, out, store);
 }
 
 struct Pass {
@@ -79,41 +80,41 @@ struct Pass {
 };
 
 cudaError_t launchPass(const TruncatedDctAttentionParams& p, const Pass& pass, const TokenBuffers& t,
-                       const MapBuffers& b, cudaStream_t stream) noexcept {
+                       const MapBuffers& b, Chain& chain) noexcept {
     const int count = p.kh * p.kw, stride = t.stride;
     const std::size_t pixels = static_cast<std::size_t>(p.batch) * p.height * p.width;
     const float* key_map = b.inverse_norms + pixels;
-    cudaError_t status = launchProject(p, pass.tokens, t, stream);
+    cudaError_t status = launchProject(p, pass.tokens, t, chain);
     if (status == cudaSuccess) {
-        status = launchMix(p, 1.0f, t, stream);
+        status = launchMix(p, 1.0f, t, chain);
     }
     if (status == cudaSuccess) {
-        status = launchInverseNorms(p, t, b, stream);
+        status = launchInverseNorms(p, t, b, chain);
     }
     if (status == cudaSuccess) {
-        status = launchGram(p, key_map, key_map, b, stride, stream);
+        status = launchGram(p, key_map, key_map, b, stride, chain);
     }
     if (status == cudaSuccess) {
         status = launchProduct({b.gram, t.affinity, stride, stride, count + 1, count, count}, count + 1, count, p.batch,
-                               b.weighted, WeightStore{t.of_ones, count}, stream);
+                               b.weighted, WeightStore{t.of_ones, count}, chain);
     }
     if (status == cudaSuccess) {
         status = launchProduct({t.spread, b.weighted, stride, stride, p.channels, count + 1, count}, p.channels,
-                               count + 1, p.batch, pass.change, ChangeStore{count}, stream);
+                               count + 1, p.batch, pass.change, ChangeStore{count}, chain);
     }
-    return status == cudaSuccess ? launchGains(p, b, stride, pass.gains, pass.masses, stream) : status;
+    return status == cudaSuccess ? launchGains(p, b, stride, pass.gains, pass.masses, chain) : status;
 }
 
 // X = X + U G(e) + m dct(v)^T + shift d^T: the mean m lies after U's tokens as dct(v) lies below G(e).
 cudaError_t launchNext(const TruncatedDctAttentionParams& p, const Pass& pass, const TokenBuffers& t,
-                       const MapBuffers& b, cudaStream_t stream) noexcept {
+                       const MapBuffers& b, Chain& chain) noexcept {
     const int count = p.kh * p.kw;
-    const cudaError_t status = launchGram(p, pass.gains, pass.masses, b, t.stride, stream);
+    const cudaError_t status = launchGram(p, pass.gains, pass.masses, b, t.stride, chain);
     if (status != cudaSuccess) {
         return status;
     }
     return launchProduct({pass.change, b.gram, t.stride, t.stride, p.channels, count, count + 1}, p.channels, count + 1,
-                         p.batch, t.tokens, NextStore{pass.tokens, t.of_ones, p.shift, count}, stream);
+                         p.batch, t.tokens, NextStore{pass.tokens, t.of_ones, p.shift, count}, chain);
 }
 
 }  // namespace
@@ -125,20 +126,20 @@ std::size_t linSoftmaxWorkspaceBytes(const LinSoftmaxParams& p) noexcept {
     return arena.bytes();
 }
 
-cudaError_t launchLinSoftmax(const LinSoftmaxParams& params, void* workspace, cudaStream_t stream) noexcept {
+cudaError_t launchLinSoftmax(const LinSoftmaxParams& params, void* workspace, Chain& chain) noexcept {
     const TruncatedDctAttentionParams& p = params.op;
     Arena arena(workspace);
     const TokenBuffers tokens = takeTokenBuffers(p, arena);
     const MapBuffers maps = takeMapBuffers(p, arena);
     const std::size_t changes = static_cast<std::size_t>(p.batch) * p.channels * tokens.stride;
     const std::size_t pixels = static_cast<std::size_t>(p.batch) * p.height * p.width;
-    cudaError_t status = launchBasisSums(p, tokens, stream);
+    cudaError_t status = launchBasisSums(p, tokens, chain);
     for (int index = 0; status == cudaSuccess && index < p.recurrence; ++index) {
         const Pass pass = {index == 0 ? params.coefficients : tokens.tokens, params.changes + index * changes,
                            params.gains + index * pixels, params.masses + index * pixels};
-        status = launchPass(p, pass, tokens, maps, stream);
+        status = launchPass(p, pass, tokens, maps, chain);
         if (status == cudaSuccess && index + 1 < p.recurrence) {
-            status = launchNext(p, pass, tokens, maps, stream);
+            status = launchNext(p, pass, tokens, maps, chain);
         }
     }
     return status;

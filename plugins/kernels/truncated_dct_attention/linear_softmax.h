@@ -6,6 +6,8 @@
 
 namespace edgefsa {
 
+class Chain;  // launch_chain.cuh
+
 struct LinSoftmaxParams {
     const float* coefficients;  // [batch, channels, tokenStride(kh, kw)]
     float* changes;             // [recurrence, batch, channels, tokenStride(kh, kw)]
@@ -14,6 +16,6 @@ struct LinSoftmaxParams {
     TruncatedDctAttentionParams op;
 };
 std::size_t linSoftmaxWorkspaceBytes(const LinSoftmaxParams& params) noexcept;
-cudaError_t launchLinSoftmax(const LinSoftmaxParams& params, void* workspace, cudaStream_t stream) noexcept;
+cudaError_t launchLinSoftmax(const LinSoftmaxParams& params, void* workspace, Chain& chain) noexcept;
 
 }  // namespace edgefsa

@@ -15,6 +15,7 @@ template <int PADDED>
 __global__ void __launch_bounds__(kThreads, 2)
     inverseNormsKernel(const TruncatedDctAttentionParams p, const TokenBuffers t, float* inverse_norms) {
     __shared__ float sums[kNormChannels][PADDED];
+    letNextBegin();
     const int row = static_cast<int>(blockIdx.y), width = p.width;
     const int pixel = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
     const int sample = static_cast<int>(blockIdx.z) % p.batch;
@@ -25,6 +26,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int j = 0; j < PADDED; ++j) {
         basis[j] = j < p.kw && pixel < width ? p.basis_w[static_cast<std::size_t>(j) * width + pixel] : 0.0f;
     }
+    waitForEarlier();
     float square = 0.0f;
     for (int first = 0; first < p.query_channels; first += kNormChannels) {
         const int channels = min(kNormChannels, p.query_channels - first);
@@ -57,6 +59,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 // Block (image row, sample); a warp per product.
 __global__ void __launch_bounds__(kThreads)
     pairsKernel(const TruncatedDctAttentionParams p, const float* weight, const float* map, const MapBuffers b) {
+    letNextBegin();
+    waitForEarlier();
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize, pairs = p.kw * p.kw;
     const std::size_t row = static_cast<std::size_t>(blockIdx.y) * p.height + blockIdx.x;
     for (int task = static_cast<int>(threadIdx.x) / kWarpSize; task < pairs + p.kw; task += kThreads / kWarpSize) {
@@ -78,6 +82,8 @@ __global__ void __launch_bounds__(kThreads)
 // A thread per element of gram [T + 1, T]; block (256 elements, sample).
 __global__ void __launch_bounds__(kThreads)
     gramKernel(const TruncatedDctAttentionParams p, const MapBuffers b, int token_stride) {
+    letNextBegin();
+    waitForEarlier();
     const int count = p.kh * p.kw, pairs = p.kw * p.kw;
     const int index = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
     const int row = index / count, column = index % count;
@@ -108,6 +114,8 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads) gainsKernel(const TruncatedDctAttentionParams p, const MapBuffers b,
                                                         int token_stride, float* gains, float* masses) {
     __shared__ float sums[kMaxBasisRows];
+    letNextBegin();
+    waitForEarlier();
     const int count = p.kh * p.kw, row = static_cast<int>(blockIdx.x);
     const std::size_t sample = blockIdx.y, start = (sample * p.height + row) * p.width;
     const float* tokens = b.weighted + (sample * (count + 1) + count) * token_stride;
@@ -138,29 +146,29 @@ dim3 rowGrid(const TruncatedDctAttentionParams& p) noexcept {
 }  // namespace
 
 cudaError_t launchInverseNorms(const TruncatedDctAttentionParams& p, const TokenBuffers& t, const MapBuffers& b,
-                               cudaStream_t stream) noexcept {
+                               Chain& chain) noexcept {
     const dim3 grid(static_cast<unsigned>(ceilDiv(p.width, kThreads)), static_cast<unsigned>(p.height),
                     2 * static_cast<unsigned>(p.batch));
     return launchForKw(p.kw, [&](auto padded) {
-        return launchKernel(inverseNormsKernel<decltype(padded)::value>, grid, dim3(kThreads), 0, stream, p, t,
+        return chain.launch(inverseNormsKernel<decltype(padded)::value>, grid, dim3(kThreads), 0, p, t,
                             b.inverse_norms);
     });
 }
 
 cudaError_t launchGram(const TruncatedDctAttentionParams& p, const float* weight, const float* map, const MapBuffers& b,
-                       int token_stride, cudaStream_t stream) noexcept {
-    const cudaError_t status = launchKernel(pairsKernel, rowGrid(p), dim3(kThreads), 0, stream, p, weight, map, b);
+                       int token_stride, Chain& chain) noexcept {
+    const cudaError_t status = chain.launch(pairsKernel, rowGrid(p), dim3(kThreads), 0, p, weight, map, b);
     if (status != cudaSuccess) {
         return status;
     }
     const int count = p.kh * p.kw;
     const dim3 grid(static_cast<unsigned>(ceilDiv((count + 1) * count, kThreads)), static_cast<unsigned>(p.batch));
-    return launchKernel(gramKernel, grid, dim3(kThreads), 0, stream, p, b, token_stride);
+    return chain.launch(gramKernel, grid, dim3(kThreads), 0, p, b, token_stride);
 }
 
 cudaError_t launchGains(const TruncatedDctAttentionParams& p, const MapBuffers& b, int token_stride, float* gains,
-                        float* masses, cudaStream_t stream) noexcept {
-    return launchKernel(gainsKernel, rowGrid(p), dim3(kThreads), 0, stream, p, b, token_stride, gains, masses);
+                        float* masses, Chain& chain) noexcept {
+    return chain.launch(gainsKernel, rowGrid(p), dim3(kThreads), 0, p, b, token_stride, gains, masses);
 }
 
 }  // namespace edgefsa

@@ -2,6 +2,7 @@
 // The steps of mode kLinSoftmax that go over the pixels of one map per sample.
 #pragma once
 
+#include "../launch_chain.cuh"
 #include "buffers.h"
 
 namespace edgefsa {
@@ -30,14 +31,14 @@ inline MapBuffers takeMapBuffers(const TruncatedDctAttentionParams& p, Arena& ar
 
 // a = 1 / (|idct(queries)| + 1e-12), b of the keys.
 cudaError_t launchInverseNorms(const TruncatedDctAttentionParams& params, const TokenBuffers& tokens,
-                               const MapBuffers& maps, cudaStream_t stream) noexcept;
+                               const MapBuffers& maps, Chain& chain) noexcept;
 
 // gram = G(weight) and dct(map) of maps [batch, height, width], by way of pairs and singles: two launches.
 cudaError_t launchGram(const TruncatedDctAttentionParams& params, const float* weight, const float* map,
-                       const MapBuffers& maps, int token_stride, cudaStream_t stream) noexcept;
+                       const MapBuffers& maps, int token_stride, Chain& chain) noexcept;
 
 // v = scale / (1 + scale a idct(last row of `weighted`)) and e = a v.
 cudaError_t launchGains(const TruncatedDctAttentionParams& params, const MapBuffers& maps, int token_stride,
-                        float* gains, float* masses, cudaStream_t stream) noexcept;
+                        float* gains, float* masses, Chain& chain) noexcept;
 
 }  // namespace edgefsa

@@ -9,6 +9,7 @@ namespace {
 __global__ void __launch_bounds__(kTileThreads)
     basisSumsKernel(const TruncatedDctAttentionParams p, const TokenBuffers b) {
     __shared__ float sums[2][kMaxBasisRows], squares[2][kMaxBasisRows];
+    letNextBegin();
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
     for (int row = static_cast<int>(threadIdx.x) / kWarpSize; row < p.kh + p.kw; row += kTileWarps) {
         const bool high = row < p.kh;
@@ -27,6 +28,7 @@ __global__ void __launch_bounds__(kTileThreads)
         }
     }
     __syncthreads();
+    waitForEarlier();
     for (int t = static_cast<int>(threadIdx.x); t < p.kh * p.kw; t += kTileThreads) {
         b.of_ones[t] = sums[0][t / p.kw] * sums[1][t % p.kw];
         b.gram_diagonal[t] = squares[0][t / p.kw] * squares[1][t % p.kw];
@@ -36,6 +38,7 @@ __global__ void __launch_bounds__(kTileThreads)
 // Block (tile of tokens, tile of rows: queries, then keys, then values; sample).
 __global__ void __launch_bounds__(kTileThreads)
     projectKernel(const TruncatedDctAttentionParams p, const float* tokens, const TokenBuffers b) {
+    letNextBegin();
     const int query_tiles = ceilDiv(p.query_channels, kTileRows);
     const int stride = b.stride;
     int tile = static_cast<int>(blockIdx.y), rows = p.query_channels;
@@ -53,6 +56,9 @@ __global__ void __launch_bounds__(kTileThreads)
     out += static_cast<std::size_t>(blockIdx.z) * rows * stride;
     const int first_row = tile * kTileRows, first_column = static_cast<int>(blockIdx.x) * kTileColumns;
     const int count = p.kh * p.kw;
+    const int tile_rows = min(kTileRows, rows - first_row);
+    prefetchForBlock(weight + static_cast<std::size_t>(first_row) * p.channels, sizeof(float) * tile_rows * p.channels);
+    waitForEarlier();
     float values[2];
     multiplyTile({weight, tokens, p.channels, stride, rows, count, p.channels}, first_row, first_column, values);
 #pragma unroll
@@ -66,9 +72,10 @@ __global__ void __launch_bounds__(kTileThreads)
 
 // Block (tile of tokens, tile of rows: of spread, then of affinity; sample).
 __global__ void __launch_bounds__(kTileThreads)
-    mixKernel(const TruncatedDctAttentionParams p, float gain, const TokenBuffers b) {
+    mixKernel(const TruncatedDctAttentionParams p, float gain, int spread_tiles, const TokenBuffers b) {
+    letNextBegin();
+    waitForEarlier();
     const int stride = b.stride, count = p.kh * p.kw;
-    const int spread_tiles = ceilDiv(p.channels, kTileRows);
     const bool spreads = static_cast<int>(blockIdx.y) < spread_tiles;
     const std::size_t sample = static_cast<std::size_t>(blockIdx.z) * stride;
     const int first_row = (static_cast<int>(blockIdx.y) - (spreads ? 0 : spread_tiles)) * kTileRows;
@@ -101,21 +108,20 @@ dim3 tileGrid(int columns, int row_tiles, int batch) noexcept {
 
 }  // namespace
 
-cudaError_t launchBasisSums(const TruncatedDctAttentionParams& p, const TokenBuffers& b, cudaStream_t stream) noexcept {
-    return launchKernel(basisSumsKernel, dim3(1), dim3(kTileThreads), 0, stream, p, b);
+cudaError_t launchBasisSums(const TruncatedDctAttentionParams& p, const TokenBuffers& b, Chain& chain) noexcept {
+    return chain.launch(basisSumsKernel, dim3(1), dim3(kTileThreads), 0, p, b);
 }
 
 cudaError_t launchProject(const TruncatedDctAttentionParams& p, const float* tokens, const TokenBuffers& b,
-                          cudaStream_t stream) noexcept {
+                          Chain& chain) noexcept {
     const int tiles = 2 * ceilDiv(p.query_channels, kTileRows) + ceilDiv(p.value_channels, kTileRows);
-    return launchKernel(projectKernel, tileGrid(p.kh * p.kw, tiles, p.batch), dim3(kTileThreads), 0, stream, p, tokens,
-                        b);
+    return chain.launch(projectKernel, tileGrid(p.kh * p.kw, tiles, p.batch), dim3(kTileThreads), 0, p, tokens, b);
 }
 
-cudaError_t launchMix(const TruncatedDctAttentionParams& p, float gain, const TokenBuffers& b,
-                      cudaStream_t stream) noexcept {
-    const int tiles = ceilDiv(p.channels, kTileRows) + ceilDiv(p.kh * p.kw, kTileRows);
-    return launchKernel(mixKernel, tileGrid(p.kh * p.kw, tiles, p.batch), dim3(kTileThreads), 0, stream, p, gain, b);
+cudaError_t launchMix(const TruncatedDctAttentionParams& p, float gain, const TokenBuffers& b, Chain& chain) noexcept {
+    const int spread_tiles = isFolded(p) ? 0 : ceilDiv(p.channels, kTileRows);
+    const dim3 grid = tileGrid(p.kh * p.kw, spread_tiles + ceilDiv(p.kh * p.kw, kTileRows), p.batch);
+    return chain.launch(mixKernel, grid, dim3(kTileThreads), 0, p, gain, spread_tiles, b);
 }
 
 }  // namespace edgefsa

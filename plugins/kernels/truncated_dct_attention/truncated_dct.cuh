@@ -5,7 +5,7 @@
 
 #include <type_traits>
 
-#include "../common.cuh"
+#include "../launch_chain.cuh"
 #include "truncated_dct_attention.h"
 
 namespace edgefsa {
@@ -28,19 +28,25 @@ struct DctArguments {
     int kw;
     int token_stride;
     int rows_per_block;
+    int warps_per_row;  // in format kHwc8
     int splits;
     float x_scale;
 };
 
-// The three forms; each expects rows_per_block and splits as its plan below gives them.
+// Step 1 as part of a chain.
+cudaError_t launchTruncatedDct(const TruncatedDctParams& params, void* workspace, Chain& chain) noexcept;
+
+// The three forms; each expects rows_per_block, warps_per_row and splits as the plan for a GPU of so many
+// multiprocessors gives them.
 struct DctPlan {
     int rows_per_block;
+    int warps_per_row;
     int splits;
 };
-DctPlan dctPlan(const TruncatedDctParams& params) noexcept;
-cudaError_t launchDctHalves(const DctArguments& arguments, DataType type, int planes, cudaStream_t stream) noexcept;
-cudaError_t launchDctFloats(const DctArguments& arguments, int planes, cudaStream_t stream) noexcept;
-cudaError_t launchDctHwc(const DctArguments& arguments, int batch, cudaStream_t stream) noexcept;
+DctPlan dctPlan(const TruncatedDctParams& params, int multiprocessors) noexcept;
+cudaError_t launchDctHalves(const DctArguments& arguments, DataType type, int planes, Chain& chain) noexcept;
+cudaError_t launchDctFloats(const DctArguments& arguments, int planes, Chain& chain) noexcept;
+cudaError_t launchDctHwc(const DctArguments& arguments, int batch, Chain& chain) noexcept;
 
 // basis_w has kw rows; the kernels know 8, 16 or 32. The odd stride of a row of sums spreads them over the banks.
 __host__ __device__ constexpr int sumStride(int padded_kw) { return padded_kw + 1; }

@@ -8,7 +8,8 @@
 #include "checks.h"
 #include "inverse_dct.cuh"
 #include "linear_softmax.h"
-#include "truncated_dct_attention.h"
+#include "token_steps.cuh"
+#include "truncated_dct.cuh"
 
 namespace edgefsa {
 namespace {
@@ -61,18 +62,19 @@ InverseDctParams inverseOf(const TruncatedDctAttentionParams& p, const float* ch
             static_cast<float>(p.recurrence)};
 }
 
-cudaError_t launchDotProduct(const TruncatedDctAttentionParams& p, const Steps& steps, cudaStream_t stream) noexcept {
-    const cudaError_t status = launchCoefficientAttention(steps.dot_product, steps.scratch, stream);
-    return status == cudaSuccess ? launchInverseDct(inverseOf(p, steps.dot_product.change), nullptr, stream) : status;
+cudaError_t launchDotProduct(const TruncatedDctAttentionParams& p, const Steps& steps, Chain& chain) noexcept {
+    const cudaError_t status = launchCoefficientAttention(steps.dot_product, steps.scratch, chain);
+    const InverseArguments inverse = inverseArguments(inverseOf(p, steps.dot_product.change));
+    return status == cudaSuccess ? launchInverse(inverse, p.type, p.format, chain) : status;
 }
 
-cudaError_t launchWithSoftmax(const TruncatedDctAttentionParams& p, const Steps& steps, cudaStream_t stream) noexcept {
-    const cudaError_t status = launchLinSoftmax(steps.lin_softmax, steps.scratch, stream);
+cudaError_t launchWithSoftmax(const TruncatedDctAttentionParams& p, const Steps& steps, Chain& chain) noexcept {
+    const cudaError_t status = launchLinSoftmax(steps.lin_softmax, steps.scratch, chain);
     InverseArguments inverse = inverseArguments(inverseOf(p, steps.lin_softmax.changes));
     inverse.gains = steps.lin_softmax.gains;
     inverse.masses = steps.lin_softmax.masses;
     inverse.passes = p.recurrence;
-    return status == cudaSuccess ? launchInverse(inverse, p.type, p.format, stream) : status;
+    return status == cudaSuccess ? launchInverse(inverse, p.type, p.format, chain) : status;
 }
 
 }  // namespace
@@ -92,12 +94,13 @@ cudaError_t launchTruncatedDctAttention(const TruncatedDctAttentionParams& p, vo
     }
     Arena arena(workspace);
     const Steps steps = stepsOf(p, arena);
-    const cudaError_t status = launchTruncatedDct(steps.forward, steps.scratch, stream);
+    Chain chain(stream);
+    const cudaError_t status = launchTruncatedDct(steps.forward, steps.scratch, chain);
     if (status != cudaSuccess) {
         return status;
     }
-    return p.mode == AttentionMode::kDotProduct ? launchDotProduct(p, steps, stream)
-                                                : launchWithSoftmax(p, steps, stream);
+    return p.mode == AttentionMode::kDotProduct ? launchDotProduct(p, steps, chain)
+                                                : launchWithSoftmax(p, steps, chain);
 }
 
 }  // namespace edgefsa

@@ -44,7 +44,8 @@ struct TruncatedDctAttentionParams {
     const float* key_bias;      // [query_channels]
     const float* value_weight;  // [value_channels, channels]
     const float* value_bias;    // [value_channels]
-    const float* out_weight;    // [channels, value_channels]
+    const float* out_weight;    // [channels, value_channels]; nullptr where value_weight and value_bias have been
+                                // multiplied by it beforehand, which makes value_channels = channels
     const float* shift;         // [channels]
     AttentionMode mode;
     int recurrence;

@@ -94,6 +94,7 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctFlo
     const float* plane =
         static_cast<const float*>(a.x) + (static_cast<std::size_t>(blockIdx.x) * a.height + first_row) * a.width;
     prefetchForBlock(plane, sizeof(float) * rows * a.width);
+    letNextBegin();
     for (int first = 0; first < rows; first += kDctWarps * kRows<PADDED>) {
         const int warp_first = first + warp * kRows<PADDED>;
         float sums[kSums] = {};
@@ -123,20 +124,20 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctFlo
 }
 
 template <int PADDED, int RUN>
-cudaError_t launchRun(const DctArguments& a, int planes, cudaStream_t stream) noexcept {
+cudaError_t launchRun(const DctArguments& a, int planes, Chain& chain) noexcept {
     const std::size_t staged = std::min<std::size_t>(kDctStagedBytes, sizeof(float) * PADDED * roundUp(a.width, kSpan));
     const std::size_t sums = sizeof(float) * sumStride(PADDED) * std::min(a.rows_per_block, a.height);
     const dim3 grid(static_cast<unsigned>(planes), static_cast<unsigned>(a.splits));
-    return launchKernel(dctFloatsKernel<PADDED, RUN>, grid, kDctWarps * kWarpSize, staged + sums, stream, a);
+    return chain.launch(dctFloatsKernel<PADDED, RUN>, grid, kDctWarps * kWarpSize, staged + sums, a);
 }
 
 }  // namespace
 
-cudaError_t launchDctFloats(const DctArguments& a, int planes, cudaStream_t stream) noexcept {
+cudaError_t launchDctFloats(const DctArguments& a, int planes, Chain& chain) noexcept {
     const bool aligned = rowsAreAligned(a.x, sizeof(float), a.width, kLoaded);
     return launchForKw(a.kw, [&](auto padded) {
         constexpr int kPadded = decltype(padded)::value;
-        return aligned ? launchRun<kPadded, kLoaded>(a, planes, stream) : launchRun<kPadded, 1>(a, planes, stream);
+        return aligned ? launchRun<kPadded, kLoaded>(a, planes, chain) : launchRun<kPadded, 1>(a, planes, chain);
     });
 }
 

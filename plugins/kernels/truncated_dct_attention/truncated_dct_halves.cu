@@ -115,6 +115,7 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctHal
     const int warps = static_cast<int>(blockDim.x) / kWarpSize;
     const int warp = static_cast<int>(threadIdx.x) / kWarpSize, group = static_cast<int>(threadIdx.x) % kWarpSize / 4;
     prefetchForBlock(plane, sizeof(T) * rows * a.width);
+    letNextBegin();
     for (int first = 0; first < rows; first += warps * kRows) {
         const int warp_first = first + warp * kRows;
         // Rows below the block's last are read in its place, and their sums are not kept.
@@ -140,38 +141,38 @@ __global__ void __launch_bounds__(kDctWarps* kWarpSize, RUN == 1 ? 1 : 2) dctHal
 }
 
 template <typename T, int RUN, int TILES>
-cudaError_t launchRun(const DctArguments& a, int planes, cudaStream_t stream) noexcept {
+cudaError_t launchRun(const DctArguments& a, int planes, Chain& chain) noexcept {
     constexpr int kLoaded = 16 / static_cast<int>(sizeof(T));
     const int steps = ceilDiv(a.width, 4 * kLoaded) * (kLoaded / 4);
     const std::size_t staged = std::min<std::size_t>(kDctStagedBytes, std::size_t{kFragmentBytes} * TILES * steps);
     const std::size_t sums = sizeof(float) * sumStride(8 * TILES) * std::min(a.rows_per_block, a.height);
     const int warps = std::min(kDctWarps, ceilDiv(a.rows_per_block, kRows));
     const dim3 grid(static_cast<unsigned>(planes), static_cast<unsigned>(a.splits));
-    return launchKernel(dctHalvesKernel<T, RUN, TILES>, grid, warps * kWarpSize, staged + sums, stream, a);
+    return chain.launch(dctHalvesKernel<T, RUN, TILES>, grid, warps * kWarpSize, staged + sums, a);
 }
 
 template <typename T, int TILES>
-cudaError_t launchTiles(const DctArguments& a, int planes, cudaStream_t stream) noexcept {
+cudaError_t launchTiles(const DctArguments& a, int planes, Chain& chain) noexcept {
     constexpr int kLoaded = 16 / static_cast<int>(sizeof(T));
     if (rowsAreAligned(a.x, sizeof(T), a.width, kLoaded)) {
-        return launchRun<T, kLoaded, TILES>(a, planes, stream);
+        return launchRun<T, kLoaded, TILES>(a, planes, chain);
     }
     if (rowsAreAligned(a.x, sizeof(T), a.width, 4)) {
-        return launchRun<T, 4, TILES>(a, planes, stream);
+        return launchRun<T, 4, TILES>(a, planes, chain);
     }
-    return launchRun<T, 1, TILES>(a, planes, stream);
+    return launchRun<T, 1, TILES>(a, planes, chain);
 }
 
 template <typename T>
-cudaError_t launchType(const DctArguments& a, int planes, cudaStream_t stream) noexcept {
+cudaError_t launchType(const DctArguments& a, int planes, Chain& chain) noexcept {
     return launchForKw(a.kw,
-                       [&](auto padded) { return launchTiles<T, decltype(padded)::value / 8>(a, planes, stream); });
+                       [&](auto padded) { return launchTiles<T, decltype(padded)::value / 8>(a, planes, chain); });
 }
 
 }  // namespace
 
-cudaError_t launchDctHalves(const DctArguments& a, DataType type, int planes, cudaStream_t stream) noexcept {
-    return type == DataType::kHalf ? launchType<__half>(a, planes, stream) : launchType<std::int8_t>(a, planes, stream);
+cudaError_t launchDctHalves(const DctArguments& a, DataType type, int planes, Chain& chain) noexcept {
+    return type == DataType::kHalf ? launchType<__half>(a, planes, chain) : launchType<std::int8_t>(a, planes, chain);
 }
 
 }  // namespace edgefsa

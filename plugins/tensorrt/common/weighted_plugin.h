@@ -24,6 +24,7 @@ struct Weight {
     const char* name;
     const float* Params::* address;
     Extent<Params> shape[2];
+    bool can_be_left_out = false;  // a square matrix: [[1]] stands for the identity, and the kernel gets no address
 
     int rank() const { return shape[1].size == nullptr ? 1 : 2; }
 };
@@ -58,7 +59,9 @@ class WeightedPlugin : public MapPlugin {
         const Params params = paramsOf(tensors);
         checkSizes(params);
         for (std::size_t i = 0; i < count_; ++i) {
-            requireShape(weights_[i].name, tensors.inputs[1 + i], shapeOf(weights_[i], params));
+            if (!isLeftOut(i, tensors, params)) {
+                requireShape(weights_[i].name, tensors.inputs[1 + i], shapeOf(weights_[i], params));
+            }
         }
         requireShape("y", tensors.output, {params.batch, params.channels, params.height, params.width});
     }
@@ -74,7 +77,8 @@ class WeightedPlugin : public MapPlugin {
         params.x = addresses.inputs[0];
         params.y = addresses.output;
         for (std::size_t i = 0; i < count_; ++i) {
-            params.*weights_[i].address = static_cast<const float*>(addresses.inputs[1 + i]);
+            params.*weights_[i].address =
+                isLeftOut(i, tensors, params) ? nullptr : static_cast<const float*>(addresses.inputs[1 + i]);
         }
         return launchKernels(params, addresses.workspace, stream);
     }
@@ -93,6 +97,15 @@ class WeightedPlugin : public MapPlugin {
         }
         addAttributes(params);
         return params;
+    }
+
+    bool isLeftOut(std::size_t i, const Tensors& tensors, const Params& params) const {
+        const nvinfer1::Dims& dims = tensors.inputs[1 + i].dims;
+        if (!weights_[i].can_be_left_out || extent(dims, 0) != 1 || extent(dims, 1) != 1) {
+            return false;
+        }
+        const std::vector<int> shape = shapeOf(weights_[i], params);
+        return shape[0] == shape[1] && shape[0] != 1;
     }
 
     static std::vector<int> shapeOf(const Weight<Params>& weight, const Params& params) {

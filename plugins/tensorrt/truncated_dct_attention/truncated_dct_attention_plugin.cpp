@@ -18,7 +18,7 @@ constexpr Weight<P> kWeights[] = {
     {"key_bias", &P::key_bias, {{&P::query_channels}}},
     {"value_weight", &P::value_weight, {{&P::value_channels}, {&P::channels}}},
     {"value_bias", &P::value_bias, {{&P::value_channels}}},
-    {"out_weight", &P::out_weight, {{&P::channels}, {&P::value_channels}}},
+    {"out_weight", &P::out_weight, {{&P::channels}, {&P::value_channels}}, true},
     {"shift", &P::shift, {{&P::channels}}},
 };
 

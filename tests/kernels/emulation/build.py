@@ -35,6 +35,11 @@ KERNEL_FLAGS = [
     "-Wno-unknown-pragmas",
     *CHECKS,
 ]
+# With these, EmulatedOperator.accesses tells each access to dynamic shared memory. A pack of 16 bytes stays one access.
+RECORDING = [
+    *("-fsanitize=kernel-address", "--param=asan-instrumentation-with-call-threshold=0", "--param=asan-stack=0"),
+    "-fno-tree-sra",
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Operator:
     `folder` lies below plugins/kernels, and holds `header` and `sources`. `pointers`, `integers` (enums too) and
     `floats` are the fields of <name>Params, elements of arrays as `mean[0]`; the compiler checks their names.
     `workspace` is the function that gives the bytes of workspace, empty for a launcher that needs none, and `served`
-    the one that says which parameters the device in use takes, if there is one.
+    the one that says which parameters the device in use takes, if there is one. `overlaps` is whether its launches may
+    overlap, so that this can be switched off.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Operator:
     floats: tuple[str, ...] = ()
     workspace: str = ""
     served: str = ""
+    overlaps: bool = False
 
 
 def compiler() -> str | None:
@@ -91,21 +98,26 @@ def build_emulator(objects: Path) -> tuple[Path, ...]:
     return tuple(compile_once(source, flags, objects) for source in sorted(EMULATION.glob("*.cpp")))
 
 
-def build_kernels(sources: Sequence[Path], objects: Path, plugins: Path = PLUGINS) -> list[Path]:
+def build_kernels(
+    sources: Sequence[Path], objects: Path, plugins: Path = PLUGINS, more_flags: Sequence[str] = ()
+) -> list[Path]:
     """Compile kernels and their launchers as they are; gives their object files."""
-    flags: list[str | Path] = [*FLAGS, *KERNEL_FLAGS, "-I", EMULATION / "include", "-I", plugins]
+    flags: list[str | Path] = [*FLAGS, *KERNEL_FLAGS, *more_flags, "-I", EMULATION / "include", "-I", plugins]
     flags += ["-I", plugins / "kernels"]
     return [compile_once(source, flags, objects, plugins) for source in sources]
 
 
-def build_operator(operator: Operator, objects: Path, folder: Path, plugins: Path = PLUGINS) -> Path:
+def build_operator(
+    operator: Operator, objects: Path, folder: Path, plugins: Path = PLUGINS, more_flags: Sequence[str] = ()
+) -> Path:
     """Compile an operator's sources, and link them with the emulator; gives the library."""
     folder.mkdir(parents=True, exist_ok=True)
     binding = folder / "binding.cpp"
     binding.write_text(_binding(operator))
     sources = [plugins / "kernels" / operator.folder / source for source in operator.sources]
     return link(
-        [*build_kernels([*sources, binding], objects, plugins), *build_emulator(objects)], folder / operator.name
+        [*build_kernels([*sources, binding], objects, plugins, more_flags), *build_emulator(objects)],
+        folder / operator.name,
     )
 
 
@@ -123,6 +135,11 @@ def link(inputs: Sequence[Path], stem: Path) -> Path:
     return library
 
 
+_OVERLAP_SWITCH = """#include "kernels/overlapping_launches.h"
+extern "C" void operatorAllowOverlap(int allowed) { edgefsa::overlapping_launches_allowed = allowed != 0; }
+"""
+
+
 def _binding(operator: Operator) -> str:
     fields = [(name, "void*") for name in operator.pointers]
     fields += [(name, "int") for name in operator.integers] + [(name, "float") for name in operator.floats]
@@ -134,9 +151,10 @@ def _binding(operator: Operator) -> str:
     made = f"make({', '.join(f'a{i}' for i in range(len(fields)))})"
     workspace = f"edgefsa::{operator.workspace}(params)" if operator.workspace else "0"
     served = f"edgefsa::{operator.served}(params)" if operator.served else "true"
+    overlap = _OVERLAP_SWITCH if operator.overlaps else ""
     return f"""#include <type_traits>
 #include "kernels/{operator.folder}/{operator.header}"
-static edgefsa::{operator.name}Params make({arguments}) {{
+{overlap}static edgefsa::{operator.name}Params make({arguments}) {{
     edgefsa::{operator.name}Params params = {{}};
 {sets}    return params;
 }}

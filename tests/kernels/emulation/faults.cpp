@@ -35,6 +35,7 @@ void handle(int signal, siginfo_t* info, void* context) {
     } else {
         what = "a misaligned access, an index past an array, an overflow or a trap,";
     }
+    what += isWaitingForEarlierLaunch() ? " before the wait for the launch before," : "";
     setError(what + here(), codeAddress(static_cast<ucontext_t*>(context)));
     Fiber::abandon();
 }

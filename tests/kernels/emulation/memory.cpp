@@ -19,6 +19,7 @@ struct Buffer {
     std::size_t bytes;
     unsigned char* pages;
     std::size_t page_bytes;
+    bool is_input;
 };
 
 std::vector<Buffer> buffers;
@@ -30,13 +31,13 @@ Buffer reserve(const std::string& name, std::size_t bytes, Placement placement) 
     void* zone =
         mmap(nullptr, page_bytes + 2 * kGuardBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (zone == MAP_FAILED) {
-        return {name, nullptr, 0, nullptr, 0};
+        return {name, nullptr, 0, nullptr, 0, false};
     }
     auto* pages = static_cast<unsigned char*>(zone) + kGuardBytes;
     mprotect(pages, page_bytes, PROT_READ | PROT_WRITE);
     std::memset(pages, kPoison, page_bytes);
     auto* data = placement == Placement::kAgainstStart ? pages : pages + page_bytes - roundUp(bytes, kAlignment);
-    return {name, data, bytes, pages, page_bytes};
+    return {name, data, bytes, pages, page_bytes, false};
 }
 
 bool isPoison(const unsigned char* begin, const unsigned char* end) {
@@ -67,11 +68,22 @@ void* allocate(const std::string& name, std::size_t bytes, Placement placement) 
 }
 
 void makeReadOnly(void* data) {
-    for (const Buffer& buffer : buffers) {
+    for (Buffer& buffer : buffers) {
         if (buffer.data == data) {
             mprotect(buffer.pages, buffer.page_bytes, PROT_READ);
+            buffer.is_input = true;
         }
     }
+}
+
+void hideResults(bool hidden) {
+    static bool are_hidden = false;
+    for (const Buffer& buffer : buffers) {
+        if (!buffer.is_input && hidden != are_hidden) {
+            mprotect(buffer.pages, buffer.page_bytes, hidden ? PROT_NONE : PROT_READ | PROT_WRITE);
+        }
+    }
+    are_hidden = hidden;
 }
 
 void freeAll() {
@@ -109,6 +121,11 @@ void* freshSharedMemory(std::size_t bytes) {
     buffer.data = buffer.pages + buffer.page_bytes - roundUp(bytes, kAlignment);
     std::memset(buffer.data, kPoison, roundUp(bytes, kAlignment));
     return buffer.data;
+}
+
+std::ptrdiff_t sharedOffset(const void* address) {
+    const std::ptrdiff_t offset = static_cast<const unsigned char*>(address) - sharedBuffer().data;
+    return offset < static_cast<std::ptrdiff_t>(sharedBuffer().bytes) ? std::max<std::ptrdiff_t>(offset, -1) : -1;
 }
 
 }  // namespace emulation

@@ -19,6 +19,9 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
+ACCESS = np.dtype([("code", np.uint64), ("offset", np.uint32), ("thread", np.uint16), ("bytes", np.uint16)])
+
+
 class EmulationError(Exception):
     """What a kernel did wrong: an access out of bounds, a missing barrier, a result that depends on the order."""
 
@@ -64,8 +67,12 @@ class EmulatedOperator:
         self._library.emulationError.restype = ctypes.c_char_p
         self._library.emulationErrorOffset.restype = ctypes.c_size_t
         self._library.operatorWorkspaceBytes.restype = ctypes.c_size_t
+        self._library.emulationAccessCount.restype = ctypes.c_size_t
+        self._library.emulationAccesses.restype = ctypes.c_void_p
         self.launches = 0
         self.fills = 0
+        self.blocks: list[int] = []  # of each launch
+        self.overlapping = 0
         self.workspace_bytes = 0
 
     def run(
@@ -78,7 +85,8 @@ class EmulatedOperator:
         """Launch under each schedule and give the outputs, by the names of the parameters' fields.
 
         Inputs are read-only, outputs are given as (shape, dtype). Raises EmulationError where a run does wrong or
-        two schedules give other bits. `launches`, `fills` (of memory) and `workspace_bytes` tell about the last run.
+        two schedules give other bits. `launches`, the `blocks` of each, `overlapping` (launches that may begin before
+        the one before has ended), `fills` (of memory) and `workspace_bytes` tell about the last run.
         """
         missing = {*self._operator.pointers, *self._operator.integers, *self._operator.floats}
         missing -= {*inputs, *outputs, *values}
@@ -92,6 +100,28 @@ class EmulatedOperator:
                         "a barrier is missing, or a value is read that was never written"
                     )
         return results[0]
+
+    def accesses(
+        self,
+        inputs: Mapping[str, Array | None],
+        outputs: Mapping[str, tuple[Shape, Any]],
+        values: Mapping[str, int | float],
+    ) -> Array:
+        """Launch once, as `run` takes it, and return the accesses to dynamic shared memory of the first block.
+
+        Each has the address of its code, the offset and bytes in shared memory, and its thread; a thread's are in
+        order. Only what was compiled with build.RECORDING is recorded.
+        """
+        self._library.emulationRecordAccesses(1)
+        self._run_once(inputs, outputs, values, Device(), SCHEDULES[0])
+        count = self._library.emulationAccessCount()
+        data = ctypes.string_at(self._library.emulationAccesses(), count * ACCESS.itemsize)
+        self._library.emulationRecordAccesses(0)
+        return np.frombuffer(data, ACCESS)
+
+    def allow_overlapping_launches(self, allowed: bool) -> None:
+        """Let launches begin before the one before has ended, as they do at first, or not."""
+        self._library.operatorAllowOverlap(int(allowed))
 
     def make_mistake(self, number: int) -> None:
         """Make the planted mistake of that number from here on, 0 for none."""
@@ -170,6 +200,8 @@ class EmulatedOperator:
         status = self._library.operatorLaunch(ctypes.c_void_p(workspace), *arguments)
         self.launches = int(self._library.emulationLaunches())
         self.fills = int(self._library.emulationFills())
+        self.blocks = [int(self._library.emulationBlocks(index)) for index in range(self.launches)]
+        self.overlapping = int(self._library.emulationOverlapping())
         self._check(status, schedule)
         results = {}
         for name, (shape, dtype) in outputs.items():

@@ -10,6 +10,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "faults.h"
 #include "memory.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int kDefaultSharedBytes = 48 << 10;
 constexpr unsigned int kMaxThreads = 1024;
+constexpr int kOverlapCapability = 90;
 
 // What cudaDeviceGetAttribute tells; a test sets another device's by emulationSetDevice.
 struct Device {
@@ -52,7 +54,8 @@ int fills = 0;
 std::map<Device, int> ordinals = {{Device(), 0}};
 std::map<std::pair<int, const void*>, int> shared_limits;
 cudaError_t last = cudaSuccess;
-int launches = 0;
+std::vector<int> block_counts;  // of each launch
+int overlapping = 0;            // of them, those that may begin before the one before has ended
 
 cudaError_t report(cudaError_t error) {
     if (error != cudaSuccess) {
@@ -70,23 +73,28 @@ bool fits(dim3 grid, dim3 block) {
 
 }  // namespace
 
-cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
-                   const std::function<void()>& thread) {
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
+    const std::size_t shared_bytes = config.dynamicSmemBytes;
     if (!errorText().empty()) {
         return report(cudaErrorIllegalAddress);
     }
     const auto limit = shared_limits.find({ordinal, kernel});
     const int limit_bytes = limit == shared_limits.end() ? kDefaultSharedBytes : limit->second;
-    if (!fits(grid, block)) {
+    if (!fits(config.gridDim, config.blockDim)) {
         return report(cudaErrorInvalidConfiguration);
     }
     if (shared_bytes > static_cast<std::size_t>(limit_bytes)) {
         return report(cudaErrorInvalidValue);
     }
-    ++launches;
+    const bool overlaps = config.numAttrs == 1 && config.attrs->val.programmaticStreamSerializationAllowed != 0;
+    if (overlaps && device.capability < kOverlapCapability) {
+        return report(cudaErrorInvalidValue);
+    }
+    block_counts.push_back(static_cast<int>(config.gridDim.x * config.gridDim.y * config.gridDim.z));
+    overlapping += overlaps ? 1 : 0;
     {
         const FaultCatcher catcher;
-        runGrid(grid, block, shared_bytes, thread);
+        runGrid(config.gridDim, config.blockDim, shared_bytes, thread, overlaps);
     }
     // As on a device, a failure shows at the next call that reports one.
     if (!errorText().empty()) {
@@ -130,6 +138,18 @@ cudaError_t cudaGetLastError() {
 
 cudaError_t cudaGetDevice(int* device) {
     *device = emulation::ordinal;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+// As if the kernels had been compiled for this device.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+    ++emulation::asked;
+    attributes->ptxVersion = emulation::device.capability;
     return cudaSuccess;
 }
 
@@ -184,11 +204,14 @@ void emulationReset() {
     emulation::freeAll();
     emulation::clearError();
     emulation::last = cudaSuccess;
-    emulation::launches = 0;
+    emulation::block_counts.clear();
     emulation::fills = 0;
+    emulation::overlapping = 0;
 }
 
-int emulationLaunches() { return emulation::launches; }
+int emulationLaunches() { return static_cast<int>(emulation::block_counts.size()); }
+int emulationBlocks(int launch) { return emulation::block_counts[static_cast<std::size_t>(launch)]; }
+int emulationOverlapping() { return emulation::overlapping; }
 
 // How often memory was filled, since the last reset.
 int emulationFills() { return emulation::fills; }

@@ -39,7 +39,7 @@ constexpr unsigned int kMaxThreads = 1024;
 constexpr std::size_t kStackBytes = 256 << 10;
 constexpr std::size_t kWarp = 32;
 
-enum class State { kReady, kAtBlockBarrier, kAtWarpBarrier, kEnded };
+enum class State { kReady, kAtBlockBarrier, kAtWarpBarrier, kAtLaunchWait, kEnded };
 
 struct Thread {
     Fiber fiber;
@@ -54,6 +54,7 @@ struct Scheduler {
     std::size_t block_threads = 0;
     std::size_t current = 0;
     const std::function<void()>* body = nullptr;
+    bool is_waiting = false;  // the block has still to wait for the launch before, and must touch nothing that it makes
     Order order = Order::kForward;
     std::mt19937 random;
     std::string error;
@@ -172,14 +173,24 @@ std::size_t countOf(State state) {
         [state](const auto& thread) { return thread->state == state; }));
 }
 
-// Lets all threads pass the barrier that all have reached; false once the block has ended or can't go on.
+void setWaiting(bool is_waiting) {
+    scheduler.is_waiting = is_waiting;
+    hideResults(is_waiting);
+}
+
+// Lets all threads pass the barrier or the wait that all have reached; false once the block has ended or can't go on.
 bool passBarrier() {
     const std::size_t waiting = countOf(State::kAtBlockBarrier);
     const std::size_t ended = countOf(State::kEnded);
-    if (ended == scheduler.block_threads) {
+    if (ended == scheduler.block_threads && !scheduler.is_waiting) {
         return false;
     }
-    if (waiting != scheduler.block_threads) {
+    if (countOf(State::kAtLaunchWait) == scheduler.block_threads) {
+        setWaiting(false);
+    } else if (scheduler.is_waiting && ended > 0) {
+        setError("threads of block " + text(blockIdx) + " end and have not waited for the launch before");
+        return false;
+    } else if (waiting != scheduler.block_threads) {
         const std::size_t atWarp = countOf(State::kAtWarpBarrier);
         setError("threads part at a barrier: of " + std::to_string(scheduler.block_threads) + " threads of block " +
                  text(blockIdx) + ", " + std::to_string(waiting) + " wait at __syncthreads, " + std::to_string(atWarp) +
@@ -216,8 +227,9 @@ void poisonSharedMemory(std::size_t dynamic_bytes) {
     edgefsa::emulated_shared_memory = static_cast<uint4(*)[]>(freshSharedMemory(dynamic_bytes));
 }
 
-void runBlock(std::size_t dynamic_bytes) {
+void runBlock(std::size_t dynamic_bytes, bool overlaps) {
     poisonSharedMemory(dynamic_bytes);
+    setWaiting(overlaps);
     for (std::size_t i = 0; i < scheduler.block_threads; ++i) {
         scheduler.threads[i]->state = State::kReady;
     }
@@ -238,15 +250,17 @@ void setOrder(Order order, unsigned int seed) {
     scheduler.random.seed(seed);
 }
 
-void runGrid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& thread) {
+void runGrid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& thread, bool overlaps) {
     gridDim = grid;
     blockDim = block;
     scheduler.body = &thread;
     prepareThreads(std::size_t{block.x} * block.y * block.z);
     for (const std::size_t index : inOrder(std::size_t{grid.x} * grid.y * grid.z)) {
         blockIdx = unflatten(index, grid);
-        runBlock(shared_bytes);
+        // In one order only: here the wait is a barrier, which would hide that a barrier beside it is missing.
+        runBlock(shared_bytes, overlaps && scheduler.order == Order::kShuffled);
         if (!scheduler.error.empty()) {
+            setWaiting(false);
             scheduler.threads.clear();  // some fibers stand in the middle of the kernel
             return;
         }
@@ -269,9 +283,17 @@ const std::string& errorText() { return scheduler.error; }
 
 const void* errorAddress() { return scheduler.error_address; }
 
+bool isWaitingForEarlierLaunch() { return scheduler.is_waiting; }
+
 std::string here() { return " by thread " + text(threadIdx) + " of block " + text(blockIdx); }
 
 void blockBarrier() { waitFor(State::kAtBlockBarrier); }
+
+void waitForEarlierLaunch() {
+    if (scheduler.is_waiting) {
+        waitFor(State::kAtLaunchWait);
+    }
+}
 
 void warpBarrier(unsigned int mask) { exchange(mask, 0); }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgefsa.engines.tensorrt.plugins.library import NAMESPACE, PLUGINS
 from edgefsa.errors import PluginError
 from edgefsa.graph.operators import DOMAIN, HALF_INDICES, INT8_SCALES, OPERATORS, UPSAMPLE_ARGMAX
@@ -29,11 +31,11 @@ def plugin_graph(
 ) -> onnx.ModelProto:
     """Return a copy of `model` in which `operators` (all that it has, by default) are plugin nodes.
 
-    They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. With
-    `int8`, as the library's plugins take it and kernels inside an engine do not, a DequantizeLinear before and a
-    QuantizeLinear behind an operator on maps go into its node too, which reads and writes INT8 then. Class indices of
-    float16 logits that are wanted as uint8 alone become float16, which takes one cast to uint8 in place of two. Raises
-    PluginError for an operator without a plugin.
+    They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. The
+    attention's out_weight goes into its value projection. With `int8`, as the library's plugins take it and kernels
+    inside an engine do not, a DequantizeLinear before and a QuantizeLinear behind an operator on maps go into its node
+    too, which reads and writes INT8 then. Class indices of float16 logits that are wanted as uint8 alone become float16,
+    which takes one cast to uint8 in place of two. Raises PluginError for an operator without a plugin.
     """
     import onnx
 
@@ -49,6 +51,7 @@ def plugin_graph(
     editor = GraphEditor(graph)
     for node in editor.nodes:
         if node.domain == DOMAIN and node.op_type in chosen:
+            _fold_output(editor, node)
             attributes: dict[str, float | int] = {}
             if int8 and OPERATORS[node.op_type].keeps_type:
                 attributes = dict.fromkeys(INT8_SCALES, 0.0) | _fold_quantisation(editor, node)
@@ -93,6 +96,22 @@ def _fold_quantisation(editor: GraphEditor, node: onnx.NodeProto) -> dict[str, f
     if not editor.consumers(source) and not editor.is_output(source):
         editor.remove(before)
     return dict(zip(INT8_SCALES, (x_scale, y_scale), strict=True))
+
+
+def _fold_output(editor: GraphEditor, node: onnx.NodeProto) -> None:
+    """Multiply the attention's out_weight into its value projection, in float64; [[1]] stands in its place then.
+
+    The kernels have a product less to form. With fewer than half as many values as channels it would be a larger one.
+    """
+    places = {name: index for index, name in enumerate(OPERATORS[node.op_type].input_names)}
+    folded = ("value_weight", "value_bias", "out_weight")
+    if not all(name in places and editor.is_stored(node.input[places[name]]) for name in folded):
+        return
+    weight, bias, out = (editor.array(node.input[places[name]]).astype(np.float64) for name in folded)
+    if out.size == 1 or 2 * out.shape[1] < out.shape[0]:
+        return
+    for name, array in zip(folded, (out @ weight, out @ bias, np.ones((1, 1))), strict=True):
+        node.input[places[name]] = editor.store(node.input[places[name]], array.astype(np.float32))
 
 
 def _int8_scale(editor: GraphEditor, node: onnx.NodeProto, kind: str) -> float | None:

@@ -55,6 +55,7 @@ extern dim3 gridDim;
 namespace emulation {
 void blockBarrier();
 void warpBarrier(unsigned int mask);
+void waitForEarlierLaunch();
 // Gives the 32 lanes' 8-byte values once each lane of the mask has handed in its own; valid until its next call.
 const std::uint64_t* exchange(unsigned int mask, std::uint64_t value);
 int lane();
@@ -83,6 +84,8 @@ inline T valueOf(unsigned int mask, T value, int source) {
 inline void __syncthreads() { emulation::blockBarrier(); }
 inline void __syncwarp(unsigned int mask = 0xffffffffu) { emulation::warpBarrier(mask); }
 inline void __nanosleep(unsigned int) { emulation::failWaiting(); }
+inline void cudaGridDependencySynchronize() { emulation::waitForEarlierLaunch(); }
+inline void cudaTriggerProgrammaticLaunchCompletion() {}
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 

@@ -7,6 +7,8 @@
 
 #include "vector_types.h"
 
+#define CUDART_VERSION 12080
+
 enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,
@@ -36,8 +38,19 @@ enum cudaDeviceAttr {
 struct CUstream_st;
 using cudaStream_t = CUstream_st*;
 
+enum cudaLaunchAttributeID {
+    cudaLaunchAttributeProgrammaticStreamSerialization = 6,
+};
+
 struct cudaLaunchAttribute {
-    int id;
+    cudaLaunchAttributeID id;
+    struct {
+        int programmaticStreamSerializationAllowed;
+    } val;
+};
+
+struct cudaFuncAttributes {
+    int ptxVersion;
 };
 
 struct cudaLaunchConfig_t {
@@ -53,14 +66,15 @@ extern "C" {
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
 cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream);
 const char* cudaGetErrorString(cudaError_t error);
 }
 
 namespace emulation {
-cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
-                   const std::function<void()>& thread);
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, const std::function<void()>& thread);
 cudaError_t setSharedLimit(const void* kernel, int bytes);
 cudaError_t blocksAtOnce(int* blocks, const void* kernel, int threads, std::size_t shared_bytes);
 }  // namespace emulation
@@ -69,8 +83,7 @@ template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
     const auto thread = [&] { kernel(static_cast<Parameters>(arguments)...); };
-    return emulation::launch(reinterpret_cast<const void*>(kernel), config->gridDim, config->blockDim,
-                             config->dynamicSmemBytes, thread);
+    return emulation::launch(reinterpret_cast<const void*>(kernel), *config, thread);
 }
 
 template <typename Kernel>

@@ -71,6 +71,15 @@ def test_shapes_that_belong_together_are_taken_and_others_are_told(harness: Harn
         assert message.startswith(f"edgefsa {name}: ") and "export the model again" in message
 
 
+def test_an_out_weight_of_one_asks_for_the_values_of_the_output(harness: Harness) -> None:
+    plugin, tensors = make(harness, "TruncatedDctAttention"), tensors_of("TruncatedDctAttention")
+    tensors[9] = Tensor((1, 1))
+    assert plugin.configure(tensors) != 0
+    assert f"value_weight has the shape [5, {C}] and not [{C}, {C}]" in harness.log()
+    tensors[7:9] = [Tensor((C, C)), Tensor((C,))]
+    assert plugin.configure(tensors) == 0 and plugin.shape_change(tensors) == 0
+
+
 def test_more_frequencies_than_the_kernels_have_are_told(harness: Harness) -> None:
     tensors = tensors_of("TruncatedDctAttention", Tensor((N, C, 40, W)))
     tensors[1] = Tensor((33, 40))

@@ -54,6 +54,7 @@ UNTOUCHED = 0xFF  # what the emulated memory holds before it is written
 SCALES = {"x_scale": 0.03, "y_scale": 0.5}
 CASES = [
     attention_case((2, 10, 6, 7)),
+    attention_case((2, 9, 6, 7), "mmseg", is_folded=True),
     attention_case((1, 19, 9, 16), "mmseg", recurrence=2),
     attention_case((3, 8, 5, 8), "mmseg", "linsoftmax"),
     mask_case((2, 10, 6, 7)),

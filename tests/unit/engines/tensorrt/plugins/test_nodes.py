@@ -231,6 +231,27 @@ def test_what_a_folded_node_computes(operator: str) -> None:
     assert y.min() == -128 and y.max() == 127 and len(np.unique(y)) > 50
 
 
+def test_the_values_of_the_attention_become_those_of_its_output() -> None:
+    model, stored = int8_model("TruncatedDctAttention")
+    editor = GraphEditor(plugin_graph(model))
+    node = next(item for item in editor.nodes if item.op_type == "TruncatedDctAttention")
+    weight, bias, out = (editor.array(node.input[index]) for index in (7, 8, 9))
+    wide = {name: value.astype(np.float64) for name, value in stored.items()}
+    assert (weight == (wide["out_weight"] @ wide["value_weight"]).astype(np.float32)).all()
+    assert (bias == (wide["out_weight"] @ wide["value_bias"]).astype(np.float32)).all()
+    assert out.tolist() == [[1.0]]
+    assert node.input[10] == "shift" and "out_weight" not in {item.name for item in editor.graph.initializer}
+
+
+def test_values_that_are_few_stay_so() -> None:
+    shapes = {"value_weight": (1, 3), "value_bias": (1,), "out_weight": (3, 1)}
+    model, _ = int8_model(
+        "TruncatedDctAttention", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    )
+    node = plugin_graph(model).graph.node[1]
+    assert node.input[7:10] == list(shapes)
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -59,18 +59,31 @@ class Case:
         return [x, *(Tensor(tuple(weight.shape)) for weight in self.weights.values()), output]
 
 
-def attention_case(dims: tuple[int, ...], form: str = "ccnet", mode: str = "dot_product", recurrence: int = 1) -> Case:
+def attention_case(
+    dims: tuple[int, ...],
+    form: str = "ccnet",
+    mode: str = "dot_product",
+    recurrence: int = 1,
+    *,
+    is_folded: bool = False,
+) -> Case:
+    """Return the attention; where `is_folded`, with out_weight multiplied into the values as in a plugin node."""
     torch.manual_seed(3)
     layer = FrequencySelfAttention(dims[1], k=(0, KH, 0, KW), mode=mode, recurrence=recurrence, form=form).eval()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     operator = layer.operator(*dims[2:])
     wide = {name: tensor.double() for name, tensor in operator.tensors.items()}
+    weights = {**operator.tensors}
+    if is_folded:
+        for name in ("value_weight", "value_bias"):
+            weights[name] = (wide["out_weight"] @ wide[name]).float()
+        weights["out_weight"] = torch.ones(1, 1)
     return Case(
         "TruncatedDctAttention",
         dims,
         operator.attributes,
-        operator.tensors,
+        weights,
         lambda x: truncated_dct_attention(x, **wide, **operator.attributes),
     )
 
