@@ -238,7 +238,7 @@ def open_bench(
     builder = usable_builder(name, "int8")
     ranges.check(graph.model)
     truth, why = truth_of(dataset, graph.metadata)
-    frames = CalibrationFrames(dataset.frame, len(dataset), FRAMES_FOR_NOISE)
+    frames = CalibrationFrames([dataset], FRAMES_FOR_NOISE)
     few = [batch for batch, _ in batches(frames, graph.metadata)]
     settings = TrialSettings(
         graph,
