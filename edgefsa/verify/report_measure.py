@@ -9,12 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from edgefsa.artifacts import Manifest
 from edgefsa.data.readers import Dataset
 from edgefsa.engines.session import LayerPrecision
 from edgefsa.errors import UnreadableError
@@ -54,7 +52,7 @@ def report_on_engines(
     """Measure engines and, where a data set is given, their accuracy on it.
 
     `rounds`, `threads` and `in_flight` are those of `bench_engines`. `progress` is called with what is being done
-    ("latency", "memory", "saturation", or the engine's name), done and total.
+    ("latency", "memory", or the engine's name), done and total.
     """
     measured_s: dict[str, float] = {}
 
@@ -78,16 +76,11 @@ def report_on_engines(
             counted("memory")(done + 1, len(paths))
     worst = max(1, min(_WORST, _WORST_OF_ALL // len(paths)))
     engines = []
-    saturated = []
-    with _timed("saturation", measured_s):
-        for done, path in enumerate(paths):
-            saturated.append(_saturation(Path(path), dataset))
-            counted("saturation")(done + 1, len(paths))
     with _timed("accuracy", measured_s):
-        for row, footprint, saturation in zip(rows, footprints, saturated, strict=True):
+        for row, footprint in zip(rows, footprints, strict=True):
             with Segmenter(row["engine"], threads=threads) as segmenter:
                 found = _evaluated(segmenter, dataset, worst, counted(engine_name(row["engine"])))
-                engines.append(replace(_facts(segmenter, row, footprint, *found), saturation=saturation))
+                engines.append(_facts(segmenter, row, footprint, *found, _saturation(segmenter, dataset)))
     return Report(
         title,
         date=datetime.date.today().isoformat(),
@@ -137,13 +130,14 @@ def _evaluated(
     return accuracy, observer.details()
 
 
-def _saturation(engine: Path, dataset: Dataset | None) -> tuple[Saturation, ...]:
+def _saturation(segmenter: Segmenter, dataset: Dataset | None) -> tuple[Saturation, ...]:
     """Return the most saturated tensors of an INT8 engine on some frames; none where they cannot be looked into."""
-    watched = calibrated_tensors_of(Manifest.read(engine))
+    session = segmenter.session
+    watched = calibrated_tensors_of(session.manifest)
     if dataset is None or not watched or importlib.util.find_spec("onnxruntime") is None:
         return ()
     step = -(-len(dataset) // _FRAMES_WATCHED)
-    return tuple(saturation_on(engine, _readable(dataset[::step])).rows()[:_TENSORS_SHOWN])
+    return tuple(saturation_on(session.directory, _readable(dataset[::step])).rows()[:_TENSORS_SHOWN])
 
 
 def _readable(dataset: Dataset) -> Iterator[tuple[str, Frame]]:
@@ -158,6 +152,7 @@ def _facts(
     footprint: Footprint,
     accuracy: AccuracyReport | None,
     details: FrameDetails | None,
+    saturation: tuple[Saturation, ...],
 ) -> EngineFacts:
     session = segmenter.session
     manifest, layers = session.manifest, session.layer_precisions()
@@ -185,4 +180,5 @@ def _facts(
         energy=Energy(**row["energy"]) if row["energy"] else None,
         accuracy=accuracy,
         details=details,
+        saturation=saturation,
     )
