@@ -75,16 +75,17 @@ def kept_ranges(graph: LoadedGraph, request: BuildRequest, say: Callable[[str], 
 
     How many frames a calibration takes depends on the time that it takes, and on its ranges all measurements depend.
     """
-    from edgefsa.data.readers import open_dataset
     from edgefsa.graph.files import weights_hash
     from edgefsa.quantize import Ranges
+    from edgefsa.quantize.histogram import DEFAULT_METHOD
 
     if request.data is None or request.ranges is not None:
         return ranges_for(graph, request, say, quiet=quiet)
     facts = [
         weights_hash(graph.model),
         str(graph.metadata["size_hw"]),
-        open_dataset(request.data, "train").fingerprint(),
+        request.mixture.open(request.data, "train").fingerprint(),
+        DEFAULT_METHOD,
     ]
     path = cache_folder("sensitivity") / f"ranges-{sha256_of_bytes(' '.join(facts).encode())[:32]}.json"
     if not path.is_file():

@@ -14,7 +14,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from edgefsa.artifacts import Manifest
 from edgefsa.data.readers import Dataset
 from edgefsa.engines.session import LayerPrecision
 from edgefsa.engines.tensorrt.layer_times import LayerTime
@@ -57,7 +56,7 @@ def report_on_engines(
 
     `rounds`, `threads` and `in_flight` are those of `bench_engines`; `layer_times` are what trtexec measured of an
     engine's layers, by the engine's name. `progress` is called with what is being done
-    ("latency", "memory", "saturation", or the engine's name), done and total.
+    ("latency", "memory", or the engine's name), done and total.
     """
     measured_s: dict[str, float] = {}
 
@@ -81,16 +80,11 @@ def report_on_engines(
             counted("memory")(done + 1, len(paths))
     worst = max(1, min(_WORST, _WORST_OF_ALL // len(paths)))
     engines = []
-    saturated = []
-    with _timed("saturation", measured_s):
-        for done, path in enumerate(paths):
-            saturated.append(_saturation(Path(path), dataset))
-            counted("saturation")(done + 1, len(paths))
     with _timed("accuracy", measured_s):
-        for row, footprint, saturation in zip(rows, footprints, saturated, strict=True):
+        for row, footprint in zip(rows, footprints, strict=True):
             with Segmenter(row["engine"], threads=threads) as segmenter:
                 found = _evaluated(segmenter, dataset, worst, counted(engine_name(row["engine"])))
-                facts = replace(_facts(segmenter, row, footprint, *found), saturation=saturation)
+                facts = _facts(segmenter, row, footprint, *found, _saturation(segmenter, dataset))
                 engines.append(replace(facts, layer_times=tuple((layer_times or {}).get(facts.name, ()))))
     return Report(
         title,
@@ -141,13 +135,14 @@ def _evaluated(
     return accuracy, observer.details()
 
 
-def _saturation(engine: Path, dataset: Dataset | None) -> tuple[Saturation, ...]:
+def _saturation(segmenter: Segmenter, dataset: Dataset | None) -> tuple[Saturation, ...]:
     """Return the most saturated tensors of an INT8 engine on some frames; none where they cannot be looked into."""
-    watched = calibrated_tensors_of(Manifest.read(engine))
+    session = segmenter.session
+    watched = calibrated_tensors_of(session.manifest)
     if dataset is None or not watched or importlib.util.find_spec("onnxruntime") is None:
         return ()
     step = -(-len(dataset) // _FRAMES_WATCHED)
-    return tuple(saturation_on(engine, _readable(dataset[::step])).rows()[:_TENSORS_SHOWN])
+    return tuple(saturation_on(session.directory, _readable(dataset[::step])).rows()[:_TENSORS_SHOWN])
 
 
 def _readable(dataset: Dataset) -> Iterator[tuple[str, Frame]]:
@@ -162,6 +157,7 @@ def _facts(
     footprint: Footprint,
     accuracy: AccuracyReport | None,
     details: FrameDetails | None,
+    saturation: tuple[Saturation, ...],
 ) -> EngineFacts:
     session = segmenter.session
     manifest, layers = session.manifest, session.layer_precisions()
@@ -189,4 +185,5 @@ def _facts(
         energy=Energy(**row["energy"]) if row["energy"] else None,
         accuracy=accuracy,
         details=details,
+        saturation=saturation,
     )

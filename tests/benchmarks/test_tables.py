@@ -50,6 +50,27 @@ def test_accuracy_is_compared_with_the_first_row_of_the_same_model(program) -> N
     ]
 
 
+def test_a_calibration_is_compared_with_the_float_network(program) -> None:
+    calibrations = program("calibrations")
+    facts = {"part": "methods", "model": "spanet-edge"}
+    rows = [{**facts, "method": "float", "miou": 0.70}]
+    rows += [{**facts, "method": "mse", "frames": 16, "seed": seed, "miou": 0.70 + 0.001 * seed} for seed in range(3)]
+    rows += [{**facts, "method": "minmax", "frames": 64, "seed": 0, "miou": 0.69}]
+    found = {line[2]: line[3:] for line in calibrations.methods_lines(rows)}
+    assert found["mse"] == ["+0.10 (0.20)", "-", "-"] and found["minmax"] == ["-", "-1.00", "-"]
+    assert all(line[:2] == ["spanet-edge", "70.00"] for line in calibrations.methods_lines(rows))
+    facts = {"part": "corrections", "model": "spanet-edge", "seed": 0}
+    rows += [{**facts, "correction": "none", "miou": 0.69}, {**facts, "correction": "equalisation", "miou": 0.695}]
+    assert calibrations.corrections_lines(rows) == [["spanet-edge", "70.00", "-1.00", "-", "-0.50", "-"]]
+    facts, most = {"part": "conditions", "model": "spanet-edge"}, {"tensor": "t", "share": 0.069, "reach": 1.07}
+    for condition in calibrations.CONDITIONS_HEADER[2:-1]:
+        rows.append({**facts, "calibrated": "float", "condition": condition, "miou": 0.4})
+    rows.append({**facts, "calibrated": "night", "condition": "fair", "miou": 0.39, "saturation": most})
+    first, second = calibrations.conditions_lines(rows)
+    assert first[2:] == [*["40.00"] * 5, "-"]
+    assert second == ["spanet-edge", "night", "-1.00", "-", "-", "-", "-", "t, 6.9 %, 1.07 times as far"]
+
+
 def test_a_card_shows_its_own_model_by_class(program) -> None:
     rows = [accuracy_row("a", "fp32", 0.70), accuracy_row("b", "fp32", 0.60), accuracy_row("b", "int8", 0.59)]
     table = program("_cards").per_class(record(rows), "b")

@@ -12,6 +12,7 @@ import torch
 
 from edgefsa.artifacts import sha256_of_file
 from edgefsa.build import BuildRequest, ModelRequest, build_from_request, model_from_request
+from edgefsa.data.mixture import Mixture
 from edgefsa.errors import CheckpointError, InputError
 from edgefsa.graph.files import load_graph, weights_hash
 from edgefsa.media.pictures import write_image
@@ -59,6 +60,12 @@ def test_an_fp16_build_takes_ranges(request_for: BuildRequest, tmp_path: Path) -
     ("precision", "options", "message"),
     [
         ("fp32", {"ranges": Path("ranges.json")}, "--ranges is for --precision int8 and fp16, not fp32"),
+        (
+            "fp16",
+            {"mixture": Mixture((), ("night",)), "data": "synthetic"},
+            "--also and --augment are for an int8 build",
+        ),
+        ("int8", {"mixture": Mixture(("images:x",))}, "--also and --augment are .* measures its ranges on --data"),
         ("fp16", {"skip": ("stem",)}, "--skip is for --precision int8, not fp16"),
     ],
 )

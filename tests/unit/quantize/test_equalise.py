@@ -1,4 +1,4 @@
-"""Cross-layer equalisation: the same function from weights that are alike, and less lost to INT8 with outlier channels."""
+"""Cross-layer equalisation: the same function, and less lost to INT8 where channels are outliers."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class FakeSession:
     ) -> None:
         model = {"classes": list(NAMES), "palette": [list(colour) for colour in PALETTE], "outputs": outputs}
         model |= {"ignore_index": 255, "fit": fit, "model": "fake-net"}
-        self.manifest = SimpleNamespace(model=model, target="fake", precision="fp32")
+        self.manifest = SimpleNamespace(model=model, target="fake", precision="fp32", quantization=None)
         self.size_hw, self.batch = size_hw, batch
         self.notes: list[str] = []
         self.runs: list[np.ndarray] = []

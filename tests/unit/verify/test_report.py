@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from edgefsa.machine.telemetry import Energy, Window
+from edgefsa.segment.run import Saturation
 from edgefsa.verify import report_measure
 from edgefsa.verify.accuracy import AccuracyReport
 from edgefsa.verify.baseline import measured_of
@@ -31,7 +32,14 @@ from edgefsa.verify.report import EngineFacts, LayerRun, Report
 from edgefsa.verify.report_figures import accuracy_latency_svg, distribution_svg, front, layers_svg, stages_svg
 from edgefsa.verify.report_measure import layer_runs, report_on_engines
 from edgefsa.verify.report_page import shown_frames
-from edgefsa.verify.report_tables import accuracy_table, confusions, largest_confusions, notes, summary_table
+from edgefsa.verify.report_tables import (
+    accuracy_table,
+    confusions,
+    largest_confusions,
+    notes,
+    saturation_table,
+    summary_table,
+)
 from tests.unit.segment.fakes import FakeSession
 from tests.unit.verify.reports import details, facts, report
 from tests.unit.verify.test_accuracy import fake_dataset
@@ -95,6 +103,21 @@ def test_conditions_and_energy_stand_with_the_figures() -> None:
     assert "| 22 | - |" in found.markdown(), "the other engine's was not measured"
     assert json.loads(json.dumps(found.as_dict()))["engines"][0]["energy"]["frames"] == 400
     assert "Meanwhile" not in report(*TWO).markdown() and "mJ" not in report(*TWO).markdown()
+
+
+def test_tensors_beyond_their_ranges_stand_in_every_form() -> None:
+    beyond = Saturation("stem/Relu", "stem..layer1", 0.031, 0.0001, 1.42, "night<1>", 0.08, drifted=True)
+    within = Saturation("Resize", "refine", 0.0, 0.0002, 0.0, "night<1>", 0.0, drifted=False)
+    found = report(TWO[0], dataclasses.replace(TWO[1], saturation=(beyond, within)))
+    assert saturation_table(found).rows == (
+        ("net-int8", "beyond", "stem/Relu", "stem..layer1", "night<1>", "3.100", "0.010", "1.42", "8.000"),
+        ("net-int8", "within", "Resize", "refine", "-", "0.000", "0.020", "-", "0.000"),
+    )
+    assert "## Calibrated ranges" in found.markdown() and "night\\<1\\>" in found.markdown()
+    assert found.as_dict()["engines"][1]["saturation"][0]["tensor"] == "stem/Relu"
+    html = found.html()
+    assert 'href="#ranges"' in html and "night&lt;1&gt;" in html and "3.100" in html
+    assert "ranges" not in Page(report(*TWO).html()).ids, "no section where nothing was looked at"
 
 
 def test_copies_are_a_stage_where_there_are_any() -> None:

@@ -1,4 +1,4 @@
-"""What lies beyond calibrated ranges: counted as NumPy counts it, silent on frames like the calibration's, and heard."""
+"""What lies beyond calibrated ranges: counted as NumPy does, silent on frames of the calibration's kind, and heard."""
 
 from __future__ import annotations
 
