@@ -180,8 +180,8 @@ class TargetSettings:
         bool,
         typer.Option(
             "--serialize-plugins",
-            help="Put the plugin library into the plan (tensorrt, with --version-compatible): one file serves. Whoever "
-            "opens it must allow its code: EDGEFSA_ALLOW_HOST_CODE=1.",
+            help="Put the plugin library into a version-compatible plan (tensorrt). Whoever opens it must allow its "
+            "code: EDGEFSA_ALLOW_HOST_CODE=1.",
             rich_help_panel=TARGET,
         ),
     ] = False
@@ -210,8 +210,7 @@ class TargetSettings:
         bool,
         typer.Option(
             "--version-compatible",
-            help="Let later versions of the same major TensorRT run the plan; it holds code, as with "
-            "--serialize-plugins.",
+            help="Let later versions of the same major TensorRT run the plan (tensorrt); its code must be allowed too.",
             rich_help_panel=TARGET,
         ),
     ] = False
