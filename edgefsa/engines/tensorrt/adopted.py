@@ -110,15 +110,15 @@ class TensorRtPlanTarget(Target):
     package = "tensorrt"
     extra = "tensorrt"
     version_parts = 0  # the runtime itself knows which plans it reads
-    _runtime: Target = TensorRtTarget()
+    _opens: Target = TensorRtTarget()
 
     def version(self) -> str:
         """Return the runtime's version, or "" where it is not installed."""
-        return self._runtime.version()
+        return self._opens.version()
 
     def unusable(self) -> str | None:
         """Return why plans of this runtime cannot run on this machine, or None where they can."""
-        return self._runtime.unusable()
+        return self._opens.unusable()
 
     def unbuildable(self) -> str | None:
         """Return that nothing is built here."""
@@ -147,4 +147,4 @@ class TensorRtRtxPlanTarget(TensorRtPlanTarget):
     name = f"tensorrt-rtx-{ADOPTED}"
     package = "tensorrt_rtx"
     extra = "rtx"
-    _runtime = TensorRtRtxTarget()
+    _opens = TensorRtRtxTarget()

@@ -49,15 +49,15 @@ class TorchTensorRtTarget(Target):
     package = "tensorrt"
     extra = "torch-tensorrt"
     version_parts = 4
-    _runtime = TensorRtTarget()
+    _opens = TensorRtTarget()
 
     def version(self) -> str:
         """Return TensorRT's version, or "" where it is not installed."""
-        return self._runtime.version()
+        return self._opens.version()
 
     def unusable(self) -> str | None:
         """Return why its plans cannot run on this machine, or None where they can: torch is not needed."""
-        return self._runtime.unusable()
+        return self._opens.unusable()
 
     def unbuildable(self) -> str | None:
         """Return why it cannot build here, or None where it can."""
