@@ -27,6 +27,7 @@ from _kernel_sizes import (
 from torch import Tensor
 
 from edgefsa.kernels.launchers import HWC8, INDEX_INT32, Kernels
+from edgefsa.kernels.modules import folded_weights
 from edgefsa.models import FrequencySelfAttention, SpectralMask
 from edgefsa.models.formulas import spectral_mask, truncated_dct_attention
 
@@ -164,8 +165,9 @@ def _attention_cases(maps: Maps, is_compiled: bool) -> list[Case]:
     )
     change = F.pad(coefficients(), (0, tokens.shape[2] - K * K))
     back = maps.case("inverse DCT", "InverseDct", inverse, **shared, change=change, shift=shift, shift_gain=1.0)
-    channels = {f"{name}_channels": len(weights[f"{name}_weight"]) for name in ("query", "value")}
-    block = {**shared, **weights, **channels, "mode": 0, "recurrence": RECURRENCE}
+    folded = {name: tensor.float().contiguous() for name, tensor in folded_weights(weights).items()}
+    channels = {f"{name}_channels": len(folded[f"{name}_weight"]) for name in ("query", "value")}
+    block = {**shared, **folded, **channels, "mode": 0, "recurrence": RECURRENCE}
     whole = maps.case(
         "attention block", "TruncatedDctAttention", attended, **block, scale=float(operator.attributes["scale"])
     )

@@ -1,4 +1,4 @@
-"""The tests of kernels on a GPU, run here on emulated kernels: a session on a GPU is not to be spent on their mistakes."""
+"""The tests of kernels on a GPU, run here on emulated ones: a session on a GPU is not to be spent on their mistakes."""
 
 from __future__ import annotations
 
