@@ -11,7 +11,7 @@ from pathlib import Path
 from _gpu_files import AOT, DRIVER, KERNELS, PLUGINS
 
 BENCHMARKS = Path(__file__).resolve().parent
-GPU_TESTS = ("attention_kernels", "map_kernels", "torch_operators")
+GPU_TESTS = ("attention_kernels", "map_kernels", "frame_preparation_kernel", "torch_operators")
 SMALL_TESTS = ("truncated_dct", "truncated_dct_attention", "spectral_mask", "upsample_argmax", "frame_preparation")
 SANITIZER_ERROR = "86"
 

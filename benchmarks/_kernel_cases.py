@@ -27,6 +27,7 @@ from _kernel_sizes import (
 from torch import Tensor
 
 from edgefsa.kernels.launchers import HWC8, INDEX_INT32, Kernels
+from edgefsa.kernels.modules import folded_weights
 from edgefsa.models import FrequencySelfAttention, SpectralMask
 from edgefsa.models.formulas import spectral_mask, truncated_dct_attention
 
@@ -83,7 +84,7 @@ def cases(kernels: Kernels, size: Size, is_compiled: bool = False) -> list[Case]
         maps = Maps(kernels, size, variant, x)
         found += [*_attention_cases(maps, is_compiled), _mask_case(maps)]
     for variant in FLOAT_VARIANTS:
-        found += _upsample_cases(kernels, size, variant)
+        found += [*_upsample_cases(kernels, size, variant), _frame_case(kernels, size, variant)]
     return found
 
 
@@ -164,8 +165,9 @@ def _attention_cases(maps: Maps, is_compiled: bool) -> list[Case]:
     )
     change = F.pad(coefficients(), (0, tokens.shape[2] - K * K))
     back = maps.case("inverse DCT", "InverseDct", inverse, **shared, change=change, shift=shift, shift_gain=1.0)
-    channels = {f"{name}_channels": len(weights[f"{name}_weight"]) for name in ("query", "value")}
-    block = {**shared, **weights, **channels, "mode": 0, "recurrence": RECURRENCE}
+    folded = {name: tensor.float().contiguous() for name, tensor in folded_weights(weights).items()}
+    channels = {f"{name}_channels": len(folded[f"{name}_weight"]) for name in ("query", "value")}
+    block = {**shared, **folded, **channels, "mode": 0, "recurrence": RECURRENCE}
     whole = maps.case(
         "attention block", "TruncatedDctAttention", attended, **block, scale=float(operator.attributes["scale"])
     )
@@ -213,3 +215,23 @@ def _upsample_case(kernels: Kernels, size: Size, variant: Variant, name: str, lo
 
     forms: dict[str, Run] = {"interpolate and argmax": form} if variant is HALF_LINEAR else {}
     return Case(name, variant, bytes_moved(size, variant)[name], run, lambda: y, indices, forms)
+
+
+def _frame_case(kernels: Kernels, size: Size, variant: Variant) -> Case:
+    large = (UPSAMPLING * size.height, UPSAMPLING * size.width)
+    frames = torch.randint(0, 256, (size.batch, *large, 3), dtype=torch.uint8, device=DEVICE)
+    image = _stored(torch.empty(size.batch, 3, *large, dtype=torch.float16, device=DEVICE), variant)
+    mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
+    run = _launcher(
+        kernels, "FramePreparation", frames=frames, image=image, type=variant.type, format=variant.format,
+        batch=size.batch, frame_height=large[0], frame_width=large[1], height=large[0], width=large[1],
+        mean_rgb=mean, std_rgb=std,
+    )  # fmt: skip
+    offset, scale = (torch.tensor(values, device=DEVICE).view(3, 1, 1) for values in (mean, std))
+
+    def normalised() -> Tensor:
+        return (frames.flip(3).permute(0, 3, 1, 2).float() - offset) / scale
+
+    forms: dict[str, Run] = {"eager PyTorch": lambda: normalised().half()} if variant is HALF_LINEAR else {}
+    moved = bytes_moved(size, variant)["frame preparation"]
+    return Case("frame preparation", variant, moved, run, lambda: _plain(image, variant, 3), normalised, forms)

@@ -32,6 +32,7 @@ KERNELS = {
     ("inverse",): "inverse DCT",
     ("spectralMask",): "spectral mask",
     ("upsampleArgmax",): "upsample + argmax",
+    ("normalise", "resize"): "frame preparation",
 }
 
 

@@ -57,9 +57,11 @@ def aot_cases() -> Iterator[tuple[str, dict[str, object], AotKernel]]:
                 mask = spectral_mask_kernel(shape, modes, dtype, target)
                 yield f"mask-{name}-{dtype}-{capability}", {**facts, "operator": "SpectralMask", "shape": shape}, mask
             for name, (shape, size_hw) in UPSAMPLINGS.items():
-                argmax = upsample_argmax_kernel(shape, size_hw, dtype, target)
+                is_half = dtype == "float16"  # as engines have it
+                argmax = upsample_argmax_kernel(shape, size_hw, dtype, target, half_indices=is_half)
                 described = {**facts, "operator": "UpsampleArgmax", "shape": shape, "size_hw": size_hw}
-                yield f"argmax-{name}-{dtype}-{capability}", described, argmax
+                indices = "float16" if is_half else "int32"
+                yield f"argmax-{name}-{dtype}-{capability}", {**described, "indices": indices}, argmax
 
 
 def build_driver(include_dir: Path, output: Path) -> None:

@@ -28,7 +28,7 @@ LIBRARY_VARIABLE = "EDGEFSA_KERNELS"
 # The enums of types.h and upsample_argmax.h.
 FLOAT, HALF, INT8 = 0, 1, 2
 LINEAR, HWC8 = 0, 1
-INDEX_INT32, INDEX_UINT8 = 0, 1
+INDEX_INT32, INDEX_UINT8, INDEX_HALF = 0, 1, 2
 
 _INVALID_VALUE = 1  # cudaErrorInvalidValue, which the launchers return for parameters that they do not serve
 _STRUCT = re.compile(r"struct (\w+) \{(.*?)\n\};", re.DOTALL)

@@ -37,7 +37,7 @@ class KernelLayer(nn.Module):
     def __init__(self, operator: FrequencyOperator, device: torch.device) -> None:
         super().__init__()
         self.operator = operator
-        for name, tensor in operator.tensors.items():
+        for name, tensor in folded_weights(operator.tensors).items():
             self.register_buffer(name, tensor.detach().to(device, torch.float32).contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +45,18 @@ class KernelLayer(nn.Module):
         weights = dict(self.named_buffers())
         if self.operator.name == "SpectralMask":
             return operators.spectral_mask(x, **weights)
-        return operators.truncated_dct_attention(x, **weights, **self.operator.attributes)  # type: ignore[arg-type]
+        given = {"out_weight": None, **weights, **self.operator.attributes}
+        return operators.truncated_dct_attention(x, **given)  # type: ignore[arg-type]
+
+
+def folded_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Multiply the attention's out_weight into its values, in float64, where that makes the kernels' work less."""
+    out_weight = tensors.get("out_weight")
+    if out_weight is None or 2 * out_weight.shape[1] < out_weight.shape[0]:
+        return tensors
+    kept = {name: tensor for name, tensor in tensors.items() if name != "out_weight"}
+    values = {name: out_weight.double() @ kept[name].double() for name in ("value_weight", "value_bias")}
+    return kept | values
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -37,7 +37,7 @@ def truncated_dct_attention(
     key_bias: Tensor,
     value_weight: Tensor,
     value_bias: Tensor,
-    out_weight: Tensor,
+    out_weight: Tensor | None,
     shift: Tensor,
     mode: Mode = "dot_product",
     recurrence: int = 1,
@@ -47,7 +47,8 @@ def truncated_dct_attention(
 
     x [N, C, H, W], float32 or float16; returns y like x. All other tensors are float32 and on the device of x:
     basis_h (Bh) [kh, H] and basis_w (Bw) [kw, W], with kh and kw at most 32 on a GPU; query_weight and key_weight
-    [Cq, C], value_weight [Cv, C], out_weight [C, Cv]; query_bias and key_bias [Cq], value_bias [Cv], shift [C].
+    [Cq, C], value_weight [Cv, C], out_weight [C, Cv]; query_bias and key_bias [Cq], value_bias [Cv], shift [C]. An
+    out_weight of None is that value_weight and value_bias have been multiplied by it beforehand (Cv = C).
 
     With X = Bh x Bw^T, T = kh kw tokens for each channel, and Q, K, V = the weights times X plus biases:
 
@@ -93,8 +94,9 @@ def upsample_argmax(logits: Tensor, height: int, width: int, dtype: torch.dtype 
 
 
 def _attention_on_cpu(x: Tensor, *arguments: Any) -> Tensor:
-    tensors, (mode, recurrence, scale) = arguments[:10], arguments[10:]
+    (*tensors, out_weight, shift), (mode, recurrence, scale) = arguments[:10], arguments[10:]
     _check_attention(x, *arguments)
+    tensors += [torch.eye(x.shape[1]) if out_weight is None else out_weight, shift]
     y = formulas.truncated_dct_attention(x.float(), *tensors, mode=mode, recurrence=recurrence, scale=scale)
     return _like(x).copy_(y)
 
@@ -102,7 +104,8 @@ def _attention_on_cpu(x: Tensor, *arguments: Any) -> Tensor:
 def _attention_on_cuda(x: Tensor, *arguments: Any) -> Tensor:
     tensors, (mode, recurrence, scale) = arguments[:10], arguments[10:]
     _check_attention(x, *arguments)
-    weights = dict(zip(TRUNCATED_DCT_ATTENTION.input_names[1:], tensors, strict=True))
+    named = zip(TRUNCATED_DCT_ATTENTION.input_names[1:], tensors, strict=True)
+    weights = {name: tensor for name, tensor in named if tensor is not None}
     sizes = {"kh": len(weights["basis_h"]), "kw": len(weights["basis_w"]), "recurrence": recurrence, "scale": scale}
     sizes |= {"query_channels": len(weights["query_weight"]), "value_channels": len(weights["value_weight"])}
     return _launched_map("TruncatedDctAttention", x, weights, mode=_MODES.index(mode), **sizes)
@@ -197,6 +200,9 @@ def _check_attention(x: Tensor, *arguments: Any) -> None:
         raise InputError(f"mode is {mode!r}; it can be {' or '.join(_MODES)}")
     if recurrence < 1:
         raise InputError(f"recurrence is {recurrence}; give 1 or more")
+    values = tensors[6].shape[0]
+    if tensors[8] is None and values != x.shape[1]:
+        raise InputError(f"without out_weight there are as many values as channels: {x.shape[1]}, not {values}")
 
 
 def _check_upsampling(logits: Tensor, height: int, width: int, dtype: torch.dtype) -> None:
@@ -209,10 +215,12 @@ def _check_upsampling(logits: Tensor, height: int, width: int, dtype: torch.dtyp
         raise InputError(f"logits have {logits.shape[1]} classes; the operator takes up to 255")
 
 
-def _check_inputs(operator: Operator, x: Tensor, *tensors: Tensor) -> None:
+def _check_inputs(operator: Operator, x: Tensor, *tensors: Tensor | None) -> None:
     """Hold devices, types and shapes against the operator's table; InputError names the first that does not fit."""
     sizes: dict[str, int] = {}
     for item, tensor in zip(operator.inputs, (x, *tensors), strict=True):
+        if tensor is None:
+            continue
         if item is operator.inputs[0]:
             if tensor.dtype not in _TYPES:
                 raise InputError(f"{item.name} is {tensor.dtype}; {operator.name} takes float32 and float16")
@@ -264,7 +272,7 @@ _FORMS: dict[Operator, tuple[str, str, Callable[..., Tensor], Callable[..., Tens
 
 def _register() -> None:
     for operator, (name, attributes, on_cpu, on_cuda, fake) in _FORMS.items():
-        inputs = ", ".join(f"Tensor {item}" for item in operator.input_names)
+        inputs = ", ".join(f"Tensor{'?' if item == 'out_weight' else ''} {item}" for item in operator.input_names)
         schema = f"({inputs}{attributes}) -> Tensor"
         defined = torch.library.custom_op(
             f"{DOMAIN}::{name}", on_cpu, mutates_args=(), schema=schema, device_types="cpu"

@@ -97,7 +97,7 @@ LAUNCH = {"name": "kernel", "grid": [16, 2, 1], "block": [128, 1], "shared_bytes
 MASK = {**LAUNCH, "ptx": "a", "operator": "SpectralMask", "dtype": "float32", "shape": [3, 5, 13, 17], "batch_axis": 0}
 ARGMAX = {
     **{**LAUNCH, "ptx": "b", "operator": "UpsampleArgmax", "dtype": "float16", "shape": [2, 6, 8, 12]},
-    **{"size_hw": [16, 24], "batch_axis": 1},
+    **{"size_hw": [16, 24], "indices": "float16", "batch_axis": 1},
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from edgefsa.errors import InputError
-from edgefsa.kernels.launchers import FLOAT, HALF, HWC8, INDEX_INT32, INDEX_UINT8, INT8, LINEAR
+from edgefsa.kernels.launchers import FLOAT, HALF, HWC8, INDEX_HALF, INDEX_INT32, INDEX_UINT8, INT8, LINEAR
 from edgefsa.models import SpectralMask
 from edgefsa.models.formulas import spectral_mask
 from tests.gpu.launching import (
@@ -89,6 +89,7 @@ def test_a_cuda_graph_repeats_the_mask(launcher: Launcher, kind: int, layout: in
     assert_repeats(launcher, "SpectralMask", values, laid_out(2 * x, layout))
 
 
+INDICES = {INDEX_INT32: torch.int32, INDEX_UINT8: torch.uint8, INDEX_HALF: torch.float16}
 UPSAMPLINGS = [
     ((2, 19, 8, 12), (32, 48)),
     ((1, 2, 5, 7), (9, 30)),
@@ -101,7 +102,7 @@ UPSAMPLINGS = [
 
 
 @pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
-@pytest.mark.parametrize("index", [INDEX_INT32, INDEX_UINT8])
+@pytest.mark.parametrize("index", INDICES)
 @pytest.mark.parametrize("smooth", [False, True], ids=["noise", "regions"])
 @pytest.mark.parametrize(("shape", "size"), UPSAMPLINGS, ids=str)
 def test_the_largest_class(
@@ -110,8 +111,7 @@ def test_the_largest_class(
     logits = launcher.random_map(shape, kind)
     if smooth:  # one class owns most cells, as in a segmentation
         logits[:, 1] += 20 * (torch.arange(shape[3], device=launcher.device) // 4 % 2)
-    dtype = torch.uint8 if index == INDEX_UINT8 else torch.int32
-    y = torch.full((shape[0], *size), 255 if index == INDEX_UINT8 else -1, dtype=dtype, device=launcher.device)
+    y = torch.full((shape[0], *size), 255, dtype=INDICES[index], device=launcher.device)
     launcher.run(
         "UpsampleArgmax", x=laid_out(logits, layout), y=y, index_type=index, type=kind, format=layout, batch=shape[0],
         classes=shape[1], low_height=shape[2], low_width=shape[3], height=size[0], width=size[1],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tests.unit.engines.tensorrt.plugins.harness.harness import FLOAT as TRT_FLO
 from tests.unit.engines.tensorrt.plugins.harness.harness import HALF as TRT_HALF
 from tests.unit.engines.tensorrt.plugins.harness.harness import HWC8 as TRT_HWC8
 from tests.unit.engines.tensorrt.plugins.harness.harness import INT8 as TRT_INT8
+from tests.unit.engines.tensorrt.plugins.harness.harness import INT32 as TRT_INT32
 from tests.unit.engines.tensorrt.plugins.harness.harness import LINEAR as TRT_LINEAR
 from tests.unit.engines.tensorrt.plugins.harness.harness import Driver, Plugin, Tensor
 
@@ -32,7 +34,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "attention of pixels": lambda: attention_case(SHAPE, "mmseg", "linsoftmax"),
     "spectral mask": lambda: mask_case(SHAPE),
     "upsampling": lambda: upsample_case(SHAPE, (132, 192)),
+    "upsampling to halves": lambda: upsample_case(SHAPE, (132, 192), half_indices=1),
 }
+INDICES = {TRT_INT32: torch.int32, TRT_HALF: torch.float16}
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +80,12 @@ class Call:
         self.x = laid_out(x, self.layout)
         self.tensors = case.tensors(Tensor(tuple(x.shape), kind, form, largest=SHAPE))
         position = len(self.tensors) - 1
+        self.tensors[-1] = replace(self.tensors[-1], largest=(SHAPE[0], *self.tensors[-1].dims[1:]))
         assert plugin.supports(0, self.tensors) and plugin.supports(position, self.tensors)
         assert plugin.configure(self.tensors) == 0 and plugin.shape_change(self.tensors) == 0
         self.plugin, self.weights = plugin, [weight.to(x.device).contiguous() for weight in case.weights.values()]
         if case.name == "UpsampleArgmax":
-            self.y = torch.full(self.tensors[-1].dims, -1, dtype=torch.int32, device=x.device)
+            self.y = torch.full(self.tensors[-1].dims, 255, dtype=INDICES[self.tensors[-1].type], device=x.device)
         else:
             self.y = unwritten_like(self.x)
         size = plugin.workspace_bytes(self.tensors)
@@ -95,7 +100,7 @@ class Call:
     def result(self) -> torch.Tensor:
         if self.y.is_cuda:
             torch.cuda.synchronize()
-        return self.y if self.y.dtype == torch.int32 else plain(self.y, SHAPE[1], self.layout)
+        return self.y if self.y.dim() == 3 else plain(self.y, SHAPE[1], self.layout)
 
 
 def assert_right(case: Case, y: torch.Tensor, x: torch.Tensor, kind: int) -> None:
@@ -118,8 +123,11 @@ def test_a_plugin_computes_the_formula(
     torch.manual_seed(0)
     x = torch.randn(SHAPE, device=device).to(TYPES[kind])
     call = Call(plugins(case), case, x, kind, form)
-    call.enqueue()
-    assert_right(case, call.result(), x, kind)
+    for tactic in call.plugin.tactics() or [None]:
+        if tactic is not None:
+            assert call.plugin.set_tactic(tactic) == 0
+        call.enqueue()
+        assert_right(case, call.result(), x, kind)
 
 
 @pytest.mark.graph
@@ -135,7 +143,7 @@ def test_a_cuda_graph_repeats_a_plugin(
     with torch.cuda.graph(graph):
         call.enqueue()
     call.x.copy_(laid_out(2 * x, call.layout))
-    call.y.fill_(-1 if call.y.dtype == torch.int32 else float("nan"))
+    call.y.fill_(255 if call.y.dtype == torch.int32 else float("nan"))
     graph.replay()
     assert_right(case, call.result(), 2 * x, kind)
 

@@ -90,6 +90,17 @@ def test_the_attention_gets_every_tensor_and_attribute(
     assert relative_l2(y, operators._attention_on_cpu(x.float(), *arguments)) < (1e-5 if "floats" in kind else 2e-3)
 
 
+def test_an_attention_without_an_output_matrix_has_it_in_its_values(kernels: Recording) -> None:
+    torch.manual_seed(0)
+    layer, x = FrequencySelfAttention(SHAPE[1], k=(0, 3, 0, 5), form="mmseg").eval(), torch.randn(SHAPE)
+    arguments = list(layer_arguments(layer))
+    wanted = operators._attention_on_cpu(x, *arguments)
+    arguments[6:9] = [arguments[8] @ arguments[6], arguments[8] @ arguments[7], None]
+    for run in (operators._attention_on_cpu, operators._attention_on_cuda):
+        assert relative_l2(run(x, *arguments), wanted) < 1e-5
+    assert kernels.params_of["TruncatedDctAttention"].out_weight is None
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32], ids=str)
 @pytest.mark.parametrize("kind", ["contiguous floats", "channels-last halves"])
 def test_classes_come_in_either_type(kernels: Recording, kind: str, dtype: torch.dtype) -> None:

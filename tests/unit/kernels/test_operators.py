@@ -127,6 +127,7 @@ REFUSED = {
         "spectral_mask", 5, lambda coupling: coupling[:, 1:]
     ),
     "mode is 'softmax'; it can be dot_product or linsoftmax": changed("linsoftmax", 11, "softmax"),
+    "there are as many values as channels: 16, not 8": changed("linsoftmax", 9, None),
     "recurrence is 0; give 1 or more": changed("linsoftmax", 12, 0),
     "the mask's size is 0 x 4": lambda: upsample_argmax(map_of(torch.float32), 0, 4),
     "the mask's dtype is torch.int64": lambda: upsample_argmax(map_of(torch.float32), 4, 4, torch.int64),

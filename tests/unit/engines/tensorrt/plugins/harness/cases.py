@@ -10,7 +10,7 @@ import torch
 
 from edgefsa.models import FrequencySelfAttention, SpectralMask
 from edgefsa.models.formulas import spectral_mask, truncated_dct_attention
-from tests.unit.engines.tensorrt.plugins.harness.harness import INT32, Harness, Plugin, Tensor
+from tests.unit.engines.tensorrt.plugins.harness.harness import HALF, INT32, Harness, Plugin, Tensor
 
 ATTENTION = {"mode": "dot_product", "recurrence": 1, "scale": 0.125}
 UPSAMPLE = {"height": 9, "width": 14}
@@ -53,7 +53,8 @@ class Case:
     def tensors(self, x: Tensor) -> list[Tensor]:
         """Return the inputs of the node and its output, where the first is `x`."""
         if self.name == "UpsampleArgmax":
-            output = Tensor((x.dims[0], self.attributes["height"], self.attributes["width"]), INT32)
+            kind = HALF if self.attributes.get("half_indices") else INT32
+            output = Tensor((x.dims[0], self.attributes["height"], self.attributes["width"]), kind)
         else:
             output = x
         return [x, *(Tensor(tuple(weight.shape)) for weight in self.weights.values()), output]
@@ -94,8 +95,8 @@ def mask_case(dims: tuple[int, ...], radius: int = 2) -> Case:
     return Case("SpectralMask", dims, {}, weights, lambda x: spectral_mask(x, **wide))
 
 
-def upsample_case(dims: tuple[int, ...], size_hw: tuple[int, int]) -> Case:
+def upsample_case(dims: tuple[int, ...], size_hw: tuple[int, int], **attributes: int) -> Case:
     def formula(logits: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.interpolate(logits, size_hw, mode="bilinear").argmax(1)
 
-    return Case("UpsampleArgmax", dims, {"height": size_hw[0], "width": size_hw[1]}, {}, formula)
+    return Case("UpsampleArgmax", dims, {"height": size_hw[0], "width": size_hw[1], **attributes}, {}, formula)
