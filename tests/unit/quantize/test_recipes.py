@@ -28,7 +28,7 @@ def test_there_are_recipes():
 def test_defaults_are_filled_in(tmp_path: Path):
     path = tmp_path / "r.toml"
     path.write_text('model = "fsanet-edge"\ndata = "synthetic"\nframes = 7\n')
-    assert read_recipe(path) == Recipe("fsanet-edge", "synthetic", "percentile", 7)
+    assert read_recipe(path) == Recipe("fsanet-edge", "synthetic", "mse", 7)
 
 
 def test_what_a_search_found_is_read_as_it_was_written(tmp_path: Path):
