@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from edgefsa.artifacts import Manifest
 from edgefsa.cli import app
 from edgefsa.engines import build_engine
+from edgefsa.engines.proof import ProofFrames
 from edgefsa.errors import EngineError
 from edgefsa.graph.running import named_tensors_runner
 from edgefsa.quantize import Ranges
@@ -28,8 +29,9 @@ from tests.unit.segment.fakes import moving_square
 INNER = "layer2.0.relu/Relu"
 
 
-def dim(index: int) -> np.ndarray:
-    return (moving_square(index, (64, 96)) // 3).astype(np.uint8)
+def dull(index: int) -> np.ndarray:
+    """Return a frame in fog: all that there is lies around the mean that the network takes off."""
+    return (100 + moving_square(index, (64, 96)) // 12).astype(np.uint8)
 
 
 def bright(index: int) -> np.ndarray:
@@ -39,14 +41,20 @@ def bright(index: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def ranges(edge_onnx: Path) -> Ranges:
     calibration = Calibration(edge_onnx)
-    calibration.add(dim(index) for index in range(0, 40, 5))
+    calibration.add(dull(index) for index in range(0, 40, 5))
     return calibration.ranges("percentile")
+
+
+def built(onnx_path: Path, folder: Path, ranges: Ranges, target: str) -> Path:
+    """An engine that is proved on frames like those of its ranges."""
+    frames = ProofFrames(np.stack([dull(index)[None] for index in (3, 13)]), "dull", foreign=True)
+    return build_engine(onnx_path, folder, precision="int8", target=target, ranges=ranges, frames=lambda: frames).engine
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
 def engine(request, edge_onnx: Path, ranges: Ranges, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("engines")
-    return build_engine(edge_onnx, folder, precision="int8", target=request.param, ranges=ranges).engine
+    return built(edge_onnx, folder, ranges, request.param)
 
 
 def graph_of(engine: Path) -> Path:
@@ -68,7 +76,7 @@ def test_shares_are_those_that_numpy_counts(engine: Path, ranges: Ranges) -> Non
 
 
 def test_frames_like_those_of_the_calibration_stay_within(engine: Path) -> None:
-    rows = saturation_on(engine, [(str(index), dim(index)) for index in range(1, 30, 7)]).rows()
+    rows = saturation_on(engine, [(str(index), dull(index)) for index in range(1, 30, 7)]).rows()
     assert not any(row.drifted for row in rows) and max(row.share for row in rows) < 0.002
 
 
@@ -76,8 +84,8 @@ def test_a_range_that_is_too_small_is_named_with_its_block(edge_onnx: Path, rang
     tensors = {name: dict(item) for name, item in ranges.tensors.items()}
     tensors[INNER]["amax"] /= 3
     small = Ranges(ranges.model, ranges.model_sha256, ranges.method, ranges.data, tensors)
-    engine = build_engine(edge_onnx, tmp_path, precision="int8", target="openvino", ranges=small).engine
-    first, *_ = saturation_on(engine, [(str(index), dim(index)) for index in range(1, 30, 7)]).rows()
+    engine = built(edge_onnx, tmp_path, small, "openvino")
+    first, *_ = saturation_on(engine, [(str(index), dull(index)) for index in range(1, 30, 7)]).rows()
     assert first.drifted and first.tensor == INNER and first.block.startswith("layer2.0") and first.reach > 1.1
 
 
@@ -99,16 +107,19 @@ def test_inner_tensors_are_given_out_without_onnx(edge_onnx: Path) -> None:
     assert made == plain
 
 
+CHANGE = 5
+
+
 class Clip(FrameSource):
-    """Dim frames that become bright at the tenth."""
+    """Dull frames that become bright."""
 
     def __init__(self) -> None:
         super().__init__("clip")
-        self.total = 24
+        self.total = CHANGE + 5
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for index in range(self.total or 0):
-            yield SourceFrame((dim if index < 10 else bright)(index), f"f{index}", index, index / 25)
+            yield SourceFrame((dull if index < CHANGE else bright)(index), f"f{index}", index, index / 25)
 
 
 def test_a_canary_hears_once_of_frames_beyond_the_ranges(engine: Path) -> None:
@@ -120,7 +131,7 @@ def test_a_canary_hears_once_of_frames_beyond_the_ranges(engine: Path) -> None:
     drift = [note for note in heard if "beyond the calibrated range" in note]
     assert len(drift) == 1 and "edgefsa build" in drift[0] and "images:FRAMES" in drift[0]
     index = int(drift[0].removeprefix("canary: up to frame ").split()[0])
-    assert 10 <= index <= 13, "the last four frames are judged"
+    assert CHANGE <= index <= CHANGE + 3, "the last four frames are judged"
     found = run_summary(report)["canary"]["saturation"]
     assert found["drifted"] and found["tensor"] in drift[0] and 0 < found["share"] <= 1
 
@@ -128,15 +139,15 @@ def test_a_canary_hears_once_of_frames_beyond_the_ranges(engine: Path) -> None:
 def test_the_command_exits_with_3_and_names_the_tensor(engine: Path, tmp_path: Path) -> None:
     import cv2
 
-    for name, make in (("dim", dim), ("bright", bright)):
+    for name, make in (("dull", dull), ("bright", bright)):
         (tmp_path / name).mkdir()
         for index in (1, 9, 17):
             cv2.imwrite(str(tmp_path / name / f"{index}.png"), make(index))
     runs = {
         name: CliRunner().invoke(app, ["drift", str(engine), "--data", f"images:{tmp_path / name}", "--json"])
-        for name in ("dim", "bright")
+        for name in ("dull", "bright")
     }
-    assert [run.exit_code for run in runs.values()] == [0, 3], runs["dim"].output
+    assert [run.exit_code for run in runs.values()] == [0, 3], runs["dull"].output
     found = json.loads(runs["bright"].stdout)
     assert found["drifted"] and found["frames"] == 3 and found["tensors"][0]["drifted"]
     assert found["tensors"][0]["tensor"] in runs["bright"].stderr
