@@ -44,7 +44,7 @@ class KernelTarget:
 def spectral_mask_kernel(shape: Sequence[int], modes: tuple[int, int], dtype: str, target: KernelTarget) -> AotKernel:
     """Return the kernel of SpectralMask for x [_, C, H, W] of `dtype` ("float16" or "float32") and (mh, mw) modes.
 
-    A plane is read once where a block has shared memory for it, of 48 KB, and a multiprocessor for two such blocks; else
+    A plane is read once where it fits into 48 KB of shared memory and a multiprocessor has room for two of them; else
     twice, the second time mostly out of the L2 cache.
     """
     _, channels, height, width = shape
