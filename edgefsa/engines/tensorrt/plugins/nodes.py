@@ -34,8 +34,8 @@ def plugin_graph(
     They compute in float32 inside whatever they read, so casts between float16 and float32 around them go away. The
     attention's out_weight goes into its value projection. With `int8`, as the library's plugins take it and kernels
     inside an engine do not, a DequantizeLinear before and a QuantizeLinear behind an operator on maps go into its node
-    too, which reads and writes INT8 then. Class indices of float16 logits that are wanted as uint8 alone become float16,
-    which takes one cast to uint8 in place of two. Raises PluginError for an operator without a plugin.
+    too, which reads and writes INT8 then. Class indices of float16 logits that are wanted as uint8 alone become
+    float16, which takes one cast to uint8 in place of two. Raises PluginError for an operator without a plugin.
     """
     import onnx
 

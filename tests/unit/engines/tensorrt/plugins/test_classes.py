@@ -75,7 +75,7 @@ def test_an_out_weight_of_one_asks_for_the_values_of_the_output(harness: Harness
     plugin, tensors = make(harness, "TruncatedDctAttention"), tensors_of("TruncatedDctAttention")
     tensors[9] = Tensor((1, 1))
     assert plugin.configure(tensors) != 0
-    assert f"value_weight has the shape [5, {C}] and not [{C}, {C}]" in harness.log()
+    assert f"out_weight has the shape [1, 1] and not [{C}, 5]" in harness.log()
     tensors[7:9] = [Tensor((C, C)), Tensor((C,))]
     assert plugin.configure(tensors) == 0 and plugin.shape_change(tensors) == 0
 
