@@ -40,7 +40,7 @@ class Taps:
     @property
     def count(self) -> int:
         """How many neighbours make a pixel."""
-        return self.weights.shape[1]
+        return int(self.weights.shape[1])
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def frame_taps(from_hw: tuple[int, int], to_hw: tuple[int, int]) -> FrameTaps:
 def mask_sources(source: int, size: int) -> npt.NDArray[np.int32]:
     """Return which of `source` rows (or columns) `resize_mask` takes for each of `size`: int32 [size]."""
     low, high = (resize_mask((np.arange(source) >> bits & 255).astype(np.uint8)[None], (1, size))[0] for bits in (0, 8))
-    return low.astype(np.int32) + 256 * high.astype(np.int32)
+    return np.asarray(low, np.int32) + 256 * np.asarray(high, np.int32)
 
 
 def _equal(source: int, size: int) -> Taps:

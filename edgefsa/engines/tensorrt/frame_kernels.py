@@ -163,7 +163,7 @@ def _launcher(library: ctypes.CDLL, name: str, params: type[ctypes.Structure]) -
 
 
 def _fill(params: ctypes.Structure, values: dict[str, int], boxes: dict[str, Box]) -> None:
-    for name, _ in params._fields_:
+    for name in (name for name, *_ in params._fields_):
         if name in boxes:
             box = boxes[name]
             getattr(params, name)[:] = (box.top, box.left, box.height, box.width)

@@ -85,7 +85,7 @@ class PlanSession(Session):
         self._module, self._prepare = module, prepare
         self._memory: CudaMemory | None = None
         self._kernels: FrameKernels | None = None
-        self._knows_kernels = self.manifest.model["outputs"] != MASKS  # the CPU makes masks of logits
+        self._knows_kernels = False
         self._tensorrt: Any = None
         self._engine: Any = None
         self._free: list[_Lane] = []
@@ -118,6 +118,7 @@ class PlanSession(Session):
             raise self._does_not_load()
         self._tensorrt, self._engine = tensorrt, engine
         self._memory = open_memory()
+        self._knows_kernels = self.manifest.model["outputs"] != MASKS  # the CPU makes masks of logits
         try:
             self._free.append(self._new_lane(self.batch))
         except BaseException:

@@ -29,6 +29,8 @@ class FakeSession:
         self.runs: list[np.ndarray] = []
         self.entered = 0
 
+    fits_frames = False
+
     def __enter__(self) -> FakeSession:
         self.entered += 1
         return self
