@@ -16,7 +16,7 @@ import numpy as np
 from edgefsa.engines.tensorrt.memory import Buffer, CudaMemory
 from edgefsa.engines.tensorrt.plugins.library import find_library
 from edgefsa.errors import EngineError, InputError, PluginError
-from edgefsa.media.fit import BORDER, Box, Geometry
+from edgefsa.media.fit import BORDER, Geometry
 from edgefsa.media.frames import Frame, Mask
 from edgefsa.media.resampling import frame_taps, mask_sources
 
@@ -25,13 +25,13 @@ FIT_VARIABLE = "EDGEFSA_FIT_FRAMES_ON"
 _COLOURS = 3
 
 
-def _fields(pointers: str, integers: str, boxes: str, last: str) -> list[tuple[str, Any]]:
-    return [
-        *((name, ctypes.c_void_p) for name in pointers.split()),
-        *((name, ctypes.c_int32) for name in integers.split()),
-        *((name, ctypes.c_int32 * 4) for name in boxes.split()),
-        (last, ctypes.c_int32),
-    ]
+_SIZES = "frame_height frame_width height width seen_top seen_left seen_height seen_width"
+_FILLED = "filled_top filled_left filled_height filled_width"
+
+
+def _fields(pointers: str, integers: str) -> list[tuple[str, Any]]:
+    fields = [(name, ctypes.c_void_p) for name in pointers.split()]
+    return [*fields, *((name, ctypes.c_int32) for name in integers.split())]
 
 
 class PreparationParams(ctypes.Structure):
@@ -39,16 +39,14 @@ class PreparationParams(ctypes.Structure):
 
     _fields_ = _fields(
         "frame image first_rows first_columns row_weights column_weights",
-        "resampling row_taps column_taps frame_height frame_width height width",
-        "seen filled",
-        "border",
+        f"resampling row_taps column_taps {_SIZES} {_FILLED} border",
     )
 
 
 class RestorationParams(ctypes.Structure):
     """MaskRestorationParams of the same file."""
 
-    _fields_ = _fields("mask restored rows columns", "height width frame_height frame_width", "seen", "ignore_index")
+    _fields_ = _fields("mask restored rows columns", f"{_SIZES} ignore_index")
 
 
 @dataclass
@@ -83,7 +81,9 @@ def tables_of(geometry: Geometry) -> tuple[dict[str, np.ndarray[Any, Any]], dict
     numbers = {"resampling": int(taps.resampling), "row_taps": taps.rows.count, "column_taps": taps.columns.count}
     numbers |= dict(zip(("frame_height", "frame_width"), geometry.frame_hw, strict=True))
     numbers |= dict(zip(("height", "width"), geometry.engine_hw, strict=True))
-    return arrays, numbers
+    for name, box in (("seen", geometry.seen), ("filled", geometry.filled)):
+        numbers |= {f"{name}_{side}": getattr(box, side) for side in ("top", "left", "height", "width")}
+    return arrays, numbers | {"border": BORDER}
 
 
 class FrameKernels:
@@ -141,9 +141,10 @@ class FrameKernels:
         for name, array in arrays.items():
             addresses[name], address = address, address + array.nbytes
         addresses |= {name: slot.buffers[name].device for name in ("frame", "restored")}
-        boxes = {"seen": geometry.seen, "filled": geometry.filled}
         for params in (slot.preparation, slot.restoration):
-            _fill(params, {**numbers, **addresses, "border": BORDER}, boxes)
+            for name in (name for name, *_ in params._fields_):
+                if name in numbers or name in addresses:
+                    setattr(params, name, numbers.get(name, addresses.get(name)))
         slot.geometry, slot.has_new_tables = geometry, True
 
     def _launch(self, launcher: Any, params: ctypes.Structure, stream: int) -> None:
@@ -160,15 +161,6 @@ def _launcher(library: ctypes.CDLL, name: str, params: type[ctypes.Structure]) -
     launcher.argtypes = (ctypes.POINTER(params), ctypes.c_void_p, ctypes.c_void_p)
     launcher.restype = ctypes.c_int
     return launcher
-
-
-def _fill(params: ctypes.Structure, values: dict[str, int], boxes: dict[str, Box]) -> None:
-    for name in (name for name, *_ in params._fields_):
-        if name in boxes:
-            box = boxes[name]
-            getattr(params, name)[:] = (box.top, box.left, box.height, box.width)
-        elif name in values:
-            setattr(params, name, values[name])
 
 
 def open_frame_kernels(memory: CudaMemory) -> FrameKernels | None:

@@ -43,9 +43,9 @@ class _Marks:
 class _Lane:
     """What one run needs for itself, as several may be under way. `frames` and `outputs` lie in page-locked memory.
 
-    A lane is for one number of frames, as many as `frames` holds, as a CUDA graph is of one shape. `slots` are of frames
-    that the GPU fits, and `fitted` is how many of them the run under way has. `graph` is the engine's run as a CUDA
-    graph, made after the first run, or None.
+    A lane is for one number of frames, as many as `frames` holds, as a CUDA graph is of one shape. `slots` are those of
+    frames that the GPU fits, and `fitted` is how many of them the run under way has. `graph` is the engine's run as a
+    CUDA graph, made after the first run, or None.
     """
 
     context: Any

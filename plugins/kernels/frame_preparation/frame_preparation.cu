@@ -111,14 +111,14 @@ __device__ __forceinline__ Pixel area(const FramePreparationParams& op, const Se
 
 template <Resampling RESAMPLING>
 __device__ __forceinline__ Pixel imagePixel(const FramePreparationParams& op, int y, int x) {
-    const int down = y - op.filled.top, across = x - op.filled.left;
-    if (down < 0 || down >= op.filled.height || across < 0 || across >= op.filled.width) {
+    const int down = y - op.filled_top, across = x - op.filled_left;
+    if (down < 0 || down >= op.filled_height || across < 0 || across >= op.filled_width) {
         const auto border = static_cast<std::uint8_t>(op.border);
         return {{border, border, border}};
     }
     const std::size_t row_bytes = static_cast<std::size_t>(op.frame_width) * kColours;
-    const Seen seen = {op.frame + op.seen.top * row_bytes + op.seen.left * kColours, row_bytes, op.seen.height,
-                       op.seen.width};
+    const Seen seen = {op.frame + op.seen_top * row_bytes + op.seen_left * kColours, row_bytes, op.seen_height,
+                       op.seen_width};
     if constexpr (RESAMPLING == Resampling::kBilinear) {
         return bilinear(op, seen, down, across);
     } else if constexpr (RESAMPLING == Resampling::kMean) {
@@ -161,42 +161,46 @@ __global__ void __launch_bounds__(kThreads) restoreRuns(const MaskRestorationPar
     if (x >= op.frame_width) {
         return;
     }
-    const int down = y - op.seen.top;
-    const bool is_row = down >= 0 && down < op.seen.height;
+    const int down = y - op.seen_top;
+    const bool is_row = down >= 0 && down < op.seen_height;
     const std::uint8_t* row = is_row ? op.mask + static_cast<std::size_t>(op.rows[down]) * op.width : nullptr;
     Pack<std::uint8_t, RUN> pack;
 #pragma unroll
     for (int k = 0; k < RUN; ++k) {
-        const int across = x + k - op.seen.left;
-        const bool is_seen = is_row && across >= 0 && across < op.seen.width;
+        const int across = x + k - op.seen_left;
+        const bool is_seen = is_row && across >= 0 && across < op.seen_width;
         pack.values[k] = is_seen ? row[op.columns[across]] : static_cast<std::uint8_t>(op.ignore_index);
     }
     storePack(op.restored + static_cast<std::size_t>(y) * op.frame_width + x, pack);
 }
 
-bool isWithin(const PixelBox& box, int height, int width) noexcept {
-    return box.top >= 0 && box.left >= 0 && areExtents({box.height, box.width}) && box.height <= height - box.top &&
-           box.width <= width - box.left;
+bool isWithin(int first, int extent, int whole) noexcept {
+    return first >= 0 && areExtents({extent}) && extent <= whole - first;
+}
+
+template <typename Params>
+bool isSeenWithin(const Params& p) noexcept {
+    return isWithin(p.seen_top, p.seen_height, p.frame_height) && isWithin(p.seen_left, p.seen_width, p.frame_width);
 }
 
 bool isLevel(int value) noexcept { return value >= 0 && value <= 255; }
 
 bool isLaunchable(const FramePreparationParams& p) noexcept {
     const bool has_extents = areExtents({p.frame_height, p.frame_width, p.height, p.width, p.row_taps, p.column_taps});
-    const bool has_boxes = isWithin(p.seen, p.frame_height, p.frame_width) && isWithin(p.filled, p.height, p.width);
+    const bool has_boxes = isSeenWithin(p) && isWithin(p.filled_top, p.filled_height, p.height) &&
+                           isWithin(p.filled_left, p.filled_width, p.width);
     const bool has_weights = p.resampling == Resampling::kMean || areGiven({p.row_weights, p.column_weights});
     const bool has_taps = p.resampling == Resampling::kBilinear
                               ? p.row_taps == 2 && p.column_taps == 2
                               : p.resampling == Resampling::kMean || p.resampling == Resampling::kArea;
     return has_extents && has_boxes && has_weights && has_taps && isLevel(p.border) &&
-           isCountable({p.filled.height, p.row_taps}) && isCountable({p.filled.width, p.column_taps}) &&
+           isCountable({p.filled_height, p.row_taps}) && isCountable({p.filled_width, p.column_taps}) &&
            isCountable({255, p.row_taps, p.column_taps}) && areGiven({p.frame, p.image, p.first_rows, p.first_columns});
 }
 
 bool isLaunchable(const MaskRestorationParams& p) noexcept {
-    return areExtents({p.height, p.width, p.frame_height, p.frame_width}) &&
-           isWithin(p.seen, p.frame_height, p.frame_width) && isLevel(p.ignore_index) &&
-           areGiven({p.mask, p.restored, p.rows, p.columns});
+    return areExtents({p.height, p.width, p.frame_height, p.frame_width}) && isSeenWithin(p) &&
+           isLevel(p.ignore_index) && areGiven({p.mask, p.restored, p.rows, p.columns});
 }
 
 template <typename Params>

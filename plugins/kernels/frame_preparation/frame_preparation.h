@@ -16,22 +16,14 @@ enum class Resampling : std::int32_t {
     kArea,      // by weights that add up to 1, in float32
 };
 
-// A part of a frame or an image, in whole pixels.
-struct PixelBox {
-    int top;
-    int left;
-    int height;
-    int width;
-};
-
 // Pointers are device pointers. No workspace, allocation, synchronisation or copy, so a CUDA graph can capture it.
 struct FramePreparationParams {
     const std::uint8_t* frame;    // [frame_height, frame_width, 3]
     std::uint8_t* image;          // [height, width, 3]
-    const int* first_rows;        // [filled.height]: the first row of `seen` that makes each; beyond it, the edge repeats
-    const int* first_columns;     // [filled.width]
-    const float* row_weights;     // [filled.height, row_taps]; kMean reads none
-    const float* column_weights;  // [filled.width, column_taps]
+    const int* first_rows;        // [filled_height]: the first of `seen` that makes each; beyond it the edge repeats
+    const int* first_columns;     // [filled_width]
+    const float* row_weights;     // [filled_height, row_taps]; kMean reads none
+    const float* column_weights;  // [filled_width, column_taps]
     Resampling resampling;
     int row_taps;  // how many rows make one; 2 of kBilinear
     int column_taps;
@@ -39,21 +31,30 @@ struct FramePreparationParams {
     int frame_width;
     int height;
     int width;
-    PixelBox seen;    // the part of the frame that is resampled
-    PixelBox filled;  // where it goes in the image
-    int border;       // the level of everything else there, 0 to 255
+    int seen_top;  // the part of the frame that is resampled
+    int seen_left;
+    int seen_height;
+    int seen_width;
+    int filled_top;  // where it goes in the image
+    int filled_left;
+    int filled_height;
+    int filled_width;
+    int border;  // the level of everything else there, 0 to 255
 };
 
 struct MaskRestorationParams {
     const std::uint8_t* mask;  // [height, width]
     std::uint8_t* restored;    // [frame_height, frame_width]
-    const int* rows;           // [seen.height]: the mask's row of each
-    const int* columns;        // [seen.width]
-    int height;
-    int width;
+    const int* rows;           // [seen_height]: the mask's row of each
+    const int* columns;        // [seen_width]
     int frame_height;
     int frame_width;
-    PixelBox seen;     // the part of the frame that the mask knows
+    int height;
+    int width;
+    int seen_top;  // the part of the frame that the mask knows
+    int seen_left;
+    int seen_height;
+    int seen_width;
     int ignore_index;  // the class of everything else, 0 to 255
 };
 
