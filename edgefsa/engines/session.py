@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.golden import check_golden_output
 from edgefsa.engines.names import LAYERS_NAME
-from edgefsa.errors import EngineError, InputError
+from edgefsa.errors import EngineError, InputError, TargetError
 from edgefsa.media.fit import Geometry
 from edgefsa.media.frames import Frame, Mask
 from edgefsa.metadata import Batches, batches_of
@@ -187,6 +187,13 @@ class Session(ABC):
         self._under_way.remove(ticket)
         handle, ticket.handle = ticket.handle, None  # whoever keeps the ticket keeps nothing of the runtime
         return handle
+
+    def layer_times_ms(self, frames: Frames, rounds: int) -> dict[str, list[float]]:
+        """Run `frames` so often while each layer is timed: milliseconds of each round, by the runtime's layer names.
+
+        A run that is watched takes longer, and so it is no measure of the whole. TargetError where the runtime cannot.
+        """
+        raise TargetError(f"{self.manifest.target} does not time layers; tensorrt and tensorrt-rtx do")
 
     def layer_precisions(self) -> list[LayerPrecision]:
         """Return what each layer runs in, as it was recorded when the engine was built."""

@@ -18,13 +18,16 @@ import numpy as np
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.session import Frames, Outputs, Session, Ticket
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME
-from edgefsa.engines.tensorrt.frame_kernels import FrameKernels, FrameSlot, open_frame_kernels
+from edgefsa.engines.tensorrt.frame_kernels import FIT_VARIABLE, FrameKernels, FrameSlot, open_frame_kernels
 from edgefsa.engines.tensorrt.memory import Buffer, CudaMemory, open_memory
+from edgefsa.engines.tensorrt.profiler import profiler_of
 from edgefsa.engines.tensorrt.runtime import load_engine
 from edgefsa.errors import EngineError, PluginError, TargetError
 from edgefsa.media.fit import Geometry
 from edgefsa.media.frames import Frame, Mask
 from edgefsa.metadata import MASKS
+
+_FITTED_ON_CPU = f"frames are fitted on the CPU: {FIT_VARIABLE} says so"
 
 
 @dataclass
@@ -103,9 +106,24 @@ class PlanSession(Session):
             self._knows_kernels = True
             try:
                 self._kernels = open_frame_kernels(self._opened())
+                self.notes.append("frames are fitted on the GPU" if self._kernels else _FITTED_ON_CPU)
             except PluginError as error:
                 self.notes.append(f"frames are fitted on the CPU: {error}")
         return self._kernels is not None
+
+    def layer_times_ms(self, frames: Frames, rounds: int) -> dict[str, list[float]]:
+        """Run `frames` so often while TensorRT's profiler times each layer, without a CUDA graph."""
+        memory, lane = self._opened(), self._new_lane(len(frames))  # of its own: a context stays watched
+        np.copyto(lane.frames, frames)
+        memory.to_gpu(lane.sent, lane.stream)
+        profiler = profiler_of(self._tensorrt)
+        for index in range(rounds + 1):  # the first one prepares
+            if index == 1:
+                lane.context.profiler = profiler
+            self._execute(lane.context, lane.stream)
+            memory.record(lane.marks.received, lane.stream)
+            memory.wait(lane.marks.received)
+        return dict(profiler.times_ms)
 
     def _load(self) -> None:
         tensorrt = importlib.import_module(self._module)
@@ -208,7 +226,11 @@ class PlanSession(Session):
         lane.runs += 1
         if lane.graph is not None:
             memory.launch(lane.graph, lane.stream)
-        elif not lane.context.execute_async_v3(lane.stream):
+        else:
+            self._execute(lane.context, lane.stream)
+
+    def _execute(self, context: Any, stream: int) -> None:
+        if not context.execute_async_v3(stream):
             raise EngineError(f"{self.manifest.target} failed to run {self.directory.name}; see its log above")
 
     def _lane(self, count: int) -> _Lane:
