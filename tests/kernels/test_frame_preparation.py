@@ -27,7 +27,7 @@ def operator_of(name: str, params: type[ctypes.Structure]) -> Operator:
 
 PREPARATION = operator_of("FramePreparation", PreparationParams)
 RESTORATION = operator_of("MaskRestoration", RestorationParams)
-IGNORED, INVALID_VALUE = 255, 1
+IGNORED, INVALID_VALUE = 200, 1  # not 255, which fills memory that is not written
 
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
