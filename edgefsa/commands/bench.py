@@ -24,6 +24,9 @@ def bench(
     in_flight: Annotated[
         int, typer.Option(min=1, metavar="N", help="Above 1 also measures throughput with N runs under way at once.")
     ] = 1,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also time each layer, in runs that are watched (tensorrt, tensorrt-rtx).")
+    ] = False,
     power_modes: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="A Jetson's power modes to measure in, as 15W,25W,MAXN; asks before it."),
@@ -52,6 +55,7 @@ def bench(
                 seconds=seconds,
                 threads=threads,
                 in_flight=in_flight,
+                layers=layers,
                 progress=progress,
                 telemetry=telemetry,
             )
@@ -94,7 +98,16 @@ def _bench_text(results: list[dict[str, Any]]) -> str:
             rows.append(["", label, str(row["batch"]), *["-"] * 4, f"{row['throughput']['fps']:.1f}"])
         lines.append(f"{mode}meanwhile {Window(**row['conditions']).in_words() or 'nothing could be read'}")
         lines += [f"{name}: {Energy(**row['energy']).in_words()}"] if row["energy"] else []
+        lines += [f"{name}: {note}" for note in row["notes"]]
     if not any(row["energy"] for row in results):
         lines.append("energy: no power can be read here")
     text = console.table(["engine", "time (ms)", "batch", "min", "median", "p95", "p99", "fps"], rows)
-    return "\n".join([text, "", *dict.fromkeys(lines)])
+    return "\n".join([text, "", *dict.fromkeys(lines), *(_layers_text(row) for row in results if "layers_ms" in row)])
+
+
+def _layers_text(row: dict[str, Any]) -> str:
+    """Lay out the layers of an engine, the slowest first, with their shares of the sum."""
+    slowest = sorted(row["layers_ms"].items(), key=lambda item: -item[1])
+    whole = sum(row["layers_ms"].values()) or 1.0
+    rows = [[name, f"{median:.3f}", f"{100 * median / whole:.1f}"] for name, median in slowest]
+    return f"\n{Path(row['engine']).name}, layers\n" + console.table(["layer", "median (ms)", "%"], rows)

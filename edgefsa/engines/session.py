@@ -17,7 +17,9 @@ import numpy.typing as npt
 from edgefsa.artifacts import Manifest
 from edgefsa.engines.golden import check_golden_output
 from edgefsa.engines.names import LAYERS_NAME
-from edgefsa.errors import EngineError, InputError
+from edgefsa.errors import EngineError, InputError, TargetError
+from edgefsa.media.fit import Geometry
+from edgefsa.media.frames import Frame, Mask
 from edgefsa.metadata import Batches, batches_of
 
 Frames = npt.NDArray[np.uint8]
@@ -44,13 +46,16 @@ class LayerPrecision:
 @dataclass(eq=False)
 class Ticket:
     """A run under way. Its times are known once it is collected: `engine_ms` from its start to its result, waiting for
-    runs that were submitted before it included, and `copy_ms` to a GPU's memory and back, where there is one.
+    runs that were submitted before it included, and `copy_ms` to a GPU's memory and back, where there is one. Where the
+    GPU fits frames, `fit_ms` is for that, and `restore_ms` for fitting the masks back.
     """
 
-    frames: Frames
+    frames: Frames | Sequence[Frame]
     handle: Any
     engine_ms: float = math.nan
     copy_ms: float = math.nan
+    fit_ms: float = 0.0
+    restore_ms: float = 0.0
 
 
 class Session(ABC):
@@ -129,6 +134,27 @@ class Session(ABC):
         """
         return None
 
+    @property
+    def fits_frames(self) -> bool:
+        """Whether the session fits frames of any size to the engine itself, by `submit_frames`."""
+        return False
+
+    def submit_frames(self, frames: Sequence[Frame], geometries: Sequence[Geometry], ignore_index: int) -> Ticket:
+        """Start a run of 1 to `batch` frames uint8 [H, W, 3] BGR of any sizes, each fitted by its geometry.
+
+        They are read before this returns; `collect_masks` has their masks. Only where `fits_frames` is true.
+        """
+        ticket = Ticket(frames, self._submit_frames(frames, geometries, ignore_index))
+        self._under_way.append(ticket)
+        return ticket
+
+    def collect_masks(self, ticket: Ticket) -> list[Mask]:
+        """Wait for a run of `submit_frames` and return its masks: class indices uint8, each at its frame's size.
+
+        What the engine did not see is the ignore index. Raises what `collect` raises.
+        """
+        return self._collect_masks(self._taken(ticket), ticket)
+
     def submit(self, frames: Frames) -> Ticket:
         """Start a run of uint8 [N, H, W, 3] BGR frames, which must stay as they are until it is collected.
 
@@ -152,12 +178,22 @@ class Session(ABC):
 
         Raises EngineError where the runtime fails, or the ticket is not one of a run under way.
         """
+        outputs, ticket.engine_ms, ticket.copy_ms = self._collect(self._taken(ticket))
+        return outputs
+
+    def _taken(self, ticket: Ticket) -> Any:
         if ticket not in self._under_way:
             raise EngineError(f"no such run of {self.directory.name} is under way; collect each ticket once")
         self._under_way.remove(ticket)
         handle, ticket.handle = ticket.handle, None  # whoever keeps the ticket keeps nothing of the runtime
-        outputs, ticket.engine_ms, ticket.copy_ms = self._collect(handle)
-        return outputs
+        return handle
+
+    def layer_times_ms(self, frames: Frames, rounds: int) -> dict[str, list[float]]:
+        """Run `frames` so often while each layer is timed: milliseconds of each round, by the runtime's layer names.
+
+        A run that is watched takes longer, and so it is no measure of the whole. TargetError where the runtime cannot.
+        """
+        raise TargetError(f"{self.manifest.target} does not time layers; tensorrt and tensorrt-rtx do")
 
     def layer_precisions(self) -> list[LayerPrecision]:
         """Return what each layer runs in, as it was recorded when the engine was built."""
@@ -193,6 +229,17 @@ class Session(ABC):
     @abstractmethod
     def _collect(self, handle: Any) -> tuple[Outputs, float, float]:
         """Wait for a run; return its outputs, and the times of the engine and of copies in milliseconds."""
+
+    def _submit_frames(self, frames: Sequence[Frame], geometries: Sequence[Geometry], ignore_index: int) -> Any:
+        """Start a run of frames that are fitted on the way; what `_collect_masks` gets."""
+        raise self._fits_none()
+
+    def _collect_masks(self, handle: Any, ticket: Ticket) -> list[Mask]:
+        """Wait for a run of frames; return their masks, and write its times into the ticket."""
+        raise self._fits_none()
+
+    def _fits_none(self) -> EngineError:
+        return EngineError(f"{self.manifest.target} fits no frames itself; hand {self.directory.name} fitted ones")
 
     def _not_open(self) -> EngineError:
         return EngineError(f"{self.directory.name} is not open; use it as `with open_engine(path) as session:`")

@@ -69,6 +69,11 @@ class Geometry:
     seen: Box
     filled: Box
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether frames are what the engine takes."""
+        return self.frame_hw == self.engine_hw
+
     def to_engine(self, frame: Frame, out: Frame | None = None) -> Frame:
         """Return uint8 [H, W, 3] of `frame_hw` at `engine_hw`; the same array where nothing has to be done.
 
@@ -114,7 +119,6 @@ def _size(box: Box) -> Points:
     return np.array((box.width, box.height), np.float64)
 
 
-@functools.lru_cache(maxsize=256)
 @functools.lru_cache(maxsize=64)  # the frames of a video share one
 def geometry(fit: str, frame_hw: tuple[int, int], engine_hw: tuple[int, int]) -> Geometry:
     """Return the geometry of frames of `frame_hw` in an engine of `engine_hw`; InputError for an unknown `fit`."""

@@ -37,14 +37,18 @@ def resize_frame(frame: Frame, size_hw: tuple[int, int], out: Frame | None = Non
     if frame.shape[:2] == tuple(size_hw):
         resized = frame
     else:
-        height, width = size_hw
-        shrinks = 2 * height <= frame.shape[0] and 2 * width <= frame.shape[1]
-        resized = _resize(frame, size_hw, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR, out)
+        method = cv2.INTER_AREA if means_areas((frame.shape[0], frame.shape[1]), size_hw) else cv2.INTER_LINEAR
+        resized = _resize(frame, size_hw, method, out)
     if out is None:
         return resized
     if resized is not out:
         np.copyto(out, resized)
     return out
+
+
+def means_areas(from_hw: tuple[int, int], to_hw: tuple[int, int]) -> bool:
+    """Return whether frames of one size are resized to another by the mean over areas."""
+    return 2 * to_hw[0] <= from_hw[0] and 2 * to_hw[1] <= from_hw[1]
 
 
 def resize_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask:

@@ -31,6 +31,7 @@ class SegmenterTicket:
     run: Ticket
     geometries: list[Geometry]
     prepare_ms: float
+    is_fitted_on_gpu: bool = False
 
 
 class Segmenter:
@@ -120,6 +121,9 @@ class Segmenter:
             _check_frame(frame)
         fit = fit_of(self.model)
         geometries = [geometry(fit, (frame.shape[0], frame.shape[1]), session.size_hw) for frame in frames]
+        if not all(made.changes_nothing for made in geometries) and session.fits_frames:
+            run = session.submit_frames(frames, geometries, self.ignore_index)
+            return SegmenterTicket(run, geometries, (time.perf_counter_ns() - start_ns) / 1e6, is_fitted_on_gpu=True)
         count = max(len(frames), session.batches.fewest)
         batch = session.staging(count)
         if batch is None and count == 1:
@@ -139,14 +143,20 @@ class Segmenter:
     def collect(self, ticket: SegmenterTicket) -> list[Segmentation]:
         """Wait for a run and return its frames' segmentations; each ticket once."""
         session = self.session
+        if ticket.is_fitted_on_gpu:
+            return self._collected(session.collect_masks(ticket.run), ticket, 0.0)
         outputs = session.collect(ticket.run)
         start_ns = time.perf_counter_ns()
         geometries = ticket.geometries
         if outputs.dtype != np.uint8:
             outputs = np.stack([masks_from_logits(item, session.size_hw) for item in outputs[: len(geometries)]])
         masks = [made.mask_to_frame(mask, self.ignore_index) for mask, made in zip(outputs, geometries, strict=False)]
-        mask_ms = (time.perf_counter_ns() - start_ns) / 1e6
-        times = SegmentationTimes(ticket.prepare_ms, ticket.run.engine_ms, mask_ms, ticket.run.copy_ms)
+        return self._collected(masks, ticket, (time.perf_counter_ns() - start_ns) / 1e6)
+
+    def _collected(self, masks: Sequence[Mask], ticket: SegmenterTicket, mask_ms: float) -> list[Segmentation]:
+        run = ticket.run
+        prepare_ms, mask_ms = ticket.prepare_ms + run.fit_ms, mask_ms + run.restore_ms
+        times = SegmentationTimes(prepare_ms, run.engine_ms, mask_ms, run.copy_ms)
         return [Segmentation(mask, self.names, self.palette_rgb, times, self.ignore_index) for mask in masks]
 
 

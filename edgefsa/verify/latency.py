@@ -114,6 +114,7 @@ def bench_engines(
     threads: int | None = None,
     in_flight: int = 1,
     keep_times: bool = False,
+    layers: bool = False,
     progress: Progress | None = None,
     telemetry: Telemetry | None = None,
 ) -> list[dict[str, Any]]:
@@ -131,6 +132,9 @@ def bench_engines(
     With `telemetry` (entered), `conditions` is the Window of the timed rounds as a dict, the same for all. Where it
     measures power, `energy` is the Energy of a frame from camera to mask as a dict: each engine then runs alone for a
     while after the rounds, and the idle baseline is taken before them. Else the two are None.
+
+    With `layers` a row has `layers_ms`, {layer: median}, of `rounds` runs that the runtime watched after all others;
+    TargetError where one of the runtimes cannot. `notes` are the sessions'.
 
     With `keep_times` a row has the milliseconds of every round: `times_ms`, {"engine", "frame_to_mask", "yardstick"}.
     The yardstick is a fixed piece of work on all cores, by which rounds of another day can be compared.
@@ -157,6 +161,9 @@ def bench_engines(
             engine_ms, frame_ms = times[f"engine {index}"], times[f"frame {index}"]
             row = _row(path, segmenter, LatencyStats.of(engine_ms), LatencyStats.of(frame_ms))
             row |= {"stages_ms": _stages_ms(stages[index][warmup:]), "throughput": throughputs[index]}
+            row |= {"notes": list(segmenter.session.notes)}
+            if layers:
+                row["layers_ms"] = _layers_ms(segmenter, frame, rounds)
             if keep_times:
                 row["times_ms"] = {"engine": engine_ms, "frame_to_mask": frame_ms, _YARDSTICK: times[_YARDSTICK]}
             energy = energy_of(_frame_to_mask(segmenter, frame, []), segmenter.batch, telemetry, idle)
@@ -233,6 +240,11 @@ def _frame_to_mask(segmenter: Segmenter, frame: Frame, stages: list[Segmentation
 def _stages_ms(times: Sequence[SegmentationTimes]) -> dict[str, float]:
     names = ("prepare", "copy", "engine", "mask")
     return {name: float(np.median([getattr(each, f"{name}_ms") for each in times])) for name in names}
+
+
+def _layers_ms(segmenter: Segmenter, frame: Frame, rounds: int) -> dict[str, float]:
+    times = segmenter.session.layer_times_ms(_prepared(segmenter, frame), rounds)
+    return {name: float(np.median(times_ms)) for name, times_ms in times.items()}
 
 
 def _camera_frame() -> Frame:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The launchers under C names, for ctypes: benchmarks and the tests on a GPU call the kernels without TensorRT.
-#include "kernels/frame_preparation/frame_preparation.h"
+// The launchers under C names, for ctypes: benchmarks and the tests on a GPU call the kernels without TensorRT. Those of
+// frame preparation are in its own entries.cpp.
 #include "kernels/overlapping_launches.h"
 #include "kernels/spectral_mask/spectral_mask.h"
 #include "kernels/truncated_dct_attention/truncated_dct_attention.h"
@@ -26,7 +26,6 @@ EDGEFSA_LAUNCHER_WITH_WORKSPACE(CoefficientAttention, coefficientAttentionWorksp
 EDGEFSA_LAUNCHER(InverseDct)
 EDGEFSA_LAUNCHER_WITH_WORKSPACE(SpectralMask, spectralMaskWorkspaceBytes)
 EDGEFSA_LAUNCHER(UpsampleArgmax)
-EDGEFSA_LAUNCHER(FramePreparation)
 
 // Whether launches of an operator may begin before the one before has ended, as they do at first where the GPU can.
 EDGEFSA_EXPORT void edgefsaAllowOverlappingLaunches(int allowed) {

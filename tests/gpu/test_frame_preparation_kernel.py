@@ -1,31 +1,41 @@
-"""The kernel that makes a network's input of camera frames, against float64."""
+"""The kernels that fit frames to an engine and masks back, against what the CPU does: bit by bit."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tests.gpu.launching import DTYPES, LAYOUTS, TOLERANCE, Launcher, laid_out, plain, relative_l2
+from edgefsa.engines.tensorrt.frame_kernels import tables_of
+from edgefsa.media.fit import geometry
+from edgefsa.metadata import FITS
+from tests.gpu.launching import Launcher
+
+# Equal sizes, means of areas by whole factors and others, bilinear down and up; rows of whole words and not.
+SIZES = [
+    ((48, 64), (48, 64)),
+    ((96, 128), (48, 64)),
+    ((1080, 1920), (360, 480)),
+    ((720, 1280), (512, 1024)),
+    ((37, 53), (64, 96)),
+    ((60, 80), (41, 47)),
+]
 
 
-@pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
-@pytest.mark.parametrize(
-    ("frame_hw", "size"), [((48, 64), (48, 64)), ((7, 13), (7, 13)), ((37, 53), (64, 96)), ((60, 80), (41, 48))]
-)
-def test_frame_preparation(
-    launcher: Launcher, frame_hw: tuple[int, int], size: tuple[int, int], kind: int, layout: int
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(("frame_hw", "size_hw"), SIZES)
+def test_frames_and_masks_are_fitted_as_on_the_cpu(
+    launcher: Launcher, frame_hw: tuple[int, int], size_hw: tuple[int, int], fit: str
 ) -> None:
-    torch.manual_seed(sum(size))
-    frames = torch.randint(0, 256, (3, *frame_hw, 3), device=launcher.device, dtype=torch.uint8)
-    mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
-    image = laid_out(torch.ones(3, 3, *size, device=launcher.device, dtype=DTYPES[kind]), layout)
-    launcher.run(
-        "FramePreparation", frames=frames, image=image, type=kind, format=layout, batch=3,
-        frame_height=frame_hw[0], frame_width=frame_hw[1], height=size[0], width=size[1], mean_rgb=mean, std_rgb=std,
-    )  # fmt: skip
-    rgb = frames.flip(3).permute(0, 3, 1, 2).double()
-    large = torch.nn.functional.interpolate(rgb, size, mode="bilinear", align_corners=False)
-    offset, scale = (
-        torch.tensor(values, device=launcher.device, dtype=torch.float64).view(3, 1, 1) for values in (mean, std)
-    )
-    assert relative_l2(plain(image, 3, layout), (large - offset) / scale) < TOLERANCE[kind]
+    torch.manual_seed(sum(size_hw))
+    made = geometry(fit, frame_hw, size_hw)
+    arrays, numbers = tables_of(made)
+    tables = {name: torch.from_numpy(array).to(launcher.device) for name, array in arrays.items()}
+    frame = torch.randint(0, 256, (*frame_hw, 3), device=launcher.device, dtype=torch.uint8)
+    image = torch.zeros(*size_hw, 3, device=launcher.device, dtype=torch.uint8)
+    whole = {name: tables.pop(name) for name in ("rows", "columns")}
+    launcher.run("FramePreparation", frame=frame, image=image, **tables, **numbers)
+    assert torch.equal(image.cpu(), torch.from_numpy(made.to_engine(frame.cpu().numpy())))
+    mask, restored = image[..., 0].contiguous(), torch.zeros(frame_hw, device=launcher.device, dtype=torch.uint8)
+    kept = {name: numbers[name] for name in numbers if name.split("_")[0] in ("frame", "height", "width", "seen")}
+    launcher.run("MaskRestoration", mask=mask, restored=restored, ignore_index=255, **whole, **kept)
+    assert torch.equal(restored.cpu(), torch.from_numpy(made.mask_to_frame(mask.cpu().numpy(), 255)))

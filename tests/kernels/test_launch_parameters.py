@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.kernels import test_frame_preparation as frames
 from tests.kernels import test_spectral_mask as mask
 from tests.kernels import test_upsample_argmax as upsampling
 from tests.kernels.conftest import Emulate
@@ -107,13 +106,6 @@ def calls() -> dict[str, Call]:
             dict.fromkeys(("batch", "low_height", "low_width", "height", "width"), SIDE)
             | {"classes": (0, -1, 256), "index_type": (3, -1), "type": (INT8,)},
             ("x",), ((FLOAT, LINEAR), (HALF, LINEAR), (HALF, HWC8)),
-        ),
-        "frame preparation": Call(
-            frames.OPERATOR, {"frames": frames.frames_of(2, (6, 8))}, {"image": ((2 * 8 * 6 * 8,), np.float32)},
-            frames.settings_of(frames.frames_of(2, (6, 8)), (6, 8), FLOAT, LINEAR),
-            dict.fromkeys(("batch", "frame_height", "frame_width", "height", "width"), SIDE)
-            | {f"std_rgb[{index}]": (0.0,) for index in range(3)} | {"type": (INT8,)},
-            ("image",), ((FLOAT, LINEAR), (HALF, LINEAR), (HALF, HWC8)),
         ),
     }  # fmt: skip
 

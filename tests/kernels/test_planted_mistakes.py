@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgefsa.media.fit import geometry
 from tests.kernels import test_frame_preparation as frames
 from tests.kernels import test_spectral_mask as mask
 from tests.kernels import test_truncated_dct as dct
@@ -90,14 +91,24 @@ def check_upsampling(shape: tuple[int, ...], size_hw: tuple[int, int], operator:
     upsampling.assert_largest(upsampling.run(operator, logits, size_hw), upsampling.upsampled(logits, size_hw))
 
 
-def frames_check(frame_hw: tuple[int, int], size_hw: tuple[int, int], form: int = LINEAR) -> Check:
-    return partial(check_frames, frame_hw, size_hw, form)
+def frames_check(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> Check:
+    return partial(check_frames, frame_hw, size_hw)
 
 
-def check_frames(frame_hw: tuple[int, int], size_hw: tuple[int, int], form: int, operator: EmulatedOperator) -> None:
-    kind, given = (HALF if form == HWC8 else FLOAT), frames.frames_of(1, frame_hw)
-    image = frames.run(operator, given, size_hw, kind, form)
-    assert relative_l2(image, frames.formula(given, size_hw)) < TOLERANCE[kind], "not the formula"
+def restored_check(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> Check:
+    return partial(check_restored, frame_hw, size_hw)
+
+
+def check_frames(frame_hw: tuple[int, int], size_hw: tuple[int, int], operator: EmulatedOperator) -> None:
+    frame = frames.some((*frame_hw, 3))
+    expected = geometry("letterbox", frame_hw, size_hw).to_engine(frame)
+    assert (frames.prepare(operator, frame, size_hw, "letterbox") == expected).all(), "not the formula"
+
+
+def check_restored(frame_hw: tuple[int, int], size_hw: tuple[int, int], operator: EmulatedOperator) -> None:
+    mask = frames.some(size_hw)
+    expected = geometry("crop", frame_hw, size_hw).mask_to_frame(mask, frames.IGNORED)
+    assert (frames.restore(operator, mask, frame_hw, "crop") == expected).all(), "not the formula"
 
 
 # One run for each file, in which each of its barriers matters: bases staged in parts, several rounds of rows.
@@ -245,15 +256,14 @@ BOUNDS = [
     Bounds(upsampling.OPERATOR, upsampling_check((1, 3, 1, 4), (17, 68)), LOGITS, (
         "first_class + s < classes_@", "column + 1 < op.low_width@",
     )),
-    Bounds(frames.OPERATOR, frames_check((8, 16), (8, 16)), FRAMES, (
-        "if (index >= count@) {\n        return;\n    }\n    const std::uint8_t",
+    Bounds(frames.PREPARATION, frames_check((9, 16), (20, 32)), FRAMES, (
+        "if (x >= op.width@) {", "min(max(index, 0), size - 1@)", "down >= op.filled_height@ ||",
     )),
-    Bounds(frames.OPERATOR, frames_check((8, 16), (16, 32)), FRAMES, (
-        "left + 1 < op.frame_width@", "top + 1 < op.frame_height@",
+    Bounds(frames.PREPARATION, frames_check((20, 9), (12, 33)), FRAMES, ("across >= op.filled_width@) {",)),
+    Bounds(frames.RESTORATION, restored_check((9, 30), (12, 16)), FRAMES, (
+        "if (x >= op.frame_width@) {", "across < op.seen_width@;",
     )),
-    Bounds(frames.OPERATOR, frames_check((8, 16), (5, 7), HWC8), FRAMES, (
-        "if (index >= count@) {\n        return;\n    }\n    const int y",
-    )),
+    Bounds(frames.RESTORATION, restored_check((30, 9), (12, 16)), FRAMES, ("down < op.seen_height@;",)),
 ]  # fmt: skip
 EXCEEDED = {name: (bounds, mistake) for bounds in BOUNDS for name, mistake in bounds.mistakes().items()}
 MISTAKES = {**WITHOUT_A_BARRIER, **WITHOUT_A_WAIT, **{name: mistake for name, (_, mistake) in EXCEEDED.items()}}

@@ -59,6 +59,14 @@ class CudaMemory(ABC):
         """Return whether the GPU shares the host's memory, as on a Jetson."""
 
     @abstractmethod
+    def compute_capability(self) -> str:
+        """Return the GPU's compute capability, as 8.7."""
+
+    @abstractmethod
+    def release_buffer(self, buffer: Buffer) -> None:
+        """Release a buffer before the rest; nothing that uses it may be under way."""
+
+    @abstractmethod
     def new_stream(self) -> int:
         """Return the handle of a new stream, as a number."""
 
@@ -109,12 +117,24 @@ class CudaBindingsMemory(CudaMemory):
     def __init__(self) -> None:
         self._cuda = importlib.import_module("cuda.bindings.runtime")
         self._given = contextlib.ExitStack()
+        self._buffers: dict[int, contextlib.ExitStack] = {}  # by their address on the GPU
 
     def is_integrated(self) -> bool:
         """Return whether the GPU shares the host's memory."""
+        return bool(self._attribute("Integrated"))
+
+    def compute_capability(self) -> str:
+        """Return the GPU's compute capability."""
+        return f"{self._attribute('ComputeCapabilityMajor')}.{self._attribute('ComputeCapabilityMinor')}"
+
+    def release_buffer(self, buffer: Buffer) -> None:
+        """Release a buffer."""
+        self._buffers.pop(buffer.device).close()
+
+    def _attribute(self, name: str) -> int:
         (device,) = self._ok(self._cuda.cudaGetDevice())
-        attribute = self._cuda.cudaDeviceAttr.cudaDevAttrIntegrated
-        return bool(self._ok(self._cuda.cudaDeviceGetAttribute(attribute, device))[0])
+        attribute = getattr(self._cuda.cudaDeviceAttr, f"cudaDevAttr{name}")
+        return int(self._ok(self._cuda.cudaDeviceGetAttribute(attribute, device))[0])
 
     def new_stream(self) -> int:
         """Return the handle of a new stream that does not wait for the default one."""
@@ -165,23 +185,29 @@ class CudaBindingsMemory(CudaMemory):
         self._ok(self._cuda.cudaGraphLaunch(graph, stream))
 
     def close(self) -> None:
-        """Release everything, the newest first."""
-        self._given.close()
+        """Release everything, buffers first."""
+        with self._given:
+            while self._buffers:
+                self._buffers.popitem()[1].close()
 
-    def _host(self, size: int, flags: int) -> tuple[int, npt.NDArray[np.uint8]]:
+    def _host(self, size: int, flags: int, stack: contextlib.ExitStack) -> tuple[int, npt.NDArray[np.uint8]]:
         (address,) = self._ok(self._cuda.cudaHostAlloc(size, flags))
-        self._given.callback(self._cuda.cudaFreeHost, address)
+        stack.callback(self._cuda.cudaFreeHost, address)
         return int(address), np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
 
     def _mapped_buffer(self, size: int) -> Buffer:
-        address, array = self._host(size, self._cuda.cudaHostAllocMapped)
-        (device,) = self._ok(self._cuda.cudaHostGetDevicePointer(address, 0))
+        with contextlib.ExitStack() as stack:
+            address, array = self._host(size, self._cuda.cudaHostAllocMapped, stack)
+            (device,) = self._ok(self._cuda.cudaHostGetDevicePointer(address, 0))
+            self._buffers[int(device)] = stack.pop_all()
         return Buffer(array, int(device), mapped=True)
 
     def _buffer_pair(self, size: int) -> Buffer:
-        _, array = self._host(size, self._cuda.cudaHostAllocDefault)
-        (device,) = self._ok(self._cuda.cudaMalloc(size))
-        self._given.callback(self._cuda.cudaFree, device)
+        with contextlib.ExitStack() as stack:
+            _, array = self._host(size, self._cuda.cudaHostAllocDefault, stack)
+            (device,) = self._ok(self._cuda.cudaMalloc(size))
+            stack.callback(self._cuda.cudaFree, device)
+            self._buffers[int(device)] = stack.pop_all()
         return Buffer(array, int(device), mapped=False)
 
     def _copy_to_gpu(self, buffer: Buffer, stream: int) -> None:
@@ -211,13 +237,26 @@ class PyCudaMemory(CudaMemory):
         with self._errors():
             self._context = importlib.import_module("pycuda.autoprimaryctx").context
         self._streams: dict[int, Any] = {}
-        self._given: list[Any] = []
+        self._events: list[Any] = []
+        self._buffers: dict[int, list[Any]] = {}  # by their address on the GPU
 
     def is_integrated(self) -> bool:
         """Return whether the GPU shares the host's memory."""
         with self._current():
             device = self._driver.Context.get_device()
             return bool(device.get_attribute(self._driver.device_attribute.INTEGRATED))
+
+    def compute_capability(self) -> str:
+        """Return the GPU's compute capability."""
+        with self._current():
+            major, minor = self._driver.Context.get_device().compute_capability()
+        return f"{major}.{minor}"
+
+    def release_buffer(self, buffer: Buffer) -> None:
+        """Release a buffer."""
+        with self._current():
+            for allocation in self._buffers.pop(buffer.device):
+                allocation.free()
 
     def new_stream(self) -> int:
         """Return the handle of a new stream."""
@@ -230,7 +269,7 @@ class PyCudaMemory(CudaMemory):
         """Return an event that takes time."""
         with self._current():
             event = self._driver.Event()
-        self._given.append(event)
+        self._events.append(event)
         return event
 
     def record(self, event: Any, stream: int) -> None:
@@ -259,11 +298,11 @@ class PyCudaMemory(CudaMemory):
     def close(self) -> None:
         """Release everything."""
         with self._current():
-            for allocation in self._given:
-                if hasattr(allocation, "free"):
+            while self._buffers:
+                for allocation in self._buffers.popitem()[1]:
                     allocation.free()
             # pycuda destroys streams and events with their last references.
-            self._given.clear()
+            self._events.clear()
             self._streams.clear()
 
     def _mapped_buffer(self, size: int) -> Buffer:
@@ -271,14 +310,14 @@ class PyCudaMemory(CudaMemory):
             flags = self._driver.host_alloc_flags.DEVICEMAP
             array = self._driver.pagelocked_empty(size, np.uint8, mem_flags=flags)
             device = int(array.base.get_device_pointer())
-        self._given.append(array.base)
+        self._buffers[device] = [array.base]
         return Buffer(array, device, mapped=True)
 
     def _buffer_pair(self, size: int) -> Buffer:
         with self._current():
             array = self._driver.pagelocked_empty(size, np.uint8)
             device = self._driver.mem_alloc(size)
-        self._given += [array.base, device]
+        self._buffers[int(device)] = [array.base, device]
         return Buffer(array, int(device), mapped=False)
 
     def _copy_to_gpu(self, buffer: Buffer, stream: int) -> None:

@@ -6,8 +6,9 @@ Written against the published API and tested on a GPU that NumPy plays; it has n
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,19 +16,38 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgefsa.artifacts import Manifest
-from edgefsa.engines.session import Frames, Outputs, Session
+from edgefsa.engines.session import Frames, Outputs, Session, Ticket
 from edgefsa.engines.tensorrt.builder import ENGINE_NAME
+from edgefsa.engines.tensorrt.frame_kernels import FIT_VARIABLE, FrameKernels, FrameSlot, open_frame_kernels
 from edgefsa.engines.tensorrt.memory import Buffer, CudaMemory, open_memory
+from edgefsa.engines.tensorrt.profiler import profiler_of
 from edgefsa.engines.tensorrt.runtime import load_engine
-from edgefsa.errors import EngineError, TargetError
+from edgefsa.errors import EngineError, PluginError, TargetError
+from edgefsa.media.fit import Geometry
+from edgefsa.media.frames import Frame, Mask
+from edgefsa.metadata import MASKS
+
+_FITTED_ON_CPU = f"frames are fitted on the CPU: {FIT_VARIABLE} says so"
+
+
+@dataclass
+class _Marks:
+    """Events of a run, in their order; those of fitting only where the GPU does it."""
+
+    begun: Any
+    sent: Any
+    fitted: Any
+    computed: Any
+    restored: Any
+    received: Any
 
 
 @dataclass
 class _Lane:
     """What one run needs for itself, as several may be under way. `frames` and `outputs` lie in page-locked memory.
 
-    A lane is for one number of frames, as many as `frames` holds, as a CUDA graph is of one shape. `marks` are events:
-    the copy to the GPU begins, the engine begins, it ends, the copy back has ended. `graph` is the engine's run as a
+    A lane is for one number of frames, as many as `frames` holds, as a CUDA graph is of one shape. `slots` are those of
+    frames that the GPU fits, and `fitted` is how many of them the run under way has. `graph` is the engine's run as a
     CUDA graph, made after the first run, or None.
     """
 
@@ -37,7 +57,9 @@ class _Lane:
     outputs: Outputs
     sent: Buffer
     received: Buffer
-    marks: tuple[Any, Any, Any, Any]
+    marks: _Marks
+    slots: list[FrameSlot]
+    fitted: int = 0
     runs: int = 0
     graph: Any | None = None
 
@@ -65,6 +87,8 @@ class PlanSession(Session):
         super().__init__(directory, manifest, threads=threads)
         self._module, self._prepare = module, prepare
         self._memory: CudaMemory | None = None
+        self._kernels: FrameKernels | None = None
+        self._knows_kernels = False
         self._tensorrt: Any = None
         self._engine: Any = None
         self._free: list[_Lane] = []
@@ -74,6 +98,32 @@ class PlanSession(Session):
         """Return page-locked memory uint8 [N, H, W, 3] for the frames of the next run."""
         self._staged = self._lane(count or self.batch)
         return self._staged.frames
+
+    @property
+    def fits_frames(self) -> bool:
+        """Whether the GPU fits frames: where the plugin library serves it, and EDGEFSA_FIT_FRAMES_ON is not "cpu"."""
+        if not self._knows_kernels:
+            self._knows_kernels = True
+            try:
+                self._kernels = open_frame_kernels(self._opened())
+                self.notes.append("frames are fitted on the GPU" if self._kernels else _FITTED_ON_CPU)
+            except PluginError as error:
+                self.notes.append(f"frames are fitted on the CPU: {error}")
+        return self._kernels is not None
+
+    def layer_times_ms(self, frames: Frames, rounds: int) -> dict[str, list[float]]:
+        """Run `frames` so often while TensorRT's profiler times each layer, without a CUDA graph."""
+        memory, lane = self._opened(), self._new_lane(len(frames))  # of its own: a context stays watched
+        np.copyto(lane.frames, frames)
+        memory.to_gpu(lane.sent, lane.stream)
+        profiler = profiler_of(self._tensorrt)
+        for index in range(rounds + 1):  # the first one prepares
+            if index == 1:
+                lane.context.profiler = profiler
+            self._execute(lane.context, lane.stream)
+            memory.record(lane.marks.received, lane.stream)
+            memory.wait(lane.marks.received)
+        return dict(profiler.times_ms)
 
     def _load(self) -> None:
         tensorrt = importlib.import_module(self._module)
@@ -86,6 +136,7 @@ class PlanSession(Session):
             raise self._does_not_load()
         self._tensorrt, self._engine = tensorrt, engine
         self._memory = open_memory()
+        self._knows_kernels = self.manifest.model["outputs"] != MASKS  # the CPU makes masks of logits
         try:
             self._free.append(self._new_lane(self.batch))
         except BaseException:
@@ -93,7 +144,7 @@ class PlanSession(Session):
             raise
 
     def _release(self) -> None:
-        memory, self._memory = self._memory, None
+        memory, self._memory, self._kernels = self._memory, None, None
         self._free.clear()
         self._staged = self._engine = None
         if memory is not None:
@@ -103,41 +154,83 @@ class PlanSession(Session):
         lane = self._lane(len(frames))
         if frames is not lane.frames:
             np.copyto(lane.frames, frames)
-        memory = self._opened()
-        begun, sent, computed, received = lane.marks
-        memory.record(begun, lane.stream)
+        memory, marks = self._opened(), lane.marks
+        memory.record(marks.begun, lane.stream)
         memory.to_gpu(lane.sent, lane.stream)
-        memory.record(sent, lane.stream)
+        memory.record(marks.sent, lane.stream)
         self._enqueue(lane)
-        memory.record(computed, lane.stream)
+        memory.record(marks.computed, lane.stream)
         memory.to_host(lane.received, lane.stream)
-        memory.record(received, lane.stream)
+        memory.record(marks.received, lane.stream)
+        return lane
+
+    def _submit_frames(self, frames: Sequence[Frame], geometries: Sequence[Geometry], ignore_index: int) -> _Lane:
+        if self._kernels is None:
+            raise self._fits_none()
+        memory, kernels, lane = self._opened(), self._kernels, self._lane(max(len(frames), self.batches.fewest))
+        marks, stream, slots = lane.marks, lane.stream, lane.slots[: len(frames)]
+        for slot, frame, made in zip(slots, frames, geometries, strict=True):
+            kernels.place(slot, frame, made)
+        memory.record(marks.begun, stream)
+        for slot in slots:
+            kernels.send(slot, stream)
+        memory.record(marks.sent, stream)
+        count = len(lane.frames)
+        image_bytes, mask_bytes = (buffer.array.nbytes // count for buffer in (lane.sent, lane.received))
+        for index in range(count):  # the last frame stands for those that are missing
+            kernels.prepare(slots[min(index, len(slots) - 1)], lane.sent.device + index * image_bytes, stream)
+        memory.record(marks.fitted, stream)
+        self._enqueue(lane)
+        memory.record(marks.computed, stream)
+        for index, slot in enumerate(slots):
+            kernels.restore(slot, lane.received.device + index * mask_bytes, ignore_index, stream)
+        memory.record(marks.restored, stream)
+        for slot in slots:
+            kernels.receive(slot, stream)
+        memory.record(marks.received, stream)
+        lane.fitted = len(slots)
         return lane
 
     def _wait(self, handle: _Lane) -> None:
         with contextlib.suppress(EngineError):  # which comes again when it is collected
-            self._opened().wait(handle.marks[-1])
+            self._opened().wait(handle.marks.received)
 
     def _collect(self, handle: _Lane) -> tuple[Outputs, float, float]:
-        memory = self._opened()
-        begun, sent, computed, received = handle.marks
-        memory.wait(received)
+        memory, marks = self._opened(), handle.marks
+        memory.wait(marks.received)
         outputs = handle.outputs.copy()  # the lane's memory is the next run's
-        whole_ms, engine_ms = memory.elapsed_ms(begun, received), memory.elapsed_ms(sent, computed)
+        whole_ms = memory.elapsed_ms(marks.begun, marks.received)
+        engine_ms = memory.elapsed_ms(marks.sent, marks.computed)
         self._free.append(handle)
         return outputs, engine_ms, whole_ms - engine_ms
+
+    def _collect_masks(self, handle: _Lane, ticket: Ticket) -> list[Mask]:
+        memory, marks = self._opened(), handle.marks
+        memory.wait(marks.received)
+        masks = [slot.mask().copy() for slot in handle.slots[: handle.fitted]]
+        ticket.fit_ms = memory.elapsed_ms(marks.sent, marks.fitted)
+        ticket.engine_ms = memory.elapsed_ms(marks.fitted, marks.computed)
+        ticket.restore_ms = memory.elapsed_ms(marks.computed, marks.restored)
+        ticket.copy_ms = memory.elapsed_ms(marks.begun, marks.sent) + memory.elapsed_ms(marks.restored, marks.received)
+        self._free.append(handle)
+        return masks
 
     def _enqueue(self, lane: _Lane) -> None:
         """Put the engine's run on the lane's stream: by itself at first, which prepares it, then as a graph."""
         memory = self._opened()
         if lane.runs == 1:
             lane.graph = memory.capture(lane.stream, lambda: lane.context.execute_async_v3(lane.stream))
-            if lane.graph is None and not self.notes:
-                self.notes.append(f"{self.directory.name} runs without a CUDA graph: {memory.why_no_graph}")
+            note = f"{self.directory.name} runs without a CUDA graph: {memory.why_no_graph}"
+            if lane.graph is None and note not in self.notes:
+                self.notes.append(note)
         lane.runs += 1
         if lane.graph is not None:
             memory.launch(lane.graph, lane.stream)
-        elif not lane.context.execute_async_v3(lane.stream):
+        else:
+            self._execute(lane.context, lane.stream)
+
+    def _execute(self, context: Any, stream: int) -> None:
+        if not context.execute_async_v3(stream):
             raise EngineError(f"{self.manifest.target} failed to run {self.directory.name}; see its log above")
 
     def _lane(self, count: int) -> _Lane:
@@ -165,9 +258,9 @@ class PlanSession(Session):
             raise EngineError(f"{self.directory.name} takes no {count} frames a run; rebuild it with --batch")
         bound = {is_input: self._bind(context, name) for is_input, name in named.items()}
         (sent, frames), (received, outputs) = bound[True], bound[False]
-        begun, copied, computed, done = (memory.new_event() for _ in range(4))
-        marks = (begun, copied, computed, done)
-        return _Lane(context, memory.new_stream(), frames, outputs, sent, received, marks)
+        marks = _Marks(*(memory.new_event() for _ in dataclasses.fields(_Marks)))
+        slots = [FrameSlot() for _ in frames]
+        return _Lane(context, memory.new_stream(), frames, outputs, sent, received, marks, slots)
 
     def _bind(self, context: Any, name: str) -> tuple[Buffer, Outputs]:
         """Return a buffer for a tensor of the engine, and the view of its host's side."""

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames to images: bilinear resize, BGR to RGB, normalisation, and the layout that the network reads.
+// Frames to an engine's input and masks back to frames, by tables of the pixels that make each new one.
 #include "../common.cuh"
 #include "../launch_checks.h"
 #include "frame_preparation.h"
@@ -8,170 +8,212 @@ namespace edgefsa {
 namespace frame_preparation {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 128;
 constexpr int kColours = 3;
-constexpr int kRun = 16;  // pixels that a thread takes at once where nothing is resized: 48 bytes of the frame
-
-struct Work {
-    FramePreparationParams op;
-    float ratio_h;  // frame_height / height
-    float ratio_w;
-    float inverse_std_rgb[kColours];
-};
+constexpr int kRun = 4;  // pixels that a thread writes where rows are multiples of it
 
 struct Pixel {
-    float blue, green, red;
+    std::uint8_t levels[kColours];
 };
 
-__device__ __forceinline__ Pixel pixelAt(const std::uint8_t* address) {
-    return {static_cast<float>(address[0]), static_cast<float>(address[1]), static_cast<float>(address[2])};
+__device__ __forceinline__ int clamped(int index, int size) { return min(max(index, 0), size - 1); }
+
+__device__ __forceinline__ std::uint8_t toLevel(float value) {
+    return static_cast<std::uint8_t>(fminf(fmaxf(rintf(value), 0.0f), 255.0f));
 }
 
-__device__ __forceinline__ Pixel mixed(const Pixel& a, const Pixel& b, float share) {
-    return {fmaf(share, b.blue - a.blue, a.blue), fmaf(share, b.green - a.green, a.green),
-            fmaf(share, b.red - a.red, a.red)};
-}
+// The pixels of `seen`, of which those beyond its edges repeat them.
+struct Seen {
+    const std::uint8_t* corner;
+    std::size_t row_bytes;
+    int height;
+    int width;
 
-__device__ __forceinline__ float normalised(const Work& work, float value, int colour) {
-    return (value - work.op.mean_rgb[colour]) * work.inverse_std_rgb[colour];
-}
+    __device__ const std::uint8_t* row(int index) const { return corner + clamped(index, height) * row_bytes; }
+    __device__ int column(int index) const { return clamped(index, width) * kColours; }
+};
 
-// Where a pixel's centre lies in the frame; pixels beyond the border repeat it.
-__device__ __forceinline__ float positionOf(int pixel, float ratio, int size) {
-    const float position = fmaf(ratio, static_cast<float>(pixel) + 0.5f, -0.5f);
-    return fminf(fmaxf(position, 0.0f), static_cast<float>(size - 1));
-}
-
-__device__ __forceinline__ Pixel resizedAt(const Work& work, const std::uint8_t* frame, int y, int x) {
-    const FramePreparationParams& op = work.op;
-    const float down = positionOf(y, work.ratio_h, op.frame_height);
-    const float across = positionOf(x, work.ratio_w, op.frame_width);
-    const int top = static_cast<int>(down);
-    const int left = static_cast<int>(across);
-    const std::size_t row_bytes = static_cast<std::size_t>(op.frame_width) * kColours;
-    const std::uint8_t* at = frame + top * row_bytes + left * kColours;
-    const int right = left + 1 < op.frame_width ? kColours : 0;
-    const std::size_t below = top + 1 < op.frame_height ? row_bytes : 0;
-    const float share = across - static_cast<float>(left);
-    const Pixel upper = mixed(pixelAt(at), pixelAt(at + right), share);
-    const Pixel lower = mixed(pixelAt(at + below), pixelAt(at + below + right), share);
-    return mixed(upper, lower, down - static_cast<float>(top));
-}
-
-// Writes COUNT neighbouring pixels of an image, of which `index` is the first.
-template <typename T, int COUNT>
-__device__ __forceinline__ void storePlanes(const Work& work, T* image, std::size_t index,
-                                            const Pixel (&pixels)[COUNT]) {
-    constexpr int kMost = 16 / static_cast<int>(sizeof(T));
-    constexpr int kPack = COUNT < kMost ? COUNT : kMost;
-    const std::size_t plane = static_cast<std::size_t>(work.op.height) * work.op.width;
+// As OpenCV computes it: rows with 11 bits, of which 4 are dropped, then columns with 11, and the last two rounded.
+__device__ __forceinline__ Pixel bilinear(const FramePreparationParams& op, const Seen& seen, int y, int x) {
+    const std::uint8_t* rows[2];
+    int offsets[2], down[2], across[2];
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+        rows[k] = seen.row(op.first_rows[y] + k);
+        offsets[k] = seen.column(op.first_columns[x] + k);
+        down[k] = static_cast<int>(op.row_weights[2 * y + k]);
+        across[k] = static_cast<int>(op.column_weights[2 * x + k]);
+    }
+    Pixel pixel;
 #pragma unroll
     for (int colour = 0; colour < kColours; ++colour) {
+        int sum = 2;
 #pragma unroll
-        for (int first = 0; first < COUNT; first += kPack) {
-            Pack<T, kPack> values;
+        for (int k = 0; k < 2; ++k) {
+            const int mixed = rows[k][offsets[0] + colour] * across[0] + rows[k][offsets[1] + colour] * across[1];
+            sum += ((mixed >> 4) * down[k]) >> 16;
+        }
+        pixel.levels[colour] = static_cast<std::uint8_t>(sum >> 2);
+    }
+    return pixel;
+}
+
+__device__ __forceinline__ Pixel mean(const FramePreparationParams& op, const Seen& seen, int y, int x) {
+    int sums[kColours] = {};
+    for (int down = 0; down < op.row_taps; ++down) {
+        const std::uint8_t* row = seen.row(op.first_rows[y] + down);
+        for (int across = 0; across < op.column_taps; ++across) {
+            const std::uint8_t* at = row + seen.column(op.first_columns[x] + across);
 #pragma unroll
-            for (int k = 0; k < kPack; ++k) {
-                const Pixel& pixel = pixels[first + k];
-                const float value = colour == 0 ? pixel.red : colour == 1 ? pixel.green : pixel.blue;
-                values.values[k] = fromFloat<T>(normalised(work, value, colour));
+            for (int colour = 0; colour < kColours; ++colour) {
+                sums[colour] += at[colour];
             }
-            storeGlobal(image + colour * plane + index + first, values);
         }
     }
-}
-
-__device__ __forceinline__ void storeGroup(const Work& work, __half* image, std::size_t index, const Pixel& pixel) {
-    Pack<__half, 8> values;
-    values.values[0] = fromFloat<__half>(normalised(work, pixel.red, 0));
-    values.values[1] = fromFloat<__half>(normalised(work, pixel.green, 1));
-    values.values[2] = fromFloat<__half>(normalised(work, pixel.blue, 2));
+    const bool is_of_four = op.row_taps == 2 && op.column_taps == 2;  // where OpenCV rounds a half up, else to even
+    const float share = 1.0f / static_cast<float>(op.row_taps * op.column_taps);
+    Pixel pixel;
 #pragma unroll
-    for (int k = kColours; k < 8; ++k) {
-        values.values[k] = fromFloat<__half>(0.0f);
+    for (int colour = 0; colour < kColours; ++colour) {
+        pixel.levels[colour] = is_of_four ? static_cast<std::uint8_t>((sums[colour] + 2) >> 2)
+                                          : toLevel(static_cast<float>(sums[colour]) * share);
     }
-    storeGlobal(image + index * 8, values);
+    return pixel;
 }
 
-// kRun pixels a thread, of frames that have the image's size; blockIdx.y counts samples.
-template <typename T>
-__global__ void __launch_bounds__(kThreads) normaliseRuns(const Work work) {
-    const std::size_t count = static_cast<std::size_t>(work.op.height) * work.op.width;
-    const std::size_t index = (static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x) * kRun;
-    if (index >= count) {
+// Products and sums are rounded one by one, in OpenCV's order.
+__device__ __forceinline__ Pixel area(const FramePreparationParams& op, const Seen& seen, int y, int x) {
+    float sums[kColours] = {};
+    for (int down = 0; down < op.row_taps; ++down) {
+        const std::uint8_t* row = seen.row(op.first_rows[y] + down);
+        float parts[kColours] = {};
+        for (int across = 0; across < op.column_taps; ++across) {
+            const std::uint8_t* at = row + seen.column(op.first_columns[x] + across);
+            const float weight = op.column_weights[x * op.column_taps + across];
+#pragma unroll
+            for (int colour = 0; colour < kColours; ++colour) {
+                parts[colour] = __fadd_rn(parts[colour], __fmul_rn(static_cast<float>(at[colour]), weight));
+            }
+        }
+        const float weight = op.row_weights[y * op.row_taps + down];
+#pragma unroll
+        for (int colour = 0; colour < kColours; ++colour) {
+            sums[colour] = __fadd_rn(sums[colour], __fmul_rn(weight, parts[colour]));
+        }
+    }
+    Pixel pixel;
+#pragma unroll
+    for (int colour = 0; colour < kColours; ++colour) {
+        pixel.levels[colour] = toLevel(sums[colour]);
+    }
+    return pixel;
+}
+
+template <Resampling RESAMPLING>
+__device__ __forceinline__ Pixel imagePixel(const FramePreparationParams& op, int y, int x) {
+    const int down = y - op.filled_top, across = x - op.filled_left;
+    if (down < 0 || down >= op.filled_height || across < 0 || across >= op.filled_width) {
+        const auto border = static_cast<std::uint8_t>(op.border);
+        return {{border, border, border}};
+    }
+    const std::size_t row_bytes = static_cast<std::size_t>(op.frame_width) * kColours;
+    const Seen seen = {op.frame + op.seen_top * row_bytes + op.seen_left * kColours, row_bytes, op.seen_height,
+                       op.seen_width};
+    if constexpr (RESAMPLING == Resampling::kBilinear) {
+        return bilinear(op, seen, down, across);
+    } else if constexpr (RESAMPLING == Resampling::kMean) {
+        return mean(op, seen, down, across);
+    } else {
+        return area(op, seen, down, across);
+    }
+}
+
+// RUN pixels of a row a thread; blockIdx.y counts rows.
+template <Resampling RESAMPLING, int RUN>
+__global__ void __launch_bounds__(kThreads) prepareRuns(const FramePreparationParams op) {
+    const int x = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * RUN;
+    const int y = static_cast<int>(blockIdx.y);
+    if (x >= op.width) {
         return;
     }
-    const std::uint8_t* frame = static_cast<const std::uint8_t*>(work.op.frames) + blockIdx.y * count * kColours;
-    std::uint8_t bytes[kRun * kColours];
+    Pack<std::uint8_t, RUN> packs[kColours];  // the run's bytes, colour after colour of a pixel
+#pragma unroll
+    for (int k = 0; k < RUN; ++k) {
+        const Pixel pixel = imagePixel<RESAMPLING>(op, y, x + k);
+#pragma unroll
+        for (int colour = 0; colour < kColours; ++colour) {
+            const int byte = k * kColours + colour;
+            packs[byte / RUN].values[byte % RUN] = pixel.levels[colour];
+        }
+    }
+    std::uint8_t* at = op.image + (static_cast<std::size_t>(y) * op.width + x) * kColours;
 #pragma unroll
     for (int part = 0; part < kColours; ++part) {
-        const Pack<std::uint8_t, 16> loaded = loadPack<16>(frame + index * kColours + part * 16);
-#pragma unroll
-        for (int k = 0; k < 16; ++k) {
-            bytes[part * 16 + k] = loaded.values[k];
-        }
+        storePack(at + part * RUN, packs[part]);
     }
-    Pixel pixels[kRun];
-#pragma unroll
-    for (int k = 0; k < kRun; ++k) {
-        pixels[k] = pixelAt(bytes + k * kColours);
-    }
-    storePlanes(work, static_cast<T*>(work.op.image) + blockIdx.y * count * kColours, index, pixels);
 }
 
-// COUNT pixels of a row a thread, resized where the sizes differ; blockIdx.y counts samples.
-template <typename T, int COUNT, Format FORMAT>
-__global__ void __launch_bounds__(kThreads) resizeRuns(const Work work) {
-    const FramePreparationParams& op = work.op;
-    const std::size_t count = static_cast<std::size_t>(op.height) * op.width;
-    const std::size_t index = (static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x) * COUNT;
-    if (index >= count) {
+// RUN pixels of a row a thread; blockIdx.y counts rows.
+template <int RUN>
+__global__ void __launch_bounds__(kThreads) restoreRuns(const MaskRestorationParams op) {
+    const int x = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * RUN;
+    const int y = static_cast<int>(blockIdx.y);
+    if (x >= op.frame_width) {
         return;
     }
-    const int y = static_cast<int>(index / op.width);
-    const int x = static_cast<int>(index - static_cast<std::size_t>(y) * op.width);
-    const std::size_t frame_bytes = static_cast<std::size_t>(op.frame_height) * op.frame_width * kColours;
-    const std::uint8_t* frame = static_cast<const std::uint8_t*>(op.frames) + blockIdx.y * frame_bytes;
-    Pixel pixels[COUNT];
+    const int down = y - op.seen_top;
+    const bool is_row = down >= 0 && down < op.seen_height;
+    const std::uint8_t* row = is_row ? op.mask + static_cast<std::size_t>(op.rows[down]) * op.width : nullptr;
+    Pack<std::uint8_t, RUN> pack;
 #pragma unroll
-    for (int k = 0; k < COUNT; ++k) {
-        pixels[k] = resizedAt(work, frame, y, x + k);
+    for (int k = 0; k < RUN; ++k) {
+        const int across = x + k - op.seen_left;
+        const bool is_seen = is_row && across >= 0 && across < op.seen_width;
+        pack.values[k] = is_seen ? row[op.columns[across]] : static_cast<std::uint8_t>(op.ignore_index);
     }
-    if constexpr (FORMAT == Format::kHwc8) {
-        storeGroup(work, static_cast<T*>(op.image), blockIdx.y * count + index, pixels[0]);
-    } else {
-        storePlanes(work, static_cast<T*>(op.image) + blockIdx.y * count * kColours, index, pixels);
-    }
+    storePack(op.restored + static_cast<std::size_t>(y) * op.frame_width + x, pack);
 }
+
+bool isWithin(int first, int extent, int whole) noexcept {
+    return first >= 0 && areExtents({extent}) && extent <= whole - first;
+}
+
+template <typename Params>
+bool isSeenWithin(const Params& p) noexcept {
+    return isWithin(p.seen_top, p.seen_height, p.frame_height) && isWithin(p.seen_left, p.seen_width, p.frame_width);
+}
+
+bool isLevel(int value) noexcept { return value >= 0 && value <= 255; }
 
 bool isLaunchable(const FramePreparationParams& p) noexcept {
-    const bool has_extents = areExtents({p.batch, p.frame_height, p.frame_width, p.height, p.width});
-    const bool has_std = p.std_rgb[0] != 0.0f && p.std_rgb[1] != 0.0f && p.std_rgb[2] != 0.0f;
-    return has_extents && has_std && p.type != DataType::kInt8 && isLayout(p.type, p.format) && areGiven({p.frames}) &&
-           isMap(p.image, p.format);
+    const bool has_extents = areExtents({p.frame_height, p.frame_width, p.height, p.width, p.row_taps, p.column_taps});
+    const bool has_boxes = isSeenWithin(p) && isWithin(p.filled_top, p.filled_height, p.height) &&
+                           isWithin(p.filled_left, p.filled_width, p.width);
+    const bool has_weights = p.resampling == Resampling::kMean || areGiven({p.row_weights, p.column_weights});
+    const bool has_taps = p.resampling == Resampling::kBilinear
+                              ? p.row_taps == 2 && p.column_taps == 2
+                              : p.resampling == Resampling::kMean || p.resampling == Resampling::kArea;
+    return has_extents && has_boxes && has_weights && has_taps && isLevel(p.border) &&
+           isCountable({p.filled_height, p.row_taps}) && isCountable({p.filled_width, p.column_taps}) &&
+           isCountable({255, p.row_taps, p.column_taps}) && areGiven({p.frame, p.image, p.first_rows, p.first_columns});
 }
 
-cudaError_t launchRuns(void (*kernel)(Work), const Work& work, int pixels, cudaStream_t stream) noexcept {
-    const std::size_t threads =
-        ceilDiv(static_cast<std::size_t>(work.op.height) * work.op.width, static_cast<std::size_t>(pixels));
-    const dim3 grid(static_cast<unsigned>(ceilDiv(threads, std::size_t{kThreads})), work.op.batch);
-    return launchKernel(kernel, grid, kThreads, 0, stream, work);
+bool isLaunchable(const MaskRestorationParams& p) noexcept {
+    return areExtents({p.height, p.width, p.frame_height, p.frame_width}) && isSeenWithin(p) &&
+           isLevel(p.ignore_index) && areGiven({p.mask, p.restored, p.rows, p.columns});
 }
 
-template <typename T>
-cudaError_t launchPlanes(const Work& work, cudaStream_t stream) noexcept {
-    constexpr int kPack = 16 / static_cast<int>(sizeof(T));
-    const FramePreparationParams& op = work.op;
-    const bool is_same = op.height == op.frame_height && op.width == op.frame_width;
-    const bool has_runs = static_cast<std::size_t>(op.height) * op.width % kRun == 0 &&
-                          rowsAreAligned(op.frames, 1, kRun, kRun) && rowsAreAligned(op.image, sizeof(T), kRun, kPack);
-    if (is_same && has_runs) {
-        return launchRuns(normaliseRuns<T>, work, kRun, stream);
-    }
-    if (rowsAreAligned(op.image, sizeof(T), op.width, kPack)) {
-        return launchRuns(resizeRuns<T, kPack, Format::kLinear>, work, kPack, stream);
-    }
-    return launchRuns(resizeRuns<T, 1, Format::kLinear>, work, 1, stream);
+template <typename Params>
+cudaError_t launchRows(void (*in_runs)(Params), void (*one_by_one)(Params), const Params& params, const void* output,
+                       int height, int width, cudaStream_t stream) noexcept {
+    const bool has_runs = rowsAreAligned(output, 1, width, kRun);
+    const dim3 grid(ceilDiv(has_runs ? width / kRun : width, kThreads), height);
+    return launchKernel(has_runs ? in_runs : one_by_one, grid, kThreads, 0, stream, params);
+}
+
+template <Resampling RESAMPLING>
+cudaError_t launchResampling(const FramePreparationParams& p, cudaStream_t stream) noexcept {
+    return launchRows(prepareRuns<RESAMPLING, kRun>, prepareRuns<RESAMPLING, 1>, p, p.image, p.height, p.width, stream);
 }
 
 }  // namespace
@@ -181,18 +223,24 @@ cudaError_t launchFramePreparation(const FramePreparationParams& params, void*, 
     if (!frame_preparation::isLaunchable(params)) {
         return cudaErrorInvalidValue;
     }
-    frame_preparation::Work work = {};
-    work.op = params;
-    work.ratio_h = static_cast<float>(params.frame_height) / static_cast<float>(params.height);
-    work.ratio_w = static_cast<float>(params.frame_width) / static_cast<float>(params.width);
-    for (int colour = 0; colour < frame_preparation::kColours; ++colour) {
-        work.inverse_std_rgb[colour] = 1.0f / params.std_rgb[colour];
+    switch (params.resampling) {
+        case Resampling::kBilinear:
+            return frame_preparation::launchResampling<Resampling::kBilinear>(params, stream);
+        case Resampling::kMean:
+            return frame_preparation::launchResampling<Resampling::kMean>(params, stream);
+        case Resampling::kArea:
+            return frame_preparation::launchResampling<Resampling::kArea>(params, stream);
     }
-    if (params.format == Format::kHwc8) {
-        return frame_preparation::launchRuns(frame_preparation::resizeRuns<__half, 1, Format::kHwc8>, work, 1, stream);
+    return cudaErrorInvalidValue;
+}
+
+cudaError_t launchMaskRestoration(const MaskRestorationParams& params, void*, cudaStream_t stream) noexcept {
+    if (!frame_preparation::isLaunchable(params)) {
+        return cudaErrorInvalidValue;
     }
-    return params.type == DataType::kHalf ? frame_preparation::launchPlanes<__half>(work, stream)
-                                          : frame_preparation::launchPlanes<float>(work, stream);
+    return frame_preparation::launchRows(frame_preparation::restoreRuns<frame_preparation::kRun>,
+                                         frame_preparation::restoreRuns<1>, params, params.restored,
+                                         params.frame_height, params.frame_width, stream);
 }
 
 }  // namespace edgefsa

@@ -29,6 +29,11 @@ class FakeSession:
         self.runs: list[np.ndarray] = []
         self.entered = 0
 
+    fits_frames = False
+
+    def layer_times_ms(self, frames: np.ndarray, rounds: int) -> dict[str, list[float]]:
+        return {"conv": [0.5] * rounds, "mask": [0.25] * rounds}
+
     def __enter__(self) -> FakeSession:
         self.entered += 1
         return self

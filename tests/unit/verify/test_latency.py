@@ -6,13 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgefsa.commands.bench import _bench_text
 from edgefsa.errors import InputError
+from edgefsa.machine.telemetry import Window
 from edgefsa.verify.latency import LatencyStats, bench_engines, measure, times_of
 from tests.unit.segment.fakes import FakeSession, moving_square
 
@@ -178,3 +181,18 @@ def test_throughput_is_that_of_bursts_with_runs_in_flight(monkeypatch: pytest.Mo
 def test_no_engine_is_named() -> None:
     with pytest.raises(InputError, match="no engine"):
         bench_engines([])
+
+
+def test_notes_and_layers_go_into_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FakeSession()
+    session.notes.append("runs without a CUDA graph")
+    module: Any = ModuleType("edgefsa.engines")
+    module.open_engine = lambda path, **options: session
+    monkeypatch.setitem(sys.modules, "edgefsa.engines", module)
+    (row,) = bench_engines(["e"], rounds=1, warmup=0, frame=moving_square(0), layers=True)
+    assert row["notes"] == ["runs without a CUDA graph"]
+    assert row["layers_ms"] == {"conv": 0.5, "mask": 0.25}
+    nothing = asdict(Window(1.0, 0, *[None] * (len(fields(Window)) - 2)))
+    text = _bench_text([{**row, "conditions": nothing}])
+    assert "e: runs without a CUDA graph" in text and text.rindex("conv") < text.rindex("mask ")
+    assert "66.7" in text

@@ -46,9 +46,9 @@ class PluginLibrary:
     architectures: tuple[str, ...]
     source_sha256: str
 
-    def fault(self, tensorrt: str, capability: str | None = None) -> str | None:
-        """Return why it does not serve a TensorRT ("10.13.3.9") on a GPU ("8.9", None for any); None where it does."""
-        if not serves(self.tensorrt, tensorrt):
+    def fault(self, tensorrt: str | None, capability: str | None = None) -> str | None:
+        """Return why it does not serve a TensorRT ("10.13.3.9") on a GPU ("8.9"), None for any; None where it does."""
+        if tensorrt is not None and not serves(self.tensorrt, tensorrt):
             return f"{self.path} was built for TensorRT {self.tensorrt}, and this is {tensorrt}; {MEND}"
         if self.source_sha256 != source_sha256():
             return f"{self.path} was built from other sources than these of edgefsa; {MEND}"
@@ -125,8 +125,8 @@ def read_library(path: str | Path) -> PluginLibrary:
         raise PluginError(f"{path} is no plugin library of edgefsa; {MEND}") from None
 
 
-def find_library(tensorrt: str, capability: str | None = None) -> PluginLibrary:
-    """Return the first library that serves this TensorRT and GPU.
+def find_library(tensorrt: str | None, capability: str | None = None) -> PluginLibrary:
+    """Return the first library that serves this TensorRT and GPU, each None for any: kernels need no TensorRT.
 
     Raises PluginError: the library is not built, or the first one found is damaged, or was built for another
     TensorRT, another GPU or from other sources.

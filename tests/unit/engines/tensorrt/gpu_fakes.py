@@ -59,7 +59,9 @@ class FakeCuda(ModuleType):
     """cuda.bindings.runtime."""
 
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)  # noqa: N815
-    cudaDeviceAttr = SimpleNamespace(cudaDevAttrIntegrated=18)  # noqa: N815
+    cudaDeviceAttr = SimpleNamespace(  # noqa: N815
+        cudaDevAttrIntegrated=18, cudaDevAttrComputeCapabilityMajor=75, cudaDevAttrComputeCapabilityMinor=76
+    )
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)  # noqa: N815
     cudaHostAllocDefault, cudaHostAllocMapped, cudaStreamNonBlocking = 0, 2, 1  # noqa: N815
 
@@ -71,8 +73,8 @@ class FakeCuda(ModuleType):
         return 0, 0
 
     def cudaDeviceGetAttribute(self, attribute: int, device: int) -> tuple[int, int]:  # noqa: N802
-        assert (attribute, device) == (18, 0)
-        return 0, int(self.gpu.integrated)
+        assert device == 0
+        return 0, {18: int(self.gpu.integrated), 75: 8, 76: 7}[attribute]
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[int, int]:  # noqa: N802
         stream = next(stream for stream in STREAMS if stream not in self.gpu.streams)
@@ -181,7 +183,10 @@ class FakePyCuda(ModuleType):
 
             @staticmethod
             def get_device() -> Any:
-                return SimpleNamespace(get_attribute=lambda attribute: int(gpu.integrated and attribute == 18))
+                return SimpleNamespace(
+                    get_attribute=lambda attribute: int(gpu.integrated and attribute == 18),
+                    compute_capability=lambda: (8, 7),
+                )
 
             def push(self) -> None:
                 driver.contexts.append(self)

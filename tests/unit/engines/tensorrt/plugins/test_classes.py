@@ -205,3 +205,26 @@ def test_the_workspace_of_the_largest_batch_serves_every_smaller_one(harness: Ha
     assert plugin.workspace_bytes(dynamic) == sizes[-1] == max(sizes)
     assert (sizes[-1] > 0) == (name != "UpsampleArgmax")
     assert harness.log() == ""
+
+
+@pytest.mark.parametrize("rank", [0, -1])
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+def test_a_profile_that_says_nothing_leaves_the_shapes_of_the_description(
+    harness: Harness, name: str, rank: int
+) -> None:
+    plugin, known = make(harness, name), tensors_of(name)
+    silent = [replace(tensor, largest_rank=rank) for tensor in known]
+    assert all(plugin.supports(position, silent) for position in range(len(silent)))
+    assert plugin.configure(silent) == 0 and plugin.workspace_bytes(silent) == plugin.workspace_bytes(known)
+    wrong = [Tensor((*silent[0].dims[:-1], 0), largest_rank=rank), *silent[1:]]
+    assert plugin.configure(wrong) != 0 and harness.log() != "", "known shapes are checked"
+
+
+@pytest.mark.parametrize("rank", [0, -1])
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+def test_shapes_that_nothing_says_are_taken_until_they_are_known(harness: Harness, name: str, rank: int) -> None:
+    plugin, known = make(harness, name), tensors_of(name)
+    unknown = [replace(tensor, dims=(-1, *tensor.dims[1:]), largest_rank=rank) for tensor in known]
+    assert all(plugin.supports(position, unknown) for position in range(len(unknown)))
+    assert plugin.configure(unknown) == 0 and harness.log() == ""
+    assert plugin.shape_change(known) == 0

@@ -6,6 +6,7 @@ TensorRT for RTX has no plugin layers, so nothing is built. Each test has its ow
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,23 +15,44 @@ from pathlib import Path
 
 import pytest
 
-from edgefsa.engines.tensorrt.plugins.library import PLUGINS
+from edgefsa.engines.tensorrt.plugins.library import LIBRARY_NAME, LIBRARY_VARIABLE, PLUGINS, read_library
+from edgefsa.engines.tensorrt.plugins.sources import checkout_build_folder, source_sha256
 from tests.kernels.emulation.build import compiler, objects_folder
-from tests.unit.engines.tensorrt.plugins.harness.harness import build_harness, include_dirs
+from tests.unit.engines.tensorrt.plugins.harness.harness import build_driver, build_harness, include_dirs
 
 ROOT = Path(__file__).parents[5]
+REAL = "the library for a GPU"
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugins with emulated kernels, as a library that TensorRT can load."""
+def headers() -> Path:
     pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX's Python package")
     if not include_dirs():
         pytest.skip("needs TensorRT's public headers; set TENSORRT_INCLUDE_DIR to their folder")
     if compiler() is None:
         pytest.skip("needs g++ to compile the plugins for the host; there is none on the PATH")
-    folder = tmp_path_factory.mktemp("registry")
-    return build_harness(include_dirs()[-1], objects_folder(tmp_path_factory), folder)
+    return include_dirs()[-1]
+
+
+@pytest.fixture(scope="module")
+def real_library(headers: Path) -> Path:
+    """The library that nvcc made, with CUDA's runtime in it: EDGEFSA_PLUGIN_LIBRARY, or that of `make plugins`."""
+    build = checkout_build_folder()
+    places = [Path(os.environ.get(LIBRARY_VARIABLE, "")), *([build / LIBRARY_NAME] if build else [])]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        pytest.skip("needs the plugin library for a GPU; run `make plugins`")
+    if read_library(path).source_sha256 != source_sha256():
+        pytest.skip(f"{path} was built from other sources than these; run `make plugins`")
+    return path
+
+
+@pytest.fixture(scope="module", params=["emulated kernels", REAL])
+def library(request: pytest.FixtureRequest, headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugins as libraries that TensorRT can load."""
+    if request.param == REAL:
+        return Path(request.getfixturevalue("real_library"))
+    return build_harness(headers, objects_folder(tmp_path_factory), tmp_path_factory.mktemp("registry"))
 
 
 def in_new_process(code: str, library: Path) -> dict[str, object]:
@@ -51,12 +73,15 @@ def test_the_registry_takes_the_library_and_lists_its_creators(library: Path) ->
         check_plugins(tensorrt, PLUGINS)
         creators = {item.name: item for item in tensorrt.get_plugin_registry().all_creators}
         fields = {name: {f.name: f.type.name for f in creators[name].field_names} for name in PLUGINS}
-        print(json.dumps({"fields": fields, "versions": {name: creators[name].plugin_version for name in PLUGINS}}))
+        get = tensorrt.get_plugin_registry().get_creator
+        found = [name for name in PLUGINS if get(name, creators[name].plugin_version, "edgefsa") is not None]
+        versions = {name: creators[name].plugin_version for name in PLUGINS}
+        print(json.dumps({"fields": fields, "versions": versions, "found": found}))
         """,
         library,
     )
     scales = {"x_scale": "FLOAT32", "y_scale": "FLOAT32"}
-    assert found["versions"] == PLUGINS
+    assert found["versions"] == PLUGINS and found["found"] == list(PLUGINS), "by name, version and namespace"
     assert found["fields"] == {
         "TruncatedDctAttention": {"mode": "CHAR", "recurrence": "INT32", "scale": "FLOAT32", **scales},
         "SpectralMask": scales,
@@ -116,13 +141,13 @@ def test_a_library_is_not_registered_twice(library: Path) -> None:
 
 
 def test_the_static_library_registers_itself_where_a_program_starts(
-    library: Path, tmp_path_factory: pytest.TempPathFactory
+    headers: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    version = (include_dirs()[-1] / "NvInferVersion.h").read_text()
+    version = (headers / "NvInferVersion.h").read_text()
     if int(re.findall(r"_MAJOR(?:_ENTERPRISE)? (\d+)", version)[0]) < 11:
         pytest.skip("needs headers of TensorRT 11 last in TENSORRT_INCLUDE_DIR: the registry's calls moved after 10")
     folder, objects = tmp_path_factory.mktemp("registered"), objects_folder(tmp_path_factory)
-    registered = build_harness(include_dirs()[-1], objects, folder, registration="static_registration")
+    registered = build_harness(headers, objects, folder, registration="static_registration")
     found = in_new_process(
         """
         import ctypes, tensorrt_rtx_libs
@@ -178,3 +203,33 @@ def test_the_parser_makes_the_plugin_from_the_exported_node(library: Path, opera
     said = [json.loads(line)["said"] for line in done.stdout.splitlines() if line.startswith('{"said"')]
     assert f"Successfully created plugin: {operator}" in said, done.stdout + done.stderr
     assert not [line for line in said if "not found in plugin node" in line]
+
+
+def test_the_library_for_a_gpu_is_driven_through_a_build_with_shapes_that_are_not_known(
+    real_library: Path, headers: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    driver = build_driver(headers, objects_folder(tmp_path_factory), tmp_path_factory.mktemp("driver"))
+    found = in_new_process(
+        f"""
+        import ctypes
+        from dataclasses import replace
+        from pathlib import Path
+        from tests.unit.engines.tensorrt.plugins.harness.cases import ATTRIBUTES, make, tensors_of
+        from tests.unit.engines.tensorrt.plugins.harness.harness import Harness
+        ctypes.CDLL(LIBRARY, ctypes.RTLD_GLOBAL)
+        harness, taken, sizes = Harness(Path({str(driver)!r})), {{}}, {{}}
+        for name in ATTRIBUTES:
+            plugin, known = make(harness, name), tensors_of(name)
+            for rank in (None, 0, -1):
+                unknown = [replace(item, dims=(-1, *item.dims[1:]), largest_rank=rank) for item in known]
+                supported = [plugin.supports(position, unknown) for position in range(len(unknown))]
+                taken[f"{{name}} {{rank}}"] = all(supported) and plugin.configure(unknown) == 0
+            silent = [replace(item, largest_rank=0) for item in known]
+            sizes[name] = [plugin.workspace_bytes(tensors) for tensors in (known, silent)]
+        print(json.dumps({{"taken": taken, "sizes": sizes, "log": harness.log()}}))
+        """,
+        real_library,
+    )
+    assert set(dict(found["taken"]).values()) == {True} and found["log"] == ""
+    sizes = dict(found["sizes"])
+    assert all(known == silent for known, silent in sizes.values()) and sizes["TruncatedDctAttention"][0] > 0

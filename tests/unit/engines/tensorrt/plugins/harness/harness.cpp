@@ -84,6 +84,7 @@ IPluginCreatorV3One* creator(const char* name) {
 
 struct Description {
     int32_t rank;
+    int32_t maxRank;  // of the profile's; 0 or -1 where it says nothing
     int32_t type;
     int32_t format;
     float scale;
@@ -121,9 +122,9 @@ std::vector<DynamicPluginTensorDesc> dynamic(const Description* given, int32_t c
     std::vector<DynamicPluginTensorDesc> result(count);
     for (int32_t i = 0; i < count; ++i) {
         result[i].desc = fixedOf(given[i]);
-        result[i].max = dimsOf(given[i].rank, given[i].maxDims);
+        result[i].max = dimsOf(given[i].maxRank, given[i].maxDims);
         result[i].min = result[i].opt = result[i].max;
-        for (int32_t j = 0; j < given[i].rank; ++j) {
+        for (int32_t j = 0; j < given[i].maxRank; ++j) {
             if (given[i].dims[j] < given[i].maxDims[j]) {
                 result[i].min.d[j] = result[i].opt.d[j] = 1;
             }

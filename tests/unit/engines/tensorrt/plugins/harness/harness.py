@@ -57,20 +57,32 @@ def build_harness(include_dir: Path, objects: Path, folder: Path, *, registratio
     return link([*build_emulator(objects), *plugins, *build_kernels(kernels, objects)], folder / "harness")
 
 
+def build_driver(include_dir: Path, objects: Path, folder: Path) -> Path:
+    """Compile the harness alone: it drives the plugin library that is loaded with RTLD_GLOBAL before it."""
+    flags = [*FLAGS, "-I", PLUGINS / "tensorrt", "-I", EMULATION / "include", "-isystem", include_dir]
+    driver = compile_once(Path(__file__).with_suffix(".cpp"), [*flags, "-DcudaEvent_t=void*"], objects)
+    return link([*build_emulator(objects), driver], folder / "driver")
+
+
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor as TensorRT describes it; a negative dimension is an unknown one, and `largest` that of the profile."""
+    """A tensor as TensorRT describes it; a negative dimension is an unknown one, and `largest` that of the profile.
+
+    `largest_rank` of 0 or -1 stands for a profile that says nothing.
+    """
 
     dims: tuple[int, ...]
     type: int = FLOAT
     format: int = LINEAR
     scale: float = -1.0
     largest: tuple[int, ...] | None = None
+    largest_rank: int | None = None
 
 
 class _Description(ctypes.Structure):
     _fields_ = (
         ("rank", ctypes.c_int32),
+        ("largest_rank", ctypes.c_int32),
         ("type", ctypes.c_int32),
         ("format", ctypes.c_int32),
         ("scale", ctypes.c_float),
@@ -84,7 +96,9 @@ def _describe(tensors: Sequence[Tensor]) -> Any:
     for tensor in tensors:
         dims = (ctypes.c_int64 * 8)(*tensor.dims)
         largest = (ctypes.c_int64 * 8)(*(tensor.largest or tensor.dims))
-        items.append(_Description(len(tensor.dims), tensor.type, tensor.format, tensor.scale, dims, largest))
+        rank = len(tensor.dims)
+        ranks = (rank, rank if tensor.largest_rank is None else tensor.largest_rank)
+        items.append(_Description(*ranks, tensor.type, tensor.format, tensor.scale, dims, largest))
     return (_Description * len(items))(*items)
 
 
