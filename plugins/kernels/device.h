@@ -67,8 +67,9 @@ cudaError_t allowSharedBytes(std::size_t bytes, const Device& device) noexcept {
     return status;
 }
 
-// The blocks of KERNEL that a multiprocessor runs at once by its registers, threads and shared memory, for which leave is
-// given as above; 0 where a block does not fit. It is asked for where the launch before on this device had other sizes.
+// The blocks of KERNEL that a multiprocessor runs at once by its registers, threads and shared memory, for which leave
+// is given as above; 0 where a block does not fit. It is asked for where the launch before on this device had other
+// sizes.
 template <auto KERNEL>
 cudaError_t blocksAtOnce(int threads, std::size_t shared_bytes, const Device& device, int* blocks) noexcept {
     // The sizes, and in the last 8 bits the answer.
@@ -78,7 +79,8 @@ cudaError_t blocksAtOnce(int threads, std::size_t shared_bytes, const Device& de
         return cudaSuccess;
     }
     const bool is_remembered = device.index < kRememberedDevices;
-    const std::uint64_t sizes = (static_cast<std::uint64_t>(shared_bytes) << 32) | static_cast<std::uint64_t>(threads) << 8;
+    const std::uint64_t sizes = (static_cast<std::uint64_t>(shared_bytes) << 32) | static_cast<std::uint64_t>(threads)
+                                                                                       << 8;
     const std::uint64_t last = is_remembered ? known[device.index].load(std::memory_order_relaxed) : 0;
     if ((last & ~std::uint64_t{255}) == sizes) {
         *blocks = static_cast<int>(last & 255);

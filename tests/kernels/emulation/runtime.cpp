@@ -31,7 +31,9 @@ struct Device {
     int cache_bytes = 64 << 10;  // small, so that a few planes fill it
 
     bool operator<(const Device& other) const { return key() < other.key(); }
-    std::tuple<int, int, int, int> key() const { return {shared_bytes_optin, multiprocessors, capability, cache_bytes}; }
+    std::tuple<int, int, int, int> key() const {
+        return {shared_bytes_optin, multiprocessors, capability, cache_bytes};
+    }
 
     // By "Technical specifications per compute capability" of the CUDA C++ programming guide.
     int reservedBytes() const { return capability < 80 ? 0 : 1024; }
@@ -116,7 +118,8 @@ cudaError_t blocksAtOnce(int* blocks, const void* kernel, int threads, std::size
     ++asked;
     const auto limit = shared_limits.find({ordinal, kernel});
     const int limit_bytes = limit == shared_limits.end() ? kDefaultSharedBytes : limit->second;
-    const std::size_t by_memory = device.sharedBytes() / std::max(shared_bytes + device.reservedBytes(), std::size_t{1});
+    const std::size_t by_memory =
+        device.sharedBytes() / std::max(shared_bytes + device.reservedBytes(), std::size_t{1});
     const int by_threads = std::min(device.threads(), kRegisterThreads) / threads;
     *blocks = shared_bytes > static_cast<std::size_t>(limit_bytes) ? 0 : std::min<int>(by_memory, by_threads);
     return cudaSuccess;
