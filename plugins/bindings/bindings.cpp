@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The launchers under C names, for ctypes: benchmarks and the tests on a GPU call the kernels without TensorRT. Those of
-// frame preparation are in its own entries.cpp.
+// The launchers under C names, for ctypes: benchmarks and the tests on a GPU call the kernels without TensorRT. Those
+// of frame preparation are in its own entries.cpp.
 #include "kernels/overlapping_launches.h"
 #include "kernels/spectral_mask/spectral_mask.h"
 #include "kernels/truncated_dct_attention/truncated_dct_attention.h"

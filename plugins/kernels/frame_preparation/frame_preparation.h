@@ -58,7 +58,8 @@ struct MaskRestorationParams {
     int ignore_index;  // the class of everything else, 0 to 255
 };
 
-// Both give cudaErrorInvalidValue, with nothing launched, for parameters that they cannot serve. `workspace` is not used.
+// Both give cudaErrorInvalidValue, with nothing launched, for parameters that they cannot serve. `workspace` is not
+// used.
 cudaError_t launchFramePreparation(const FramePreparationParams& params, void* workspace, cudaStream_t stream) noexcept;
 cudaError_t launchMaskRestoration(const MaskRestorationParams& params, void* workspace, cudaStream_t stream) noexcept;
 

@@ -9,8 +9,8 @@ namespace {
 
 bool isLaunchable(const UpsampleArgmaxParams& p) noexcept {
     const bool has_extents = areExtents({p.batch, p.classes, p.low_height, p.low_width, p.height, p.width});
-    const bool has_indices = p.index_type == IndexType::kInt32 || p.index_type == IndexType::kUint8 ||
-                             p.index_type == IndexType::kHalf;
+    const bool has_indices =
+        p.index_type == IndexType::kInt32 || p.index_type == IndexType::kUint8 || p.index_type == IndexType::kHalf;
     return has_extents && p.classes <= kMaxClasses && has_indices && p.type != DataType::kInt8 &&
            isLayout(p.type, p.format) && isMap(p.x, p.format) && areGiven({p.y});
 }

@@ -23,7 +23,7 @@ constexpr int kStagedCellBlocks = 8;
 #endif
 template <Format FORMAT, bool STAGED>
 constexpr int kCellBlocks = FORMAT == Format::kLinear && STAGED ? kStagedCellBlocks : 6;
-constexpr int kPixels = 4;      // of a row, that a thread mixes at once
+constexpr int kPixels = 4;  // of a row, that a thread mixes at once
 
 struct Work {
     UpsampleArgmaxParams op;
@@ -343,7 +343,7 @@ __device__ __forceinline__ void computeCells(const Work& work) {
         fillCell(tile, cell, index);
     }
     mixCells<STAGED>(work, tile, logits, queues + threadIdx.y * kCellsWide, row, cell_left, cell,
-             index == kMixed && cell.x < cell.x_end);
+                     index == kMixed && cell.x < cell.x_end);
     __syncthreads();
     tile.write(static_cast<int>(threadIdx.y) * kCellsWide + static_cast<int>(threadIdx.x), kCellsWide * cell_rows);
 }

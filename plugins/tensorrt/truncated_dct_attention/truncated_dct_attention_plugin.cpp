@@ -72,7 +72,9 @@ void TruncatedDctAttentionPlugin::addAttributes(P& p) const {
     p.scale = scale_;
 }
 
-std::size_t TruncatedDctAttentionPlugin::workspaceOf(const P& p) const { return truncatedDctAttentionWorkspaceBytes(p); }
+std::size_t TruncatedDctAttentionPlugin::workspaceOf(const P& p) const {
+    return truncatedDctAttentionWorkspaceBytes(p);
+}
 
 cudaError_t TruncatedDctAttentionPlugin::launchKernels(const P& p, void* workspace, cudaStream_t stream) const {
     return launchTruncatedDctAttention(p, workspace, stream);
