@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kTileThreads)
 }
 
 // Block (tile of tokens, tile of rows: queries, then keys, then values; sample).
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     projectKernel(const TruncatedDctAttentionParams p, const float* tokens, const TokenBuffers b) {
     letNextBegin();
     const int query_tiles = ceilDiv(p.query_channels, kTileRows);
