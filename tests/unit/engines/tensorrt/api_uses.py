@@ -19,7 +19,6 @@ NAMED = {
     "config": "IBuilderConfig",
     "cache": "ITimingCache",
     "parser": "OnnxParser",
-    "runtime": "Runtime",
     "engine": "ICudaEngine",
     "inspector": "EngineInspector",
     "context": "IExecutionContext",
