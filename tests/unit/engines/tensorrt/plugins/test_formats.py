@@ -140,7 +140,7 @@ def test_both_ways_to_mask_a_map_are_offered_where_there_are_two(harness: Harnes
         assert running.enqueue(tensors, arrays, y) == 0 and harness.fills == fills
         assert relative_l2(y, wanted) < 1e-5
     try:
-        harness.set_shared_bytes(6 << 10)  # less than a plane and what belongs to it
+        harness.set_shared_bytes(4 << 10)  # less than a plane and what belongs to it
         assert plugin.configure(tensors) == 0 and plugin.tactics() == []
     finally:
         harness.set_shared_bytes()
