@@ -84,7 +84,7 @@ def test_every_kernel_and_every_form_is_measured(gpu, program, library: Path, tm
     assert row["shape"] == list(SHAPE) and not row["not_measured"] and not record["wrong"]
     expected = {
         (name, variant.label): moved
-        for variant in sizes.MAP_VARIANTS
+        for variant in sizes.VARIANTS
         for name, moved in sizes.bytes_moved(sizes.Size(*SHAPE), variant).items()
     }
     assert {(item["kernel"], item["variant"]): item["bytes"] for item in row["kernels"]} == expected
