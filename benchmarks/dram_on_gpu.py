@@ -18,7 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from _kernel_sizes import FRAMES, HALF_LINEAR, bytes_moved, sizes
+from _kernel_sizes import HALF_LINEAR, bytes_moved, sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -32,7 +32,6 @@ KERNELS = {
     ("inverse",): "inverse DCT",
     ("spectralMask",): "spectral mask",
     ("upsampleArgmax",): "upsample + argmax",
-    ("prepareRuns",): "frame preparation",
 }
 
 
@@ -72,8 +71,7 @@ def summary(launches: list[dict[str, Any]], size: str) -> list[dict[str, Any]]:
         found[kernel]["read"] += launch.get("read", 0.0)
         found[kernel]["written"] += launch.get("written", 0.0)
         found[kernel]["launches"] += 1
-    measured = next(item for item in sizes() if item.label == size)
-    expected = bytes_moved(measured, HALF_LINEAR) | bytes_moved(measured, FRAMES)
+    expected = bytes_moved(next(item for item in sizes() if item.label == size), HALF_LINEAR)
     expected["upsample + argmax"] += expected["upsample + argmax of noise"]
     return [{"kernel": kernel, **values, "has_to_move": expected.get(kernel)} for kernel, values in found.items()]
 
