@@ -84,7 +84,7 @@ def cases(kernels: Kernels, size: Size, is_compiled: bool = False) -> list[Case]
         maps = Maps(kernels, size, variant, x)
         found += [*_attention_cases(maps, is_compiled), _mask_case(maps)]
     for variant in FLOAT_VARIANTS:
-        found += [*_upsample_cases(kernels, size, variant), _frame_case(kernels, size, variant)]
+        found += _upsample_cases(kernels, size, variant)
     return found
 
 
@@ -215,23 +215,3 @@ def _upsample_case(kernels: Kernels, size: Size, variant: Variant, name: str, lo
 
     forms: dict[str, Run] = {"interpolate and argmax": form} if variant is HALF_LINEAR else {}
     return Case(name, variant, bytes_moved(size, variant)[name], run, lambda: y, indices, forms)
-
-
-def _frame_case(kernels: Kernels, size: Size, variant: Variant) -> Case:
-    large = (UPSAMPLING * size.height, UPSAMPLING * size.width)
-    frames = torch.randint(0, 256, (size.batch, *large, 3), dtype=torch.uint8, device=DEVICE)
-    image = _stored(torch.empty(size.batch, 3, *large, dtype=torch.float16, device=DEVICE), variant)
-    mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
-    run = _launcher(
-        kernels, "FramePreparation", frames=frames, image=image, type=variant.type, format=variant.format,
-        batch=size.batch, frame_height=large[0], frame_width=large[1], height=large[0], width=large[1],
-        mean_rgb=mean, std_rgb=std,
-    )  # fmt: skip
-    offset, scale = (torch.tensor(values, device=DEVICE).view(3, 1, 1) for values in (mean, std))
-
-    def normalised() -> Tensor:
-        return (frames.flip(3).permute(0, 3, 1, 2).float() - offset) / scale
-
-    forms: dict[str, Run] = {"eager PyTorch": lambda: normalised().half()} if variant is HALF_LINEAR else {}
-    moved = bytes_moved(size, variant)["frame preparation"]
-    return Case("frame preparation", variant, moved, run, lambda: _plain(image, variant, 3), normalised, forms)

@@ -63,16 +63,12 @@ def sizes() -> list[Size]:
 def bytes_moved(size: Size, variant: Variant) -> dict[str, int]:
     """Return the bytes that each kernel reads and writes, each counted once, for the kernels that have the variant.
 
-    kHWC8 pads logits of 19 classes to 24, and images of 3 channels to 8.
+    kHWC8 pads logits of 19 classes to 24.
     """
     pixels = size.batch * size.height * size.width
-    classes, colours = (24, 8) if variant is HALF_HWC8 else (CLASSES, 3)
+    classes = 24 if variant is HALF_HWC8 else CLASSES
     upsampling = pixels * (classes * variant.element_bytes + UPSAMPLING**2 * INDEX_BYTES)
-    floats = {
-        "upsample + argmax": upsampling,
-        "upsample + argmax of noise": upsampling,
-        "frame preparation": pixels * UPSAMPLING**2 * (3 + colours * variant.element_bytes),
-    }
+    floats = {"upsample + argmax": upsampling, "upsample + argmax of noise": upsampling}
     map_bytes = size.elements * variant.element_bytes
     maps = {
         "truncated DCT": map_bytes,

@@ -32,7 +32,6 @@ KERNELS = {
     ("inverse",): "inverse DCT",
     ("spectralMask",): "spectral mask",
     ("upsampleArgmax",): "upsample + argmax",
-    ("normalise", "resize"): "frame preparation",
 }
 
 

@@ -21,4 +21,4 @@ def test_they_pass_on_emulated_kernels(launchers: Path, name: str) -> None:
     variables = {**os.environ, "EDGEFSA_EMULATED_KERNELS": str(launchers)}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "passed" in done.stdout
+    assert done.stdout.count(".") > 5 and "s" not in done.stdout.split("[")[0]
