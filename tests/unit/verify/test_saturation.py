@@ -122,7 +122,8 @@ class Clip(FrameSource):
             yield SourceFrame((dull if index < CHANGE else bright)(index), f"f{index}", index, index / 25)
 
 
-def test_a_canary_hears_once_of_frames_beyond_the_ranges(engine: Path) -> None:
+def test_a_canary_hears_once_of_frames_beyond_the_ranges(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgefsa.verify.canary.give_way", lambda: None)  # other tests keep the cores busy
     heard: list[str] = []
     with Segmenter(engine) as segmenter:
         canary = Canary(1, {"engine": engine})
@@ -144,10 +145,12 @@ def test_the_command_exits_with_3_and_names_the_tensor(engine: Path, tmp_path: P
         for index in (1, 9, 17):
             cv2.imwrite(str(tmp_path / name / f"{index}.png"), make(index))
     runs = {
-        name: CliRunner().invoke(app, ["drift", str(engine), "--data", f"images:{tmp_path / name}", "--json"])
+        name: CliRunner().invoke(
+            app, ["drift", str(engine), "--data", f"images:{tmp_path / name}", "--json"], standalone_mode=False
+        )
         for name in ("dull", "bright")
     }
-    assert [run.exit_code for run in runs.values()] == [0, 3], runs["dull"].output
+    assert [run.return_value for run in runs.values()] == [0, 3]
     found = json.loads(runs["bright"].stdout)
     assert found["drifted"] and found["frames"] == 3 and found["tensors"][0]["drifted"]
     assert found["tensors"][0]["tensor"] in runs["bright"].stderr
