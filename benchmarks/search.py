@@ -103,7 +103,7 @@ class Frames:
 
 
 def searched_engine(case: Case, frames: Frames, target: str, folder: Path) -> Path:
-    """Give a model its outliers, and build the engine that the search finds on the train split."""
+    """Plant a model's outliers, and build the engine that the search finds on the train split."""
     path = folder / "model.onnx"
     export_model(ModelRequest(case.model), path)
     model = load_graph(path)

@@ -10,15 +10,14 @@ import typer
 
 from edgefsa import console
 from edgefsa.commands.grouping import grouped
+from edgefsa.commands.int8_options import MixtureOptions, SearchOptions
 from edgefsa.commands.options import (
     DEFAULT_MODEL,
     INT8,
     TARGET,
     DataSpec,
     JsonFlag,
-    MixtureOptions,
     NetworkOptions,
-    SearchOptions,
     Skip,
     options_from_text,
 )

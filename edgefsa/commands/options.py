@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,10 +16,8 @@ from edgefsa.errors import InputError
 from edgefsa.metadata import Batches
 
 if TYPE_CHECKING:
-    from edgefsa.build import ModelRequest, SearchRequest
-    from edgefsa.data.mixture import Mixture
+    from edgefsa.build import ModelRequest
     from edgefsa.data.readers import Dataset
-    from edgefsa.engines.tensorrt.layer_times import LayerTime
     from edgefsa.segment import OverlayStyle
     from edgefsa.segment.sources import SourceOptions
 
@@ -28,11 +26,9 @@ SOME_FILES_FAILED = 1
 BEYOND_BOUND = 3  # a gate did not pass: worse than the baseline, or a stage that parts from the one before
 DEFAULT_MODEL = "fsanet-edge"
 DEFAULT_FIT = "letterbox"
-SEARCH_SPLIT, SEARCH_FRAMES = "train", 64
 # Headings in --help.
 NETWORK, INT8, TARGET, DATA = "Network", "INT8 and ranges", "Target", "Data"
-SEARCH = "Search for what INT8 leaves in float"
-PICTURES, SOURCE, OVERLAY, GATE, LAYERS = "Pictures", "Source", "Overlay", "Gate", "Layers, by trtexec"
+PICTURES, SOURCE, OVERLAY, GATE = "Pictures", "Source", "Overlay", "Gate"
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", callback=console.for_a_program, help="Print one JSON value on standard output.")
@@ -89,17 +85,6 @@ Skip = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Nodes to leave in float, by name; repeatable.", rich_help_panel=INT8),
 ]
-SearchSplit = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="The split that blocks are judged on; eval and report take another, val, by default.",
-        rich_help_panel=SEARCH,
-    ),
-]
-SearchFrames = Annotated[
-    int, typer.Option(min=1, metavar="N", help="How many frames of it, evenly spread.", rich_help_panel=SEARCH)
-]
 
 Orientation = Annotated[
     str,
@@ -125,19 +110,6 @@ WeightsKey = Annotated[
         metavar="KEY",
         help="Which of several sets of weights in a checkpoint: model_ema, ema.module, ...",
         rich_help_panel=NETWORK,
-    ),
-]
-
-LayerInfo = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[ENGINE=]FILE", help="trtexec's --exportLayerInfo of an engine; repeatable.", rich_help_panel=LAYERS
-    ),
-]
-Profile = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[ENGINE=]FILE", help="trtexec's --exportProfile of an engine; repeatable.", rich_help_panel=LAYERS
     ),
 ]
 
@@ -201,72 +173,6 @@ class NetworkOptions:
             fit=self.fit,
             equalise=self.equalise,
         )
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """A recipe to replay, or the search for one."""
-
-    recipe: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Leave in float what a recipe says: a TOML file, as the recipe.toml of an engine.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="POINTS",
-            help="Search the fewest blocks to leave in float for INT8 to lose no more mIoU than this.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None
-    budget: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="How many engines the search may measure.", rich_help_panel=SEARCH),
-    ] = 40
-    search_split: SearchSplit = SEARCH_SPLIT
-    search_frames: SearchFrames = SEARCH_FRAMES
-
-    def request(self) -> SearchRequest | None:
-        """Return what is to be searched, or None."""
-        from edgefsa.build import SearchRequest
-
-        if self.max_drop is None:
-            return None
-        return SearchRequest(self.max_drop, self.budget, self.search_split, self.search_frames)
-
-
-@dataclass(frozen=True)
-class MixtureOptions:
-    """What is calibrated on beside --data, with the same share for each."""
-
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DATA",
-            help="Calibrate on frames of this data set too: images:DIR, ...; repeatable.",
-            rich_help_panel=INT8,
-        ),
-    ] = None
-    augment: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Calibrate on the frames under made-up conditions too: night, rain, fog, blur, with commas.",
-            rich_help_panel=INT8,
-        ),
-    ] = None
-
-    def mixture(self) -> Mixture:
-        """Return them as a calibration takes them; InputError for an unknown condition."""
-        from edgefsa.data.conditions import conditions_from_text
-        from edgefsa.data.mixture import Mixture
-
-        return Mixture(tuple(self.also or ()), conditions_from_text(self.augment))
 
 
 @dataclass(frozen=True)
@@ -413,39 +319,6 @@ def options_from_text(pairs: Sequence[str], flag: str = "--option") -> dict[str,
         except ValueError:
             options[name] = text
     return options
-
-
-def layer_times_from(
-    engines: Sequence[Path], layer_info: Sequence[str], profile: Sequence[str]
-) -> dict[str, list[LayerTime]]:
-    """Return what trtexec's files say of the layers of engines, by the engines' names.
-
-    A text is ENGINE=FILE, with the name of the engine's directory, or FILE where there is one engine. What layers run
-    in is read from the engine where no file says it. Raises InputError for a file or an engine that cannot be.
-    """
-    from edgefsa.engines.session import read_layers
-    from edgefsa.engines.tensorrt.layer_times import layer_times, read_layer_info, read_profile
-
-    places = {engine.resolve().name: engine for engine in engines}
-    infos = {name: read_layer_info(file) for name, file in _files_of(places, layer_info, "--layer-info").items()}
-    times = {name: read_profile(file) for name, file in _files_of(places, profile, "--profile").items()}
-    return {
-        name: layer_times(infos[name] if name in infos else read_layers(places[name]), times.get(name, {}))
-        for name in dict.fromkeys([*infos, *times])
-    }
-
-
-def _files_of(places: Mapping[str, Path], texts: Sequence[str], flag: str) -> dict[str, str]:
-    files = {}
-    for text in texts:
-        name, equals, file = text.rpartition("=")
-        name = Path(name).name if equals else next(iter(places)) if len(places) == 1 else ""
-        if name not in places or name in files:
-            raise InputError(
-                f"{flag} {text} names no engine, or one twice; write ENGINE=FILE, once for each of {', '.join(places)}"
-            )
-        files[name] = file
-    return files
 
 
 def warn_of(*engines: Path) -> None:

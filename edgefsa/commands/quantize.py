@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgefsa import console
+from edgefsa.commands.int8_options import SEARCH_FRAMES, SEARCH_SPLIT, SearchFrames, SearchSplit
 from edgefsa.commands.options import (
     INT8,
-    SEARCH_FRAMES,
-    SEARCH_SPLIT,
     DataSpec,
     JsonFlag,
-    SearchFrames,
-    SearchSplit,
     Skip,
 )
 

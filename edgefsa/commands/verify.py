@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgefsa import console
+from edgefsa.commands.layer_files import LayerInfo, Profile, layer_times_from
 from edgefsa.commands.options import (
     BEYOND_BOUND,
     DATA,
@@ -20,12 +21,9 @@ from edgefsa.commands.options import (
     EnginePath,
     EnginePaths,
     JsonFlag,
-    LayerInfo,
     Limit,
-    Profile,
     Split,
     WeightsKey,
-    layer_times_from,
     name_failed,
     note_data,
     warn_of,

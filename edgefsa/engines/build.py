@@ -131,21 +131,27 @@ def build_engine(
         scan = functools.lru_cache(maxsize=1)(lambda: _scan(source, chosen()))
         job = BuildJob(directory, source, metadata, precision, found, tuple(skip), weights, own, scan, compiling, plan)
         proof, built = _fill(job, builder, chosen, progress)
+    return _report(engine, job, target, proof, built, why, time.monotonic() - begun)
+
+
+def _report(
+    engine: Path, job: BuildJob, target: str, proof: Proof, built: TargetBuild, why: str, seconds: float
+) -> BuildReport:
     return BuildReport(
         engine=engine,
         target=target,
-        precision=precision,
-        detail=proof.in_words(precision),
+        precision=job.precision,
+        detail=proof.in_words(job.precision),
         cost=proof.numbers.cost.in_words(),
         agreement=proof.numbers.engine.in_words() if proof.numbers.engine else NOT_RUN,
         int8_macs_share=proof.shares.int8,
         fp16_macs_share=proof.shares.half,
         why=why,
-        seconds=round(time.monotonic() - begun, 3),
+        seconds=round(seconds, 3),
         plugins=built.plugins_in_words,
-        int8_weights=weights.in_words() if precision == "int8" else "",
+        int8_weights=job.weights.in_words() if job.precision == "int8" else "",
         trtexec=built.detail.get("trtexec", ""),
-        warnings=tuple(proof.warnings(precision)),
+        warnings=tuple(proof.warnings(job.precision)),
     )
 
 

@@ -113,7 +113,7 @@ def adapt_graph(
 
 
 def _name_all(model: onnx.ModelProto) -> None:
-    """Give every node a name of its own, and take ours from tensors and nodes that have them."""
+    """Name every node apart, and take our own names from tensors and nodes that have them."""
     taken: set[str] = set()
     ours = (FRAMES, MASKS, LOGITS)
     renamed = {name: f"network/{name}" for name in ours}

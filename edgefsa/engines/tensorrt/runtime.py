@@ -40,7 +40,7 @@ def load_engine(
 
 
 def _put_weights_back(tensorrt: Any, logger: Any, engine: Any, graph: Path) -> None:
-    """Give an engine those of the ONNX file that it was built from; EngineError where one is missing."""
+    """Refit an engine with the weights of the ONNX file that it was built from; EngineError where one is missing."""
     refitter = tensorrt.Refitter(engine, logger)
     parser = tensorrt.OnnxParserRefitter(refitter, logger)
     if parser.refit_from_file(str(graph)) and refitter.refit_cuda_engine():
