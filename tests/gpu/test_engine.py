@@ -157,4 +157,6 @@ def test_the_graphs_of_these_tests_are_valid() -> None:
         model = graph_of(name, operator)
         onnx.checker.check_model(model)
         (node,) = plugin_graph(model).graph.node
-        assert (node.op_type, list(node.input)) == (name, ["x", *operator["tensors"]])
+        # A weight that was multiplied into another is a new tensor of nearly the same name.
+        inputs = [tensor.removesuffix("_1") for tensor in node.input]
+        assert (node.op_type, inputs) == (name, ["x", *operator["tensors"]])

@@ -40,7 +40,7 @@ def frames() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def ranges(transformer: Path, frames: list[np.ndarray]) -> Ranges:
-    return ranges_from_calibration(transformer, frames)
+    return ranges_from_calibration(transformer, frames, method="percentile")
 
 
 def proved(engine: Path) -> dict[str, str]:

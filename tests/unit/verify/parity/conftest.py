@@ -39,7 +39,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ranges(exported: Path, scenes: Dataset) -> Ranges:
-    return ranges_from_calibration(exported, (sample.frame for sample in scenes))
+    return ranges_from_calibration(exported, (sample.frame for sample in scenes), method="percentile")
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from edgefsa.engines.names import HALF_NAME, QUANTISED_NAME
 from edgefsa.export import onnx_from_model
 from edgefsa.graph import files
 from edgefsa.graph.files import load_graph
-from edgefsa.models import create_model
+from edgefsa.models import create_model, rebuilt
 from edgefsa.quantize import fp16_onnx
-from edgefsa.verify.parity import Fault, ParityReport, module, parity
+from edgefsa.verify.parity import Fault, ParityReport, parity
 from tests.unit.verify.parity.conftest import SIZE_HW, plant, rehash, store, stored
 
 CopyOf = Callable[[str, str], Path]
@@ -53,7 +53,7 @@ def test_a_channel_that_is_zeroed_on_the_way_from_the_checkpoint(
     onnx_from_model(network, tmp_path / "m.onnx", size_hw=SIZE_HW, weights=weights)
     engine = build_engine(tmp_path / "m.onnx", tmp_path, target="onnxruntime").engine
     assert parity(engine, dataset=scenes, limit=1).passed
-    load = module.load_checkpoint
+    load = rebuilt.load_checkpoint
 
     def zeroing(model: torch.nn.Module, *arguments: object, **options: object) -> object:
         loaded = load(model, *arguments, **options)
@@ -61,7 +61,7 @@ def test_a_channel_that_is_zeroed_on_the_way_from_the_checkpoint(
             model.layer2[0].conv1.weight[3] = 0
         return loaded
 
-    monkeypatch.setattr(module, "load_checkpoint", zeroing)
+    monkeypatch.setattr(rebuilt, "load_checkpoint", zeroing)
     fault = fault_of(parity(engine, dataset=scenes, limit=1))
     assert (fault.stage, fault.against) == ("module", "checkpoint")
     assert "1 of 132 weights" in fault.why and "layer2.0.conv1.weight" in fault.why
