@@ -119,7 +119,7 @@ __global__ void probe(const float* x, float* y, float ratio) {
             "no STG of 16 bytes",
         ),
         ("loadPack<4>(x + i)", "{x[i], x[i + 1], x[i + 2], x[i + 3]}", "no LDG of 16 bytes"),
-        ("fmaf(ratio, pack.values[k], -0.5f)", "ratio * pack.values[k] - 0.5", "DFMA"),
+        ("fmaf(ratio, pack.values[k], -0.5f)", "ratio * pack.values[k] - 0.1", "DADD"),
     ],
 )
 def test_slow_accesses_and_arithmetic_are_found(
@@ -217,7 +217,7 @@ def test_the_benchmark_tells_the_traffic_and_asks_for_a_gpu() -> None:
 
     table = run("--traffic").stdout
     # 512 x 128 x 256 values of 2 bytes, read and written.
-    assert re.search(r"inverse DCT +1 x 512 x 128 x 256 +67\.1", table)
+    assert re.search(r"inverse DCT +FP16 linear +1x512x128x256 +67\.1", table)
     refused = run()
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.count("\n") == 1 and "--traffic works without" in refused.stderr
