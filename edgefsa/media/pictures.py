@@ -191,7 +191,8 @@ def _bgr(image: Image.Image) -> tuple[Frame, bool]:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         transparent = image.getextrema()[3][0] < 255  # type: ignore[index]
-    frame: Frame = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")  # which copies what is RGB already
+    frame: Frame = cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
     return frame, transparent
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -104,8 +105,13 @@ Observer = Callable[[Sample, Mask, Mask, ConfusionMatrix], None]
 
 def _pairs(label: Mask, prediction: Mask) -> npt.NDArray[np.int64]:
     """Count the pixels of each label value (row) and predicted value (column), int64 [256, 256]."""
-    joint = (label.astype(np.uint16) << 8) | prediction
-    return np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256).astype(np.int64, copy=False)
+    counts = np.zeros((256, 256), np.int64)
+    # OpenCV counts in float32, which is exact to 2**24.
+    rows = max(1, (1 << 24) // max(1, label.shape[1]))
+    for first in range(0, label.shape[0], rows):
+        part = [np.ascontiguousarray(image[first : first + rows]) for image in (label, prediction)]
+        counts += cv2.calcHist(part, [0, 1], None, [256, 256], [0, 256, 0, 256]).astype(np.int64)
+    return counts
 
 
 @dataclass(frozen=True)
