@@ -20,7 +20,7 @@ from edgefsa.errors import InputError
 from edgefsa.segment.capture import Capture
 from edgefsa.segment.delivery import Delivery
 from edgefsa.segment.run import CanaryFigures, Run, SegmentedFrame
-from edgefsa.segment.segmenter import Segmenter, SegmenterTicket
+from edgefsa.segment.segmenter import IN_FLIGHT, Segmenter, SegmenterTicket
 from edgefsa.segment.sinks import Sink
 from edgefsa.segment.sources import Failure, FrameSource, SourceFrame
 from edgefsa.segment.statistics import Snapshot
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Files: the engine always has the next batch waiting. Live: the newest frame at the moment the engine is free beats one
 # that waited inside it; what is left to do for the frame before overlaps with the run (docs/decisions/0020).
-IN_FLIGHT_FILES, IN_FLIGHT_LIVE = 2, 1
+IN_FLIGHT_LIVE = 1
 _POLL_S = 0.02
 
 Progress = Callable[[int, int], None]
@@ -79,7 +79,7 @@ def run_pipeline(
     run = Run(source, segmenters, on_note=on_note, telemetry=telemetry)
     source.on_note, source.on_reconnect = run.note, run.statistics.count_reconnect
     source.on_drop = run.statistics.count_left_out
-    depth = in_flight or (IN_FLIGHT_LIVE if source.live else IN_FLIGHT_FILES)
+    depth = in_flight or (IN_FLIGHT_LIVE if source.live else IN_FLIGHT)
     batch = 1 if source.live else min(segmenter.batch for segmenter in segmenters.values())
     deliveries = [Delivery(sink, run) for sink in sinks]
     total = min((count for count in (source.total, limit) if count is not None), default=0)

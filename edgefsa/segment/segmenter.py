@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from edgefsa.segment.segmentation import Segmentation, SegmentationTimes
 if TYPE_CHECKING:
     from edgefsa.engines import Session
     from edgefsa.engines.session import Ticket
+
+IN_FLIGHT = 2  # runs at once where frames are not live (docs/decisions/0020)
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,28 @@ class Segmenter:
         for first in range(0, len(frames), batch):
             results += self.collect(self.submit(frames[first : first + batch]))
         return results
+
+    def segment_ahead(
+        self, batches: Iterable[Sequence[Frame]], in_flight: int = IN_FLIGHT
+    ) -> Iterator[list[Segmentation]]:
+        """Yield the segmentations of each of `batches` (none to `batch` frames) in order.
+
+        Up to `in_flight` runs are under way while the caller works on what was yielded.
+        """
+        tickets: deque[SegmenterTicket | None] = deque()
+        try:
+            for frames in batches:
+                tickets.append(self.submit(frames) if frames else None)
+                if len(tickets) == in_flight:
+                    yield self._collect_any(tickets.popleft())
+            while tickets:
+                yield self._collect_any(tickets.popleft())
+        finally:  # where the caller ends before the frames do
+            for ticket in tickets:
+                self._collect_any(ticket)
+
+    def _collect_any(self, ticket: SegmenterTicket | None) -> list[Segmentation]:
+        return [] if ticket is None else self.collect(ticket)
 
     def submit(self, frames: Sequence[Frame]) -> SegmenterTicket:
         """Fit 1 to `batch` frames to the engine and start its run; InputError where they are something else.

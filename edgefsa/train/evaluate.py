@@ -31,7 +31,9 @@ def evaluate_model(
     model.eval()
     try:
         return accuracy_of(
-            lambda frames: [predict_mask(model, frame, bf16=bf16) for frame in frames], dataset, progress=progress
+            lambda batches: ([predict_mask(model, frame, bf16=bf16) for frame in frames] for frames in batches),
+            dataset,
+            progress=progress,
         )
     finally:
         model.train(was_training)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -99,6 +100,8 @@ class ConfusionMatrix:
         return total
 
 
+# Masks of frames, list by list.
+Predict = Callable[[Iterator[list[Frame]]], Iterable[Sequence[Mask]]]
 # Called with a sample, its label and the engine's mask (both uint8 [H, W]), and the counts of this frame alone.
 Observer = Callable[[Sample, Mask, Mask, ConfusionMatrix], None]
 
@@ -144,17 +147,19 @@ def evaluate(
     side's are made up ("class 0", ...).
     """
 
-    def predict(frames: list[Frame]) -> list[Mask]:
-        return [segmentation.mask for segmentation in segmenter.segment_batch(frames)]
-
     mismatch = class_mismatch(segmenter.names, dataset.class_set, dataset.name)
     if mismatch is not None:
         raise DataError(mismatch)
-    return accuracy_of(predict, dataset, batch=segmenter.batch, progress=progress, observe=observe)
+    return accuracy_of(masks_by(segmenter), dataset, batch=segmenter.batch, progress=progress, observe=observe)
+
+
+def masks_by(segmenter: Segmenter) -> Predict:
+    """Return what `accuracy_of` predicts by: the engine's masks, with runs under way while pixels are counted."""
+    return lambda batches: ([item.mask for item in found] for found in segmenter.segment_ahead(batches))
 
 
 def accuracy_of(
-    predict: Callable[[list[Frame]], Sequence[Mask]],
+    predict: Predict,
     dataset: Dataset,
     *,
     batch: int = 1,
@@ -163,18 +168,24 @@ def accuracy_of(
 ) -> AccuracyReport:
     """Compare what `predict` makes of the frames of `dataset`, `batch` at a time, with their labels.
 
-    `predict` takes frames uint8 [H, W, 3] BGR and returns a mask uint8 [h, w] of class indices for each, which is
-    resized to its label; `observe` is called with each. Files that cannot be read are left out and named in the
-    report. Raises DataError where a label is missing or does not follow the data set's convention, or where no file
-    can be read.
+    `predict` takes an iterator of lists of frames uint8 [H, W, 3] BGR and yields for each list its masks, uint8 [h, w]
+    of class indices, which are resized to their labels; `observe` is called with each. Files that cannot be read are
+    left out and named in the report. Raises DataError where a label is missing or does not follow the data set's
+    convention, or where no file can be read.
     """
     classes = dataset.class_set
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
     survey, doubts = Survey(dataset), Doubts(dataset)
     groups = [range(first, min(first + batch, len(dataset))) for first in range(0, len(dataset), batch)]
-    for group, samples in zip(groups, read_ahead(list(survey.readable(group)) for group in groups), strict=True):
-        masks = predict([sample.frame for sample in samples]) if samples else []
-        for sample, mask in zip(samples, masks, strict=True):
+    under_way: deque[list[Sample]] = deque()
+
+    def frames() -> Iterator[list[Frame]]:
+        for samples in read_ahead(list(survey.readable(group)) for group in groups):
+            under_way.append(samples)
+            yield [sample.frame for sample in samples]
+
+    for group, masks in zip(groups, predict(frames()), strict=True):
+        for sample, mask in zip(under_way.popleft(), masks, strict=True):
             label = label_of(sample)
             resized = resize_mask(mask, label.shape)
             of_frame = ConfusionMatrix(classes.num_classes, classes.ignore_index)

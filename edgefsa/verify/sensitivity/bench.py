@@ -21,7 +21,7 @@ from edgefsa.engines.trial import TrialSettings, trial_session
 from edgefsa.errors import TargetError
 from edgefsa.machine.description import machine_description
 from edgefsa.segment import Segmenter
-from edgefsa.verify.accuracy import accuracy_of
+from edgefsa.verify.accuracy import accuracy_of, masks_by
 from edgefsa.verify.bootstrap import interval, resampled_medians
 from edgefsa.verify.latency import times_of
 from edgefsa.verify.sensitivity.store import TrialStore
@@ -186,11 +186,7 @@ class TrialBench:
 
     def _miou(self, session: Session) -> float:
         with Segmenter(session) as segmenter:
-
-            def predict(frames: list[Any]) -> list[Any]:
-                return [item.mask for item in segmenter.segment_batch(frames)]
-
-            return accuracy_of(predict, self._labelled, batch=segmenter.batch).miou
+            return accuracy_of(masks_by(segmenter), self._labelled, batch=segmenter.batch).miou
 
     @functools.cached_property
     def _references(self) -> dict[str, Session]:

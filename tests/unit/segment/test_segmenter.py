@@ -79,6 +79,28 @@ def test_a_fixed_batch_is_filled_up(count: int, runs: int) -> None:
         assert np.mean(result.mask == frame[..., 0] // 64) > 0.98
 
 
+def test_runs_are_under_way_while_the_caller_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, events = FakeSession(), list[str]()
+    submit, collect = session.submit, session.collect
+    monkeypatch.setattr(session, "submit", lambda frames: (events.append("submit"), submit(frames))[1])
+    monkeypatch.setattr(session, "collect", lambda ticket: (events.append("collect"), collect(ticket))[1])
+    clip = [moving_square(index) for index in range(4)]
+    with Segmenter(session) as segmenter:
+        expected = [segmenter.segment(frame).mask for frame in clip]
+        events.clear()
+        found = segmenter.segment_ahead([[clip[0]], [], [clip[1]], [clip[2]], [clip[3]]])
+        masks = [[item.mask for item in items] for items in found]
+        assert [len(items) for items in masks] == [1, 0, 1, 1, 1]
+        for mask, wanted in zip([items[0] for items in masks if items], expected, strict=True):
+            np.testing.assert_array_equal(mask, wanted)
+        assert events[:4] == ["submit", "collect", "submit", "submit"]  # the empty list is no run
+        events.clear()
+        next(ahead := segmenter.segment_ahead([[frame] for frame in clip]))
+        assert events == ["submit", "submit", "collect"]
+        ahead.close()
+        assert events.count("submit") == events.count("collect")
+
+
 def test_a_logits_engine_gives_masks_too() -> None:
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:, 32:] = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,8 @@ def test_pictures_show_truth_mask_and_what_is_wrong() -> None:
 
 
 def test_observing_changes_no_figure() -> None:
-    def predict(frames: list[Any]) -> list[np.ndarray]:
-        return [frame[..., 0] // 64 for frame in frames]
+    def predict(batches: Iterator[list[Any]]) -> Iterator[list[np.ndarray]]:
+        return ([frame[..., 0] // 64 for frame in frames] for frames in batches)
 
     seen: list[str] = []
     plain = accuracy_of(predict, fake_dataset(4))
