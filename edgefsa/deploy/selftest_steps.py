@@ -295,7 +295,8 @@ def _live_source() -> FrameSource:
     for name in _cameras():
         with contextlib.suppress(EdgeFsaError):
             return open_source(name)
-    return open_source("synthetic:7", SourceOptions(loop=True, rate=30.0))
+    # At no rate: frames that keep one are all rendered before the first, which outlasts a step where none are cached.
+    return open_source("synthetic:7", SourceOptions(loop=True))
 
 
 def _read(name: str) -> dict[str, Any]:
