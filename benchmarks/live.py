@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import statistics
 import subprocess
 import sys
@@ -65,8 +66,8 @@ def throughput(engine: Path, seconds: float) -> dict[str, Any]:
 
 def camera(engine: Path, seconds: float) -> dict[str, Any]:
     """Run behind a camera of 30 frames a second with one viewer."""
-    with serving() as (sink, url), viewers_of(url, 1):
-        report = _live(engine, [sink], CAMERA_FPS, seconds)
+    with serving() as (sink, url), viewers_of(url, 1) as crowd:
+        report = _live(engine, [sink], CAMERA_FPS, seconds, ready=crowd.ready)
     times = report.statistics.stages
     bound_ms = 1.5 * (times["engine"].median + 1000 / CAMERA_FPS)
     p95_ms = times["camera_to_mask"].p95
@@ -107,10 +108,11 @@ def viewers(engine: Path, seconds: float) -> Rows:
     shown: dict[str, list[float]] = {name: [] for name in crowds}
     for _ in range(ROUNDS):
         for name, (count, silent) in crowds.items():
-            with serving() as (sink, url), viewers_of(url, count, silent) as pictures:
-                report = _live(engine, [sink], None, seconds / ROUNDS / len(crowds))
+            share_s = seconds / ROUNDS / len(crowds)
+            with serving() as (sink, url), viewers_of(url, count, silent) as crowd:
+                report = _live(engine, [sink], None, share_s, ready=crowd.ready)
             found[name].append(report.fps)
-            shown[name] += [number / report.statistics.seconds for number in pictures]
+            shown[name] += [number / share_s for number in crowd.pictures]
     baseline = found["nobody"]
     rows = []
     for name, fps in found.items():
@@ -176,10 +178,18 @@ def _stages_alone(engine: Path, frames: Sequence[Frame]) -> dict[str, float]:
         return {name: times.median for name, times in measure(contestants, rounds=60, warmup=10).items()}
 
 
-def _live(engine: Path, sinks: Sequence[Sink], rate: float | None, seconds: float, **options: Any) -> PipelineReport:
+def _live(
+    engine: Path,
+    sinks: Sequence[Sink],
+    rate: float | None,
+    seconds: float,
+    *,
+    in_flight: int | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> PipelineReport:
     with Segmenter(engine) as segmenter:
-        source = MemorySource(frames_of(SIZE_HW), 10**9, rate)
-        return run_pipeline(source, segmenter, sinks, duration_s=seconds, **options)
+        source = MemorySource(frames_of(SIZE_HW), 10**9, rate, seconds=seconds, ready=ready)
+        return run_pipeline(source, segmenter, sinks, in_flight=in_flight)
 
 
 @contextlib.contextmanager
@@ -190,12 +200,30 @@ def serving() -> Iterator[tuple[Sink, str]]:
         yield sink, f"http://127.0.0.1:{sink.port}"
 
 
+class Crowd:
+    """Viewers in a process of their own; `pictures` gets the number that each reader saw, at the end."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.pictures: list[int] = []
+        self._process = process
+
+    def ready(self) -> None:
+        """Wait until all are connected, which they are soon after the server answers."""
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.readline()
+
+    def leave(self) -> None:
+        """Send them away, and read what they saw."""
+        if self._process is not None:
+            output, _ = self._process.communicate()
+            self.pictures += json.loads(output.splitlines()[-1])
+
+
 @contextlib.contextmanager
-def viewers_of(url: str, count: int, silent: int = 0) -> Iterator[list[int]]:
-    """Start viewers as soon as the server answers; yield a list that gets the pictures of each reader at the end."""
-    pictures: list[int] = []
+def viewers_of(url: str, count: int, silent: int = 0) -> Iterator[Crowd]:
+    """Start viewers, of whom the last `silent` read nothing, for as long as the context lasts."""
     if count == 0:
-        yield pictures
+        yield Crowd()
         return
     program = Path(__file__).with_name("_viewers.py")
     process = subprocess.Popen(
@@ -204,11 +232,11 @@ def viewers_of(url: str, count: int, silent: int = 0) -> Iterator[list[int]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+    crowd = Crowd(process)
     try:
-        yield pictures
+        yield crowd
     finally:
-        output, _ = process.communicate()
-        pictures += [int(number) for number in output.decode().splitlines()[-1].strip("[]").split(",")]
+        crowd.leave()
 
 
 HEADER = ["what", "measured", "wanted"]

@@ -284,7 +284,7 @@ def size_from_text(text: str | None) -> tuple[int, int] | None:
 def batch_from_text(text: str) -> int | Batches:
     """Read a number of frames a run, "4", or the fewest, the usual number and the most, "1:4:8"."""
     parts = text.split(":")
-    if len(parts) not in (1, 3) or not all(part.isdigit() for part in parts):
+    if len(parts) not in (1, 3) or not all(part.isdecimal() and int(part) for part in parts):
         raise InputError(f"--batch {text} is no number of frames, nor three; write for instance 4, or 1:4:8")
     numbers = [int(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else Batches(*numbers)

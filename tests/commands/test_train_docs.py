@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from edgefsa import cli
 from edgefsa.train import TrainSettings
 from edgefsa.train.settings import OPTIMIZER_DEFAULTS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "training.md").read_text()
 LINES = [
     line for block in re.findall(r"^```sh\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE) for line in block.splitlines()
 ]
@@ -24,6 +27,9 @@ ROWS = re.findall(r"^\| `--([\w-]+)` \| (\S+) \|", TEXT, re.MULTILINE)
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_is_understood(line: str) -> None:
     words = shlex.split(line)
+    if words[0] == "python":
+        subprocess.run([sys.executable, ROOT / words[1], "--help"], check=True, capture_output=True)
+        return
     if words[0] == "torchrun":
         assert words[words.index("-m") + 1] == "edgefsa.cli"
         words = words[words.index("-m") + 1 :]
