@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from edgefsa.deploy import service as service_module
@@ -140,6 +142,14 @@ def test_systemd_hands_over_arguments_and_settings_as_they_were(manager: Manager
     assert manager.property("nasty.service", "Description") == "edgefsa, 100% %n"
 
 
+def some_frames(folder: Path) -> Path:
+    """Write a few pictures, which can be played at once."""
+    folder.mkdir()
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.png"), np.full((64, 96, 3), 80 * index, np.uint8))
+    return folder
+
+
 def test_a_service_lives_through_crashes_and_hangs_until_it_is_removed(manager: Manager, engine: Path) -> None:
     """The commands as a user types them, a real systemd, a real engine, a real browser's address."""
     pytest.importorskip("edgefsa.serve")
@@ -164,27 +174,36 @@ def test_a_service_lives_through_crashes_and_hangs_until_it_is_removed(manager: 
         once = manager.wait("live.service", "NRestarts", "1") == "1"
         return once and manager.wait("live.service", "ActiveState", "active") == "active"
 
-    edgefsa("install", str(engine), "--source", "synthetic:7", "--port", str(port), "--flag=--loop", "--flag=--rate=5")
+    def pid() -> int:
+        return int(manager.property("live.service", "MainPID"))
+
+    def changed(settings: str) -> Path:
+        folder = home / ".config/systemd/user/live.service.d"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "soon.conf").write_text(f"[Service]\nRestartSec=0.1\n{settings}")
+        return folder
+
+    changed("")
+    address = ("--port", str(port), "--flag=--loop", "--flag=--rate=5")
+    edgefsa("install", str(engine), "--source", str(some_frames(home / "my frames")), *address)
     assert edgefsa("status")["state"] == "active (running)"  # systemd waited for READY
     assert healthy()
-    command = Path(f"/proc/{edgefsa('status')['pid']}/cmdline").read_bytes()
-    assert str(engine).encode() in command and b"synthetic" not in command  # `ps` shows no source
-    os.kill(int(edgefsa("status")["pid"]), signal.SIGKILL)
+    command = Path(f"/proc/{pid()}/cmdline").read_bytes()
+    assert str(engine).encode() in command and b"my frames" not in command  # `ps` shows no source
+    os.kill(pid(), signal.SIGKILL)
     assert restarted()
-    hangs = home / ".config/systemd/user/live.service.d"
-    hangs.mkdir()
-    (hangs / "soon.conf").write_text("[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n")
+    hangs = changed("WatchdogSec=4\nTimeoutAbortSec=1\n")
     manager.systemctl("daemon-reload")
     manager.systemctl("restart", "live.service")
     assert manager.wait("live.service", "StatusText", "1").endswith("dropped")  # masks, a rate, times
     assert edgefsa("status")["restarts"] == "0"
-    os.kill(int(edgefsa("status")["pid"]), signal.SIGSTOP)
+    os.kill(pid(), signal.SIGSTOP)
     assert restarted()
     shutil.rmtree(hangs)
     assert edgefsa("show")["variables"] == ["EDGEFSA_SOURCE"]
     assert len(edgefsa("remove")["removed"]) == 2
     assert manager.property("live.service", "ActiveState") == "inactive"  # not failed: it ended as on Ctrl-C
-    assert not healthy(1)
+    assert not healthy(0.1)
 
 
 @pytest.mark.parametrize("text", ["a\nExecStartPre=/bin/sh", "a\rb", "a\0b", "\x1b[31m"])
