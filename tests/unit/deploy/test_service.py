@@ -25,7 +25,6 @@ import pytest
 from edgefsa.deploy import service as service_module
 from edgefsa.deploy.service import ServiceRequest, install_service, installed_service, remove_service, service_status
 from edgefsa.deploy.unit import ServiceUnit, check_name, device_groups, quoted_argument, settings_text
-from edgefsa.engines import build_engine
 from edgefsa.errors import EngineError, InputError, OutputError
 from tests.unit.deploy.systemd import Manager, running_manager, why_not
 
@@ -46,8 +45,8 @@ SECRET = "rtsp://admin:pa%24s\"w'o\\rd $x@10.0.0.9/stream"
 
 
 @pytest.fixture(scope="module")
-def engine(edge_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_engine(edge_onnx, tmp_path_factory.mktemp("my engines"), target="openvino").engine
+def engine(tiny_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(tiny_engine, tmp_path_factory.mktemp("my engines") / tiny_engine.name))
 
 
 @pytest.fixture
