@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgefsa.models.listing import count_params, macs_of
+from edgefsa.models.costs import count_params, macs_of
 
 
 def cost_of(network: nn.Module, size_hw: tuple[int, int]) -> dict[str, int]:

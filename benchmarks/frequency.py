@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgefsa.console import table
 from edgefsa.models import FrequencySelfAttention, SpectralMask
 from edgefsa.models.bases import dct_bases
-from edgefsa.models.listing import macs_of
+from edgefsa.models.costs import macs_of
 from edgefsa.verify.latency import measure
 
 HEIGHT, WIDTH = 128, 256

@@ -25,8 +25,8 @@ from edgefsa.build import ModelRequest, model_from_request
 from edgefsa.console import run, table
 from edgefsa.data.readers import Dataset, open_dataset
 from edgefsa.models import FrequencySelfAttention, replace_nonlocal
+from edgefsa.models.costs import macs_of
 from edgefsa.models.fsanet import EDGE_WIDTH
-from edgefsa.models.listing import macs_of
 from edgefsa.models.nonlocal_attention import NonLocalAttention
 from edgefsa.verify.latency import measure
 

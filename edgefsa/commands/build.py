@@ -31,8 +31,7 @@ def models(json: JsonFlag = False) -> None:
     """
     from edgefsa.models import list_models
 
-    with console.progress("counting") as progress:
-        rows = [info.as_dict() for info in list_models(progress=progress)]
+    rows = [info.as_dict() for info in list_models()]
     text = console.table(
         ["model", "family", "params (M)", "GMACs", "size", "weights"],
         [

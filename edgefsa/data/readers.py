@@ -13,6 +13,7 @@ from edgefsa.artifacts import sha256_of_file
 from edgefsa.data.classes import CAMVID, ClassSet
 from edgefsa.data.convention import FILE_NAME, Convention, open_convention
 from edgefsa.data.kinds import KINDS, Files
+from edgefsa.data.scenes import kept_scene
 from edgefsa.errors import DataError, InputError, SourceError, UnreadableError
 from edgefsa.media.frames import Frame, Mask
 from edgefsa.media.pictures import Picture, read_picture, value_bits
@@ -113,9 +114,7 @@ class _SyntheticEntry:
         return self.read(CAMVID).frame
 
     def read(self, class_set: ClassSet) -> Sample:
-        from edgefsa.data.synthetic import render_scene
-
-        frame, label = render_scene(self.seed, SYNTHETIC_SIZE_HW)
+        frame, label = kept_scene(self.seed, SYNTHETIC_SIZE_HW)
         return Sample(self.name, frame, label)
 
 

@@ -195,7 +195,7 @@ def live(folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def view(folder: Path, seconds: float) -> dict[str, Any]:
-    """Show a run to browsers of this machine, and ask for the page and for its health as they do."""
+    """Show a run to browsers of this machine until it answered for the page and for its health, as they ask."""
     from edgefsa.segment import Segmenter, run_pipeline
     from edgefsa.serve import ServeSink
 
@@ -209,6 +209,7 @@ def view(folder: Path, seconds: float) -> dict[str, Any]:
         run = threading.Thread(target=run_pipeline, args=(source, segmenter, [sink]), kwargs=bound, daemon=True)
         run.start()
         found = _asked(sink.port, run)
+        source.interrupt()
         run.join()
     if "healthz" not in found:
         raise EdgeFsaError("the live view was never healthy while frames came")

@@ -17,7 +17,7 @@ from torch import nn
 from edgefsa import __version__
 from edgefsa.artifacts import atomic_file
 from edgefsa.data.classes import ClassSet, class_set_for
-from edgefsa.data.synthetic import render_scene
+from edgefsa.data.scenes import kept_scene
 from edgefsa.errors import ExportError, InputError
 from edgefsa.export.check import Agreement, Floats, Frames, check_export, module_logits
 from edgefsa.export.frames import add_frames_input, add_masks_output
@@ -241,5 +241,5 @@ def _metadata(
 
 def _check_frames(frame: Frame | None, size_hw: tuple[int, int], batch: int, fit: str) -> Frames:
     """Return frames that differ from each other, so that a mix-up within the batch shows."""
-    first = fit_frame(render_scene(0, size_hw)[0] if frame is None else frame, size_hw, fit)
+    first = fit_frame(kept_scene(0, size_hw)[0] if frame is None else frame, size_hw, fit)
     return np.stack([np.roll(first, index * 7, axis=1) for index in range(batch)])

@@ -13,9 +13,8 @@ from edgefsa.artifacts import sha256_of_file
 from edgefsa.models.attention import SelfAttention
 from edgefsa.models.checkpoint import load_checkpoint
 from edgefsa.models.config import ModelConfig
+from edgefsa.models.listing import WEIGHTS_DIRECTORY as WEIGHTS_DIRECTORY
 from edgefsa.models.registry import create_model
-
-WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
 
 
 class WeightsInfo(TypedDict):

@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edgefsa.data.scenes import kept_scene
 from edgefsa.errors import InputError
 from edgefsa.machine.telemetry import Telemetry
 from edgefsa.media.fit import fit_frame, fit_of
@@ -248,6 +249,4 @@ def _layers_ms(segmenter: Segmenter, frame: Frame, rounds: int) -> dict[str, flo
 
 
 def _camera_frame() -> Frame:
-    from edgefsa.data.synthetic import render_scene
-
-    return render_scene(0, CAMERA_SIZE_HW)[0]
+    return kept_scene(0, CAMERA_SIZE_HW)[0]

@@ -11,6 +11,8 @@ from edgefsa.errors import BuildError
 from edgefsa.metadata import FRAMES, batches_of
 
 ENGINE_NAME = "engine.plan"
+# How often a build looks for a signal that did not wake it.
+_SIGNALS_EVERY_S = 0.2
 
 
 class PlanBuild:
@@ -73,8 +75,12 @@ class PlanBuild:
         self.config.progress_monitor = monitor_of(self.tensorrt, watch)
         with futures.ThreadPoolExecutor(1, thread_name_prefix="edgefsa-builder") as pool:
             pool.submit(int).result()  # a thread that Ctrl-C meets while it starts would not be waited for
+            built = pool.submit(self.builder.build_serialized_network, self.network, self.config)
             try:
-                plan = pool.submit(self.builder.build_serialized_network, self.network, self.config).result()
+                # Not one long wait: a signal that comes just before it, or restarts it, would be seen at its end.
+                while not futures.wait([built], _SIGNALS_EVERY_S).done:
+                    pass
+                plan = built.result()
             except BaseException:
                 watch.stop()
                 raise

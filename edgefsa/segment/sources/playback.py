@@ -82,11 +82,13 @@ class Playback(FrameSource):
         for round_number in itertools.count():
             begin, end_s = count, begin_s
             for frame in self._source:
+                if self._interrupted.is_set():
+                    return
                 end_s = begin_s + frame.time_s
                 name = frame.name if round_number == 0 else f"{frame.name}_{round_number + 1}"
                 yield replace(frame, name=name, index=count, time_s=end_s)
                 count += 1
-            if count == begin or self._interrupted.is_set():
+            if count == begin:
                 return
             begin_s = end_s + interval_s
 

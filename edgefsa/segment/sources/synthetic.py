@@ -13,6 +13,7 @@ import numpy as np
 from edgefsa.artifacts import atomic_file
 from edgefsa.cache import cache_folder
 from edgefsa.data.readers import SYNTHETIC_SIZE_HW
+from edgefsa.data.scenes import renderer_sha256
 from edgefsa.errors import OutputError
 from edgefsa.media.frames import Frame
 from edgefsa.media.video import DEFAULT_FPS
@@ -83,17 +84,12 @@ class SyntheticSource(FrameSource):
 
 def clip_path(seed: int) -> Path:
     """Return where the frames of a seed are kept, as uint8 [100, 360, 480, 3] and nothing else."""
-    return cache_folder("clips") / f"synthetic-{seed}-{_renderer_sha256()[:16]}.bgr"
+    return cache_folder("clips") / f"synthetic-{seed}-{_clip_sha256()[:16]}.bgr"
 
 
-def _renderer_sha256() -> str:
-    """Return a hash of the program that renders, so that no clip outlives a change of it."""
-    from edgefsa.data import synthetic
-
-    digest = hashlib.sha256(repr((_SHAPE, DEFAULT_FPS)).encode())
-    for file in sorted(Path(synthetic.__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _clip_sha256() -> str:
+    """Return a hash of a clip's form and of the program that renders, so that no clip outlives a change of it."""
+    return hashlib.sha256(f"{_SHAPE} {DEFAULT_FPS} {renderer_sha256()}".encode()).hexdigest()
 
 
 def _forget_others(path: Path) -> None:

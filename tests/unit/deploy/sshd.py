@@ -58,7 +58,8 @@ def start_board(folder: Path) -> LoopbackBoard:
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
         f"PidFile {folder}/sshd.pid\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
-        f"ForceCommand {_login(folder)}\n"
+        # Else the user's own shell would read the startup files of who runs the tests, at every command.
+        f'SetEnv "HOME={folder}/home"\nForceCommand {_login(folder)}\n'
     )
     key = (folder / "host.pub").read_text().strip()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}\n")

@@ -1,4 +1,4 @@
-"""Deployments over a real sshd, into a fresh home and a fresh venv: killed at each step, with a full disk, and back."""
+"""Deployments over a real sshd, into a fresh home and a fresh venv: killed in its steps, with a full disk, and back."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tests.unit.deploy.sshd import LoopbackBoard, start_board, why_no_board
 from tests.unit.deploy.test_verification import with_other_truth
 
 STEPS = ("connect", "copy", "venv", "install", "unpack", "doctor", "engine", "check", "bench", "switch", "prune")
+# One of each kind: unpack and bench are commands run once as the engine is, doctor one that is run again as the check.
+INTERRUPTED = ("connect", "copy", "venv", "install", "engine", "check", "switch")
 NOT_REPEATED = ("copy", "venv", "install", "unpack", "engine", "bench")
 # A folder with a space and a quote, which a shell must not see.
 FOLDER = "my 'board'"
@@ -96,7 +98,7 @@ def test_a_board_from_its_first_release_to_going_back(
     # Another option of pip makes another venv, which the second release would share with the first else.
     signed = ("--allowed-signers", keys / "allowed", "--pip-option=--no-color")
     words = command(board, second_bundle, board.host, *settings(tmp_path, *signed))
-    kill_in_every_step(words, home, in_use)
+    kill_in_steps(words, home, in_use)
     done = run(words)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -118,14 +120,16 @@ def test_a_board_from_its_first_release_to_going_back(
     assert (home / "current").readlink() == in_use, "and its venv was the first one's: no pip has run"
 
 
-def kill_in_every_step(words: list[str], home: Path, in_use: Path) -> None:
+def kill_in_steps(words: list[str], home: Path, in_use: Path) -> None:
     """Interrupt and run again, step by step; what is in use stays so, and what was done is not done again."""
-    for index, step in enumerate(STEPS[:-1]):
+    done: tuple[str, ...] = ()
+    for index, step in enumerate(INTERRUPTED):
         lines = kill_in(words, step, connection_too=index % 2 == 0)
         assert lines[-1].startswith(f"{step}: "), lines
         before = {line.partition(":")[0] for line in lines if line.endswith("done before")}
-        # The step of the last time was cut off: it may have come to its end there, or is done again.
-        assert {name for name in STEPS[: max(0, index - 1)] if name in NOT_REPEATED} <= before, (step, lines)
+        assert {name for name in done if name in NOT_REPEATED} <= before, (step, lines)
+        # This step is cut off: it may come to its end there, or is done again.
+        done = STEPS[: STEPS.index(step)]
         if step != "switch":
             assert (home / "current").readlink() == in_use
         with open_engine(home / "current" / "engine"):

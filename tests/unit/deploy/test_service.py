@@ -18,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from edgefsa.deploy import service as service_module
 from edgefsa.deploy.service import ServiceRequest, install_service, installed_service, remove_service, service_status
 from edgefsa.deploy.unit import ServiceUnit, check_name, device_groups, quoted_argument, settings_text
-from edgefsa.engines import build_engine
 from edgefsa.errors import EngineError, InputError, OutputError
 from tests.unit.deploy.systemd import Manager, running_manager, why_not
 
@@ -44,8 +45,8 @@ SECRET = "rtsp://admin:pa%24s\"w'o\\rd $x@10.0.0.9/stream"
 
 
 @pytest.fixture(scope="module")
-def engine(edge_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_engine(edge_onnx, tmp_path_factory.mktemp("my engines"), target="openvino").engine
+def engine(tiny_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(tiny_engine, tmp_path_factory.mktemp("my engines") / tiny_engine.name))
 
 
 @pytest.fixture
@@ -140,6 +141,14 @@ def test_systemd_hands_over_arguments_and_settings_as_they_were(manager: Manager
     assert manager.property("nasty.service", "Description") == "edgefsa, 100% %n"
 
 
+def some_frames(folder: Path) -> Path:
+    """Write a few pictures, which can be played at once."""
+    folder.mkdir()
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.png"), np.full((64, 96, 3), 80 * index, np.uint8))
+    return folder
+
+
 def test_a_service_lives_through_crashes_and_hangs_until_it_is_removed(manager: Manager, engine: Path) -> None:
     """The commands as a user types them, a real systemd, a real engine, a real browser's address."""
     pytest.importorskip("edgefsa.serve")
@@ -164,27 +173,36 @@ def test_a_service_lives_through_crashes_and_hangs_until_it_is_removed(manager: 
         once = manager.wait("live.service", "NRestarts", "1") == "1"
         return once and manager.wait("live.service", "ActiveState", "active") == "active"
 
-    edgefsa("install", str(engine), "--source", "synthetic:7", "--port", str(port), "--flag=--loop", "--flag=--rate=5")
+    def pid() -> int:
+        return int(manager.property("live.service", "MainPID"))
+
+    def changed(settings: str) -> Path:
+        folder = home / ".config/systemd/user/live.service.d"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "soon.conf").write_text(f"[Service]\nRestartSec=0.1\n{settings}")
+        return folder
+
+    changed("")
+    address = ("--port", str(port), "--flag=--loop", "--flag=--rate=5")
+    edgefsa("install", str(engine), "--source", str(some_frames(home / "my frames")), *address)
     assert edgefsa("status")["state"] == "active (running)"  # systemd waited for READY
     assert healthy()
-    command = Path(f"/proc/{edgefsa('status')['pid']}/cmdline").read_bytes()
-    assert str(engine).encode() in command and b"synthetic" not in command  # `ps` shows no source
-    os.kill(int(edgefsa("status")["pid"]), signal.SIGKILL)
+    command = Path(f"/proc/{pid()}/cmdline").read_bytes()
+    assert str(engine).encode() in command and b"my frames" not in command  # `ps` shows no source
+    os.kill(pid(), signal.SIGKILL)
     assert restarted()
-    hangs = home / ".config/systemd/user/live.service.d"
-    hangs.mkdir()
-    (hangs / "soon.conf").write_text("[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n")
+    hangs = changed("WatchdogSec=4\nTimeoutAbortSec=1\n")
     manager.systemctl("daemon-reload")
     manager.systemctl("restart", "live.service")
     assert manager.wait("live.service", "StatusText", "1").endswith("dropped")  # masks, a rate, times
     assert edgefsa("status")["restarts"] == "0"
-    os.kill(int(edgefsa("status")["pid"]), signal.SIGSTOP)
+    os.kill(pid(), signal.SIGSTOP)
     assert restarted()
     shutil.rmtree(hangs)
     assert edgefsa("show")["variables"] == ["EDGEFSA_SOURCE"]
     assert len(edgefsa("remove")["removed"]) == 2
     assert manager.property("live.service", "ActiveState") == "inactive"  # not failed: it ended as on Ctrl-C
-    assert not healthy(1)
+    assert not healthy(0.1)
 
 
 @pytest.mark.parametrize("text", ["a\nExecStartPre=/bin/sh", "a\rb", "a\0b", "\x1b[31m"])

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from edgefsa.graph.cost import macs_by_node
-from edgefsa.models.listing import count_macs
+from edgefsa.models.costs import count_macs
 from tests.unit.conftest import SIZE_HW
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from edgefsa.models import NonLocalAttention, count_macs, create_model, load_checkpoint
 from edgefsa.models.checkpoint import AUXILIARY_PREFIXES
+from edgefsa.models.costs import count_params
 from edgefsa.models.frequency import FrequencySelfAttention, SpectralMask
-from edgefsa.models.listing import count_params
 from edgefsa.models.spanet_edge import CHANNELS, DEPTHS
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -12,7 +12,7 @@ from torch import Tensor
 from edgefsa.errors import InputError
 from edgefsa.models import FrequencySelfAttention
 from edgefsa.models.bases import dct_bases
-from edgefsa.models.listing import macs_of
+from edgefsa.models.costs import macs_of
 from tests.reference.dense import AttentionWeights, attention_update, dense_attention, dense_basis
 from tests.reference.golden import relative_l2
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgefsa.errors import InputError
 from edgefsa.models import FrequencySelfAttention, NonLocalAttention
-from edgefsa.models.listing import macs_of
+from edgefsa.models.costs import macs_of
 from tests.reference.golden import relative_l2
 
 CHANNELS = 12

@@ -11,7 +11,7 @@ import torch
 from edgefsa.errors import InputError
 from edgefsa.models import SpectralMask
 from edgefsa.models.bases import disc_bases
-from edgefsa.models.listing import macs_of
+from edgefsa.models.costs import macs_of
 from tests.reference.dense import fourier_mask
 from tests.reference.golden import relative_l2
 

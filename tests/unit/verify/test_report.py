@@ -437,10 +437,7 @@ def test_engines_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     session.manifest.int8_macs_share, session.manifest.fp16_macs_share = 0.9, 0.05
     module: Any = ModuleType("edgefsa.engines")
     module.open_engine = lambda path, **_: session
-    scenes: Any = ModuleType("edgefsa.data.synthetic")
-    scenes.render_scene = lambda seed, size_hw: (fake_dataset(1)[0].frame, None)
     monkeypatch.setitem(sys.modules, "edgefsa.engines", module)
-    monkeypatch.setitem(sys.modules, "edgefsa.data.synthetic", scenes)
     monkeypatch.setattr(report_measure, "footprint_of", lambda path, threads: Footprint(100.0, 0.5, 20.0))
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "engine.bin").write_bytes(b"12345")

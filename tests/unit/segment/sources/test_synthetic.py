@@ -12,6 +12,7 @@ import pytest
 
 from edgefsa.data import synthetic
 from edgefsa.segment import SourceOptions, open_source
+from edgefsa.segment.sources import synthetic as sources_synthetic
 from edgefsa.segment.sources.synthetic import FRAMES, clip_path
 from tests.unit.segment.fakes import moving_square
 
@@ -111,5 +112,5 @@ def test_clips_of_another_renderer_go(rendered: list, cache: Path, monkeypatch: 
     list(open_source("synthetic:7"))
     assert not old.exists()
     before = clip_path(7)
-    monkeypatch.setattr(synthetic, "__file__", str(cache / "__init__.py"))
+    monkeypatch.setattr(sources_synthetic, "renderer_sha256", lambda: "0123")
     assert clip_path(7) != before, "its name changes with the renderer's program"
