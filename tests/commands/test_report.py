@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands.conftest import Outcome, Run
 
-QUICK = ("--data", "synthetic", "--limit", 8, "--rounds", 60, "--in-flight", 1, "--json")
+QUICK = ("--data", "synthetic", "--limit", 8, "--rounds", 20, "--in-flight", 1, "--json")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_report_is_measured_and_then_a_baseline(run: Run, built: Path, tmp_pat
     assert sum(part["count"] for part in engine["layer_map"]) == sum(engine["layers"].values())
     stages, whole = engine["stages_ms"], engine["frame_to_mask_ms"]["median"]
     assert list(stages) == ["prepare", "copy", "engine", "mask"] and 0 < sum(stages.values()) < 2 * whole
-    assert len(engine["frames"]["names"]) == 8 and len(engine["times_ms"]["yardstick"]) == 60
+    assert len(engine["frames"]["names"]) == 8 and len(engine["times_ms"]["yardstick"]) == 20
     low, high = engine["intervals"]["miou"]
     assert 0 <= low <= high <= 1
     assert (tmp_path / "first" / "report.html").read_text().count("<svg") == 5
