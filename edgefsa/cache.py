@@ -9,7 +9,7 @@ import platformdirs
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder of what this user has built of a kind ("plugins", "timing", "clips"); it may not exist yet.
+    """Return the folder of what this user has built of a kind ("plugins", "timing", "scenes"); it may not exist yet.
 
     It lies in the cache folder of the operating system's user, which EDGEFSA_CACHE_DIR replaces.
     """
