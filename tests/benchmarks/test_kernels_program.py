@@ -41,7 +41,7 @@ def library(tmp_path_factory) -> Path:
     """The kernels under the names that the benchmark calls, for the host."""
     if compiler() is None:
         pytest.skip("needs g++ to compile the kernels for the host; there is none on the PATH")
-    return build_launchers(objects_folder(tmp_path_factory), tmp_path_factory.mktemp("launchers"))
+    return build_launchers(objects_folder(), tmp_path_factory.mktemp("launchers"))
 
 
 @pytest.fixture

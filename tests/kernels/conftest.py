@@ -17,11 +17,11 @@ Emulate = Callable[[Operator], EmulatedOperator]
 
 
 @pytest.fixture(scope="session")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def objects() -> Path:
     """The folder of what is compiled for the host."""
     if compiler() is None:
         pytest.skip("needs g++ to compile the kernels for the host; there is none on the PATH")
-    return objects_folder(tmp_path_factory)
+    return objects_folder()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -12,6 +12,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
+from tests.kernels.emulation.build import made_once, version_of
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 SOURCES = sorted((PLUGINS / "kernels").glob("*/*.cu"))
@@ -50,7 +52,7 @@ def architecture_of_the_day(compiler: str) -> int:
 
 
 class DeviceCode:
-    """The kernels compiled for one architecture into `folder`, once for all processes of a run of the tests."""
+    """The kernels compiled for one architecture into `folder`, once for all runs of the tests."""
 
     def __init__(self, folder: Path, architecture: int) -> None:
         self._folder = folder
@@ -74,17 +76,20 @@ class DeviceCode:
         return found
 
     def _compiled(self, source: Path, plugins: Path) -> Path:
-        folder = self._folder if plugins == PLUGINS else plugins
-        cubin = folder / f"{source.stem}.sm_{self._architecture}.cubin"
-        with cubin.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be compiling it
-            if not cubin.is_file():
-                self._compile(source, plugins, cubin)
+        headers = sorted([*plugins.rglob("*.cuh"), *plugins.rglob("*.h")])
+        text = version_of(nvcc()) + "".join(path.read_text() for path in [source, *headers])
+        key = hashlib.sha256(text.encode()).hexdigest()[:32]
+        cubin = self._folder / f"{source.stem}-{key}.sm_{self._architecture}.cubin"
+        with made_once(cubin) as partial:
+            if partial is not None:
+                cubin.with_suffix(".log").write_text(self._compile(source, plugins, partial))
+        cubin.with_suffix(".log").touch()
         return cubin
 
-    def _compile(self, source: Path, plugins: Path, cubin: Path) -> None:
+    def _compile(self, source: Path, plugins: Path, cubin: Path) -> str:
+        """Compile a source and return the log."""
         command = [nvcc(), "-std=c++17", f"-arch=sm_{self._architecture}", "-Werror=all-warnings", "-Xptxas=-v"]
         command += ["-Xcompiler=-Wall,-Wextra", f"-I{plugins}", f"-I{plugins / 'kernels'}"]
         done = subprocess.run([*command, "-cubin", str(source), "-o", str(cubin)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        cubin.with_suffix(".log").write_text(done.stderr)
+        return done.stderr

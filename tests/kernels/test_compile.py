@@ -39,10 +39,9 @@ def check_spills() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def device_code(tmp_path_factory: pytest.TempPathFactory) -> DeviceCode:
+def device_code() -> DeviceCode:
     """What nvcc makes of the kernels, for the architecture of the day."""
-    folder = objects_folder(tmp_path_factory)
-    return DeviceCode(folder, architecture_of_the_day(nvcc()))
+    return DeviceCode(objects_folder(), architecture_of_the_day(nvcc()))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

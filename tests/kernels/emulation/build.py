@@ -1,24 +1,26 @@
 """Compile kernels for the host, each operator into one shared library together with the emulator.
 
-What is compiled lies in one folder of a test run, under the hash of its text, so that no text is compiled twice.
+What is compiled lies in one folder of the checkout, under the hash of its text and its compiler, so that no text is
+compiled twice, in later runs of the tests either.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
-import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 EMULATION = Path(__file__).resolve().parent
 PLUGINS = EMULATION.parents[2] / "plugins"
+OBJECTS = EMULATION.parents[2] / ".pytest_cache" / "objects"
+_KEPT_S = 14 * 86400
 # Of the sanitisers, those that need no runtime: a fault of theirs is a trap, which the emulator reports.
 CHECKS = [
     "-fsanitize=alignment,bounds-strict,shift,integer-divide-by-zero,signed-integer-overflow",
@@ -70,24 +72,47 @@ def compiler() -> str | None:
     return shutil.which("g++")
 
 
-def objects_folder(factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of what is compiled in this run of the tests, one for all its processes."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "objects"
-    folder.mkdir(exist_ok=True)
-    return folder
+@functools.cache
+def objects_folder() -> Path:
+    """Return the folder of what the tests compile, without what none of the last weeks asked for."""
+    OBJECTS.mkdir(parents=True, exist_ok=True)
+    for path in OBJECTS.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process clears it too
+            if time.time() - path.stat().st_mtime > _KEPT_S:
+                path.unlink()
+    return OBJECTS
+
+
+@functools.cache
+def version_of(program: str) -> str:
+    """Return what a compiler says of itself."""
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+@contextlib.contextmanager
+def made_once(path: Path) -> Iterator[Path | None]:
+    """Yield where to make a file that is to appear whole at `path`, or None where it is; one process at a time."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.is_file():
+            path.touch()  # asked for last
+            yield None
+            return
+        partial = path.with_suffix(".partial")
+        yield partial
+        partial.replace(path)
 
 
 def compile_once(source: Path, flags: Sequence[str | Path], objects: Path, root: Path = PLUGINS) -> Path:
     """Return the object file of a source, compiling it if no source below any `root` has the same text and flags."""
     command = [*flags, "-x", "c++", source]
-    text = _run([*command, "-E"]) + " ".join(map(str, flags))
-    key = hashlib.sha256(text.replace(str(root), "").encode()).hexdigest()[:32]
-    result = objects / f"{source.stem}-{key}.o"
-    with (objects / f"{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be compiling it
-        if not result.is_file():
-            _run([*command, "-c", "-o", result])
+    text = _run([*command, "-E"]) + " ".join(map(str, flags)) + version_of(compiler() or "g++")
+    for folder in (root, source.parent):
+        text = text.replace(str(folder), "")
+    result = objects / f"{source.stem}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.o"
+    with made_once(result) as partial:
+        if partial is not None:
+            _run([*command, "-c", "-o", partial])
     return result
 
 

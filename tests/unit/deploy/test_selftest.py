@@ -122,7 +122,7 @@ def test_nothing_private_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_cpu_it_runs_to_the_end(tiny_engine: Path, tmp_path: Path) -> None:
     """As a user calls it, in a process of its own; what only a board has is skipped with the reason."""
     output = tmp_path / "board.json"
-    command = [sys.executable, "-m", "edgefsa.cli", "selftest", str(tiny_engine), "-o", str(output), "--minutes", "1.5"]
+    command = [sys.executable, "-m", "edgefsa.cli", "selftest", str(tiny_engine), "-o", str(output), "--minutes", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     text = output.read_text()

@@ -30,7 +30,7 @@ def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip("needs TensorRT's public headers; set TENSORRT_INCLUDE_DIR to their folder")
     if compiler() is None:
         pytest.skip("needs g++ to compile the plugins for the host; there is none on the PATH")
-    return Harness(build_harness(request.param, objects_folder(tmp_path_factory), tmp_path_factory.mktemp("plugins")))
+    return Harness(build_harness(request.param, objects_folder(), tmp_path_factory.mktemp("plugins")))
 
 
 @pytest.fixture

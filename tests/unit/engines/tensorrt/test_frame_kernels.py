@@ -33,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The kernels as a library with C names."""
     if compiler() is None:
         pytest.skip("needs g++ to compile the kernels for the host; there is none on the PATH")
-    objects, folder = objects_folder(tmp_path_factory), PLUGINS / "kernels" / "frame_preparation"
+    objects, folder = objects_folder(), PLUGINS / "kernels" / "frame_preparation"
     sources = [folder / "frame_preparation.cu", folder / "entries.cpp"]
     built = [*build_kernels(sources, objects), *build_emulator(objects)]
     return link(built, tmp_path_factory.mktemp("frames") / "libframes")

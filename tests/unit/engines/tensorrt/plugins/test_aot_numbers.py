@@ -83,7 +83,7 @@ extern "C" int operatorLaunch(void*, {addresses}, {numbers}) {{
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> HostCompiler:
     if compiler() is None:
         pytest.skip("needs g++ to compile the kernels for the host; there is none on the PATH")
-    compile_here = HostCompiler(objects_folder(tmp_path_factory), tmp_path)
+    compile_here = HostCompiler(objects_folder(), tmp_path)
     monkeypatch.setattr(aot_kernels, "ptx_from_source", compile_here.ptx_from_source)
     return compile_here
 

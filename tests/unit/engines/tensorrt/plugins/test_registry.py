@@ -52,7 +52,7 @@ def library(request: pytest.FixtureRequest, headers: Path, tmp_path_factory: pyt
     """The plugins as libraries that TensorRT can load."""
     if request.param == REAL:
         return Path(request.getfixturevalue("real_library"))
-    return build_harness(headers, objects_folder(tmp_path_factory), tmp_path_factory.mktemp("registry"))
+    return build_harness(headers, objects_folder(), tmp_path_factory.mktemp("registry"))
 
 
 def in_new_process(code: str, library: Path) -> dict[str, object]:
@@ -146,7 +146,7 @@ def test_the_static_library_registers_itself_where_a_program_starts(
     version = (headers / "NvInferVersion.h").read_text()
     if int(re.findall(r"_MAJOR(?:_ENTERPRISE)? (\d+)", version)[0]) < 11:
         pytest.skip("needs headers of TensorRT 11 last in TENSORRT_INCLUDE_DIR: the registry's calls moved after 10")
-    folder, objects = tmp_path_factory.mktemp("registered"), objects_folder(tmp_path_factory)
+    folder, objects = tmp_path_factory.mktemp("registered"), objects_folder()
     registered = build_harness(headers, objects, folder, registration="static_registration")
     found = in_new_process(
         """
@@ -208,7 +208,7 @@ def test_the_parser_makes_the_plugin_from_the_exported_node(library: Path, opera
 def test_the_library_for_a_gpu_is_driven_through_a_build_with_shapes_that_are_not_known(
     real_library: Path, headers: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    driver = build_driver(headers, objects_folder(tmp_path_factory), tmp_path_factory.mktemp("driver"))
+    driver = build_driver(headers, objects_folder(), tmp_path_factory.mktemp("driver"))
     found = in_new_process(
         f"""
         import ctypes
