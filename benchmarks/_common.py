@@ -18,7 +18,6 @@ from edgefsa.build import (
     ModelRequest,
     build_from_request,
     calibrate_onnx,
-    export_model,
     frames_for_proof,
     model_from_request,
 )
@@ -85,15 +84,8 @@ def build(
     fit: str = DEFAULT_FIT,
     **options: Any,
 ) -> Path:
-    """Build one engine of a model by name, with its shipped weights and ranges, into `output`.
-
-    The model is exported once, to an ONNX file in `output` that its other engines are built from too.
-    """
-    size = "x".join(str(side) for side in size_hw or ("own",))
-    onnx_path = output / f"{model}-{size}-{fit}.onnx"
-    if not onnx_path.is_file():
-        export_model(ModelRequest(model, size_hw=size_hw, fit=fit), onnx_path)
-    request = BuildRequest(str(onnx_path), ModelRequest(), precision, target, output, **options)
+    """Build one engine of a model by name, with its shipped weights and ranges, into `output`."""
+    request = BuildRequest(model, ModelRequest(size_hw=size_hw, fit=fit), precision, target, output, **options)
     return Path(build_from_request(request, say=say)["engine"])
 
 

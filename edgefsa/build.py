@@ -22,6 +22,7 @@ from edgefsa.console import Progress
 from edgefsa.data.classes import ClassSet, class_set_from_file, class_set_from_names
 from edgefsa.data.mixture import Mixture
 from edgefsa.errors import CheckpointError, InputError
+from edgefsa.kept_exports import export_once
 from edgefsa.media.fit import DEFAULT_FIT
 from edgefsa.metadata import Batches
 from edgefsa.resources import resource_folder
@@ -268,7 +269,8 @@ def build_from_request(
         return _build_onnx(Path(request.source), request, say, progress, compiling)
     with tempfile.TemporaryDirectory(prefix="edgefsa-") as scratch:
         onnx_path = Path(scratch) / "model.onnx"
-        export_model(_model_of(request), onnx_path, say=say, progress=progress)
+        model = _model_of(request)
+        export_once(model, onnx_path, lambda: export_model(model, onnx_path, say=say, progress=progress))
         return _build_onnx(onnx_path, request, say, progress, compiling)
 
 
