@@ -35,10 +35,13 @@ class Recipe:
     augmentation: Mapping[str, Any] = field(default_factory=dict)
 
 
+# Light of other hours and other cameras.
+STRONG_COLOURS = {"gain": 0.5, "gamma": 0.6, "tint": 0.15, "saturation": 0.8, "blur": 0.3}
 RECIPES = {
     "base": Recipe(),
     "rare": Recipe(augmentation={"rare": 0.5, "paste": 0.5}),
     "wide": Recipe(augmentation={"scale": (0.5, 2.0)}),
+    "strong-colours": Recipe(augmentation=STRONG_COLOURS),
     "ohem": Recipe({"loss": "ohem"}),
     "slow-average": Recipe({"average_decay": 0.999}),
 }

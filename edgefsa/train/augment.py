@@ -66,14 +66,16 @@ def augment(
 
 
 def jitter_colour(frame: Frame, settings: Augmentation, rng: np.random.Generator) -> Frame:
-    """Change brightness, contrast, gamma, tint and saturation of uint8 [H, W, 3] BGR at random."""
+    """Change gamma, contrast (about the mean), brightness, tint and saturation of uint8 [H, W, 3] BGR at random."""
     gain = 1 + rng.uniform(-settings.gain, settings.gain)
     offset = rng.uniform(-settings.offset, settings.offset)
     gamma = np.exp(rng.uniform(-settings.gamma, settings.gamma))
     tint = 1 + rng.uniform(-settings.tint, settings.tint, size=3)
     keep = 1 + rng.uniform(-settings.saturation, settings.saturation)
     levels = 255 * (np.arange(256) / 255) ** gamma
-    tones = ((levels - 128) * gain + 128 + offset)[:, None] * tint
+    # About the mean, not about middle grey, which would turn the dark half of a frame at dusk into plain black.
+    mean = np.bincount(frame.ravel(), minlength=256) @ levels / frame.size
+    tones = ((levels - mean) * gain + mean + offset)[:, None] * tint
     frame = cv2.LUT(frame, np.clip(tones, 0, 255).round().astype(np.uint8)[None])
     grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     frame = cv2.addWeighted(frame, keep, grey, 1 - keep, 0)

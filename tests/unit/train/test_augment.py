@@ -78,6 +78,16 @@ def test_colour_changes_stay_in_range_and_keep_order():
         assert (np.diff(out[0].astype(int), axis=0) >= 0).all()
 
 
+def test_contrast_keeps_a_dark_frame_s_levels_and_its_mean():
+    dark = np.arange(10, 50, dtype=np.uint8).repeat(30).reshape(40, 30, 1).repeat(3, axis=2)
+    settings = dataclasses.replace(STILL, gain=0.3)
+    for seed in range(10):
+        out = jitter_colour(dark, settings, np.random.default_rng(seed))
+        gain = 1 + np.random.default_rng(seed).uniform(-0.3, 0.3)
+        wanted = (dark.astype(float) - dark.mean()) * gain + dark.mean()
+        assert np.abs(out - wanted).max() <= 1, "each channel is rounded once, and once more with the grey"
+
+
 def test_a_view_placed_on_a_rare_class_shows_it():
     frame = np.zeros((120, 160, 3), np.uint8)
     label = np.zeros((120, 160), np.uint8)
