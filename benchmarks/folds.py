@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="camvid:DIR")
     parser.add_argument("--model", default="fsanet-edge")
     parser.add_argument("--runs", type=Path, default=Path("runs/folds"), help="folder of the training runs")
-    parser.add_argument("--drives", nargs="+", help="leave out these only")
+    parser.add_argument("--drives", type=lambda text: text.split(","), help="leave out these only, as 0001TP,0006R0")
     parser.add_argument("--epochs", type=int, default=120)
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.recipes) - set(RECIPES):

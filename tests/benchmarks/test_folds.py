@@ -56,7 +56,7 @@ def test_recipes_are_trained_once_and_compared(
     mean = sum(row["accuracy"]["miou"] for row in record["rows"] if row["recipe"] == "base") / 2
     assert f"{100 * mean:.2f}" in shown
     made = (tmp_path / "base-A" / "weights.safetensors").stat().st_mtime_ns
-    folds.main(["base", *flags, "--drives", "A", "--results", str(tmp_path)])
+    folds.main([*flags, "--results", str(tmp_path), "--drives", "A", "base"])
     assert (tmp_path / "base-A" / "weights.safetensors").stat().st_mtime_ns == made
     flags[flags.index("--epochs") + 1] = "2"
     with pytest.raises(InputError, match="base-A was trained as tiny for 1"):
