@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import edgefsa
 from edgefsa.artifacts import atomic_file, sha256_of_bytes
-from edgefsa.cache import cache_folder
+from edgefsa.cache import cache_folder, keep_newest
 from edgefsa.errors import OutputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _KEPT, _LARGEST_BYTES = 12, 64 << 20
 
 
 def export_once(request: ModelRequest, output: Path, export: Callable[[], object]) -> None:
-    """Have the ONNX file of `request` in `output`: from the cache, or by `export`, which writes it there.
+    """Write the ONNX file of `request` to `output`: from the cache, or by `export`, which writes it there.
 
     Only exports of named models are kept, as a checkpoint or a file of classes may be another one tomorrow. The cache
     knows them by the request and by the program that exported. One that cannot be written costs time and nothing else.
@@ -45,7 +45,7 @@ def export_once(request: ModelRequest, output: Path, export: Callable[[], object
         with contextlib.suppress(OutputError, OSError):
             with atomic_file(kept) as partial:
                 shutil.copyfile(output, partial)
-            _forget_others(kept.parent)
+            keep_newest(kept.parent, "*.onnx", _KEPT)
 
 
 def _key(request: ModelRequest) -> str:
@@ -63,9 +63,3 @@ def exporter_sha256() -> str:
     for file in sorted([*_PACKAGE.rglob("*.py"), *_PACKAGE.glob("models/weights/*.json")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _forget_others(folder: Path) -> None:
-    files = sorted(folder.glob("*.onnx"), key=lambda file: file.stat().st_mtime)
-    for file in files[:-_KEPT]:
-        file.unlink(missing_ok=True)

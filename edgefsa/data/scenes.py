@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edgefsa.artifacts import atomic_file
-from edgefsa.cache import cache_folder
+from edgefsa.cache import cache_folder, keep_newest
 from edgefsa.errors import OutputError
 from edgefsa.media.frames import Frame, Mask
 
@@ -60,6 +60,4 @@ def _keep(path: Path, frame: Frame, label: Mask) -> None:
         for folder in path.parent.parent.iterdir():
             if folder != path.parent:
                 shutil.rmtree(folder, ignore_errors=True)
-        scenes = sorted(path.parent.glob("*.png"), key=lambda scene: scene.stat().st_mtime)
-        for scene in scenes[:-_KEPT]:
-            scene.unlink(missing_ok=True)
+    keep_newest(path.parent, "*.png", _KEPT)

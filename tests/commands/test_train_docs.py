@@ -28,7 +28,8 @@ ROWS = re.findall(r"^\| `--([\w-]+)` \| (\S+) \|", TEXT, re.MULTILINE)
 def test_every_command_is_understood(line: str) -> None:
     words = shlex.split(line)
     if words[0] == "python":
-        subprocess.run([sys.executable, ROOT / words[1], "--help"], check=True, capture_output=True)
+        shown = subprocess.run([sys.executable, ROOT / words[1], "--help"], check=True, capture_output=True, text=True)
+        assert {word for word in words if word.startswith("-")} <= set(re.findall(r"(?<!\w)--?[\w-]+", shown.stdout))
         return
     if words[0] == "torchrun":
         assert words[words.index("-m") + 1] == "edgefsa.cli"

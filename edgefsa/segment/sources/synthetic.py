@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefsa.artifacts import atomic_file
-from edgefsa.cache import cache_folder
+from edgefsa.cache import cache_folder, keep_newest
 from edgefsa.data.readers import SYNTHETIC_SIZE_HW
 from edgefsa.data.scenes import renderer_sha256
 from edgefsa.errors import OutputError
@@ -95,7 +95,7 @@ def _clip_sha256() -> str:
 def _forget_others(path: Path) -> None:
     """Remove the clips of other renderers, and those used longest ago where there are many."""
     version = path.stem.rpartition("-")[2]
-    clips = sorted(path.parent.glob("synthetic-*.bgr"), key=lambda clip: clip.stat().st_mtime, reverse=True)
-    for place, clip in enumerate(clips):
-        if place >= _CLIPS_KEPT or not clip.stem.endswith(version):
+    for clip in path.parent.glob("synthetic-*.bgr"):
+        if not clip.stem.endswith(version):
             clip.unlink(missing_ok=True)
+    keep_newest(path.parent, "synthetic-*.bgr", _CLIPS_KEPT)
