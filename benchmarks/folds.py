@@ -21,7 +21,7 @@ from _common import Rows, argument_parser, data_without_folder, save, say
 from edgefsa.console import run, table
 from edgefsa.errors import InputError
 from edgefsa.train import TrainSettings, train
-from edgefsa.train.augment import Augmentation
+from edgefsa.train.augment import JITTER, Augmentation
 
 SPLITS = ("train", "val")
 PARTS = ("images", "labels")
@@ -35,13 +35,13 @@ class Recipe:
     augmentation: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Light of other hours and other cameras.
-STRONG_COLOURS = {"gain": 0.5, "gamma": 0.6, "tint": 0.15, "saturation": 0.8, "blur": 0.3}
+RARE = {"rare": 0.5, "paste": 0.5}
 RECIPES = {
     "base": Recipe(),
-    "rare": Recipe(augmentation={"rare": 0.5, "paste": 0.5}),
+    "rare": Recipe(augmentation=RARE),
     "wide": Recipe(augmentation={"scale": (0.5, 2.0)}),
-    "strong-colours": Recipe(augmentation=STRONG_COLOURS),
+    "strong-colours": Recipe(augmentation=JITTER["strong"]),
+    "rare-strong-colours": Recipe(augmentation={**RARE, **JITTER["strong"]}),
     "ohem": Recipe({"loss": "ohem"}),
     "slow-average": Recipe({"average_decay": 0.999}),
 }

@@ -64,9 +64,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--val-limit", type=int, default=40, help="at most so many of them")
     found.add_argument("--recipe", default="base", choices=RECIPES)
     found.add_argument("--minutes", type=float, default=10)
+    found.add_argument("--epochs", type=int, help="so many, instead of those that fit")
     found.add_argument("--trial", type=int, default=2, help="epochs of the trial")
     found.add_argument("--size", type=size_from_text, default=(360, 480), help="HEIGHTxWIDTH of the views")
     found.add_argument("--batch", type=int, default=8)
+    found.add_argument("--scenes", type=int, default=0, help="synthetic scenes in each batch")
     found.add_argument("--workers", type=int, default=2)
     found.add_argument("--init", type=Path, help="weights to start from")
     found.add_argument("--seed", type=int, default=0)
@@ -78,9 +80,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser().parse_args(argv)
     recipe = RECIPES[arguments.recipe]
     frames = frames_by_drive(Path(arguments.data.removeprefix("camvid:")))
+    folder = make_fold(arguments.output / "data", frames, None)
+    beside = ("synthetic",) if arguments.scenes else ()
     settings = TrainSettings(
         model=arguments.model,
-        data=(f"camvid:{make_fold(arguments.output / 'data', frames, None)}",),
+        data=(f"camvid:{folder}", *beside),
+        shares=(arguments.batch - arguments.scenes, arguments.scenes) if beside else (),
         val_data=(arguments.val_data,),
         val_limit=arguments.val_limit,
         out_dir=arguments.output,
@@ -93,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         resume=(arguments.output / "checkpoint.pt").is_file(),
         **recipe.settings,
     )
-    epochs = planned_epochs(settings, arguments.trial, 60 * arguments.minutes)
+    epochs = arguments.epochs or planned_epochs(settings, arguments.trial, 60 * arguments.minutes)
     result = train(dataclasses.replace(settings, epochs=epochs, evaluate_every=epochs), say=say)
     print(facts({name: value for name, value in result.as_dict().items() if name != "accuracy"}))
 

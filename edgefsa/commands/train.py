@@ -24,6 +24,7 @@ from edgefsa.errors import InputError
 if TYPE_CHECKING:
     from edgefsa.console import Progress
     from edgefsa.train import TrainResult, TrainSettings
+    from edgefsa.train.augment import Augmentation
 
 QAT_EPOCHS = 10
 OPTIMISER, COMPUTE = "Optimiser", "Computing"
@@ -65,6 +66,9 @@ class DataOptions:
         float,
         typer.Option(metavar="P", help="Share of frames that get another's rare classes.", rich_help_panel=DATA),
     ] = 0.0
+    jitter: Annotated[
+        str, typer.Option(metavar="NAME", help="normal or strong changes of light and colour.", rich_help_panel=DATA)
+    ] = "normal"
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,6 @@ def train(
     Example: edgefsa train fsanet-edge --data camvid:data/camvid --data synthetic --share 7 --share 1 -o runs/edge
     """
     from edgefsa.train import TrainSettings
-    from edgefsa.train.augment import Augmentation
     from edgefsa.train.processes import this_process
 
     settings = TrainSettings(
@@ -177,7 +180,7 @@ def train(
         loss=optimiser.loss,
         region_loss=optimiser.region_loss,
         average_decay=optimiser.average,
-        augmentation=Augmentation(scale=_scale_from_text(data.scale), rare=data.rare, paste=data.paste),
+        augmentation=_augmentation(data),
         initial_weights=init,
         seed=optimiser.seed,
         device=compute.device,
@@ -214,6 +217,14 @@ def _scale_from_text(text: str) -> tuple[float, float]:
     except ValueError:
         raise InputError(f"--scale {text} is not LOW,HIGH; write for instance --scale 0.5,2") from None
     return low, high
+
+
+def _augmentation(data: DataOptions) -> Augmentation:
+    from edgefsa.train.augment import JITTER, Augmentation
+
+    if data.jitter not in JITTER:
+        raise InputError(f"--jitter {data.jitter} is unknown; choose {' or '.join(JITTER)}")
+    return Augmentation(scale=_scale_from_text(data.scale), rare=data.rare, paste=data.paste, **JITTER[data.jitter])
 
 
 def _summary(result: TrainResult, values: dict[str, Any]) -> str:

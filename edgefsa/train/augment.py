@@ -6,13 +6,19 @@ from other frames (as ClassMix does with half of all classes: Olsson et al., WAC
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
+
+# How strongly light and colours are changed, in fields of Augmentation; "strong" shows other hours and other cameras.
+JITTER: Mapping[str, Mapping[str, float]] = {
+    "normal": {},
+    "strong": {"gain": 0.5, "gamma": 0.6, "tint": 0.15, "saturation": 0.8, "blur": 0.3},
+}
 
 
 @dataclass(frozen=True)

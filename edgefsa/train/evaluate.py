@@ -57,5 +57,5 @@ def _side_taken(side: int, multiple: int, smallest: int) -> int:
 
 def normalised(frames: Tensor, mean_rgb: tuple[float, ...], std_rgb: tuple[float, ...]) -> Tensor:
     """Return uint8 [N, H, W, 3] BGR as float32 [N, 3, H, W] RGB, (x - mean) / std, channels last in memory."""
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=frames.device) for values in (mean_rgb, std_rgb))
-    return ((frames.float().flip(-1) - mean) / std).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(rgb[::-1], dtype=torch.float32, device=frames.device) for rgb in (mean_rgb, std_rgb))
+    return frames.float().sub_(mean).div_(std).flip(-1).permute(0, 3, 1, 2)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+# Of errors from 0 to 1. More cost time and change nothing that can be seen in training.
+_BINS = 4096
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor, ignore_index: int) -> Tensor:
@@ -26,35 +28,59 @@ def lovasz_softmax(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     """Lovasz extension of 1 - IoU, averaged over the classes that occur in the batch.
 
     Berman, Triki and Blaschko, "The Lovasz-Softmax loss", CVPR 2018, equations 8 to 11 and the gradient
-    of their Algorithm 1. logits: float [N, K, H, W]; labels: int64 [N, H, W]. 0 where no pixel counts.
+    of their Algorithm 1, with errors in bins of 1 / 4096 in place of a sort: within a bin the order of the
+    pixels is left open, which moves the loss by less than that. logits: float [N, K, H, W];
+    labels: int64 [N, H, W]. 0 where no pixel counts.
     """
-    counted = labels.flatten() != ignore_index
-    probabilities = logits.softmax(1).permute(0, 2, 3, 1).flatten(0, 2)[counted]
-    truth = labels.flatten()[counted]
-    losses = []
-    for index in torch.bincount(truth).nonzero().flatten().tolist():
-        foreground = (truth == index).to(probabilities.dtype)
-        errors = (foreground - probabilities[:, index]).abs()
-        order = _worst_first(errors.detach())
-        losses.append(errors[order] @ _jaccard_steps(foreground[order]))
-    return torch.stack(losses).mean() if losses else logits.sum() * 0
+    probabilities = logits.softmax(1)
+    counted = (labels != ignore_index)[:, None]
+    truth = torch.where(counted, labels[:, None], 0)
+    own, others = _lovasz_gains(probabilities.detach(), truth, counted)
+    # An error is 1 - p in the pixel's own class and p in the others: the loss is linear in p, with constant gains.
+    return (probabilities * others.scatter(1, truth, -own)).sum() + own.sum()
 
 
-def _worst_first(errors: Tensor) -> Tensor:
-    """Return the indices that sort errors (0 to 1), the largest first; on a CPU by their upper 16 bits."""
-    if errors.device.type != "cpu":
-        return errors.argsort(descending=True)
-    # NumPy sorts 16-bit keys by radix, ten times as fast; an order within 2e-5 of another changes nothing.
-    keys = ((1 - errors) * 65535).nan_to_num(0).numpy().astype(np.uint16)
-    return torch.from_numpy(np.argsort(keys, kind="stable"))
+def _lovasz_gains(probabilities: Tensor, truth: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """How much the loss grows with each pixel's error in its own class, [N, 1, H, W], and in the others, [N, K, H, W].
+
+    probabilities: float [N, K, H, W]; truth: int64 [N, 1, H, W], any class where `counted` (bool, alike) is False.
+    """
+    classes, stride = probabilities.shape[1], _BINS + 1
+    errors = probabilities.scatter(1, truth, 1 - probabilities.gather(1, truth))
+    # The worst errors are in bin 0; the last bin holds the pixels that do not count.
+    bins = errors.mul_(1 - _BINS).add_(_BINS - 1).nan_to_num_(0).int().masked_fill_(~counted, _BINS)
+    bins += torch.arange(0, classes * stride, stride, dtype=torch.int32, device=bins.device)[:, None, None]
+    own_bins = bins.gather(1, truth)
+    pixels, foreground = (
+        torch.bincount(found.flatten(), minlength=classes * stride).view(classes, stride)[:, :-1]
+        for found in (bins, own_bins)
+    )
+    own, others = (
+        F.pad(gains, (0, 1)).to(probabilities.dtype).flatten().index_select(0, found.flatten()).view(found.shape)
+        for gains, found in zip(_jaccard_gains(foreground, pixels - foreground), (own_bins, bins), strict=True)
+    )
+    return own, others
 
 
-def _jaccard_steps(foreground: Tensor) -> Tensor:
-    """How much 1 - IoU grows when each next pixel, worst first, is counted as an error; [P]."""
-    intersection = foreground.sum() - foreground.cumsum(0)
-    union = foreground.sum() + (1 - foreground).cumsum(0)
-    jaccard = 1 - intersection / union
-    return torch.cat((jaccard[:1], jaccard.diff()))
+def _jaccard_gains(foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    """How much the mean of 1 - IoU grows with one more error in each bin, by pixels of a class and by others.
+
+    foreground, background: counts int64 [K, bins], worst first; gains float64 [K, bins]. The pixels of a bin join
+    those before them once with the foreground first and once with it last, and the mean of both counts.
+    """
+    missed, found = (counts.double().cumsum(1) for counts in (foreground, background))
+    total = missed[:, -1:]
+
+    def loss(missed: Tensor, found: Tensor) -> Tensor:
+        return 1 - (total - missed) / (total + found).clamp_min(1)
+
+    before, after = loss(missed - foreground, found - background), loss(missed, found)
+    foreground_first, background_first = loss(missed, found - background), loss(missed - foreground, found)
+    own = (foreground_first - before + after - background_first) / foreground.clamp_min(1)
+    others = (background_first - before + after - foreground_first) / background.clamp_min(1)
+    present = total > 0
+    share = present / (2 * present.sum().clamp_min(1))
+    return own * share, others * share
 
 
 def dice_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:

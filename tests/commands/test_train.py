@@ -124,6 +124,7 @@ def test_a_killed_run_goes_on_to_the_same_log_and_weights(shapes: Path, tmp_path
         (("--data", "folder:{there}", "--size", "50x64"), "fsanet-edge cannot take 50x64; give a height and a width"),
         (("--data", "folder:{there}", "--size", "wide"), "--size wide is not HEIGHTxWIDTH"),
         (("--data", "folder:{there}", "--scale", "2"), "--scale 2 is not LOW,HIGH"),
+        (("--data", "folder:{there}", "--jitter", "wild"), "--jitter wild is unknown; choose normal or strong"),
         (("--data", "folder:{there}/gone"), "gone is not a folder that exists"),
         (("--data", "images:{there}"), "has no label; training and evaluation need labelled data"),
         (("--data", "folder:{there}", "--share", "0"), "shares of the data sets are positive numbers"),

@@ -70,6 +70,19 @@ def test_lovasz_is_the_extension_of_the_jaccard_loss(seed):
     assert float(got) == pytest.approx(lovasz_by_sets(logits, labels), rel=1e-10)
 
 
+@pytest.mark.parametrize("strength", [1, 4])
+def test_lovasz_of_many_pixels_is_the_extension_within_its_bins(strength):
+    """Thousands of errors share the bins, and a sure network puts most of them into a few."""
+    logits, labels = case(2, size=(2, 40, 50))
+    x = torch.tensor(strength * logits, requires_grad=True)
+    loss = lovasz_softmax(x, torch.tensor(labels), IGNORE)
+    assert loss.item() == pytest.approx(lovasz_by_sets(strength * logits, labels), abs=1 / 4096)
+    towards_truth = np.moveaxis(np.eye(4)[np.where(labels == IGNORE, 0, labels)], -1, 1)
+    (gradient,) = torch.autograd.grad(loss, x)
+    ahead, behind = (lovasz_by_sets(strength * logits + step * towards_truth, labels) for step in (1e-6, -1e-6))
+    assert (gradient.numpy() * towards_truth).sum() == pytest.approx((ahead - behind) / 2e-6, rel=0.01)
+
+
 def test_lovasz_of_sure_predictions_is_one_minus_iou():
     labels = np.array([[[0, 0, 1, 1, 1, IGNORE]]])
     prediction = np.array([[[0, 1, 1, 1, 0, 0]]])
