@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from _common import say
-from folds import RECIPES, frames_by_drive, make_fold
+from folds import RECIPES, SPLITS, frames_by_drive, make_fold
 
 from edgefsa.artifacts import write_json
 from edgefsa.commands.options import size_from_text
@@ -25,6 +25,7 @@ from edgefsa.console import facts, run
 from edgefsa.errors import InputError
 from edgefsa.train import TrainSettings, train
 from edgefsa.train.augment import Augmentation
+from edgefsa.train.data import name_without_folders
 
 PLAN_NAME = "plan.json"
 # Loading, evaluation and writing at the end, beside a clock that is not ours.
@@ -100,6 +101,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     epochs = arguments.epochs or planned_epochs(settings, arguments.trial, 60 * arguments.minutes)
     result = train(dataclasses.replace(settings, epochs=epochs, evaluate_every=epochs), say=say)
+    record = json.loads(result.record.read_text())
+    record["data"][0] |= {"data": name_without_folders(arguments.data), "split": " + ".join(SPLITS)}
+    write_json(result.record, record)
     print(facts({name: value for name, value in result.as_dict().items() if name != "accuracy"}))
 
 

@@ -84,6 +84,13 @@ def test_a_schedule_is_laid_out_over_the_time_there_is(program, two_drives, tiny
     train_for.main(flags)
     record = json.loads((tmp_path / "run" / "weights.json").read_text())
     assert record["epochs"] == 2 and record["steps"] == 6  # nine frames of both splits in batches of three
+    assert (record["data"][0]["split"], record["data"][0]["frames"]) == ("train + val", 9)
+    train_for.main([*flags, "--epochs", "1", "--scenes", "1", "-o", str(tmp_path / "mixed")])
+    record = json.loads((tmp_path / "mixed" / "weights.json").read_text())
+    trained = [(item["data"], item["split"], item["share"]) for item in record["data"] if item["share"]]
+    own = f"camvid:{two_drives.name}"
+    assert trained == [(own, "train + val", pytest.approx(2 / 3)), ("synthetic", "train", pytest.approx(1 / 3))]
+    assert record["steps"] == 5
 
 
 def test_epochs_fit_by_the_trial(program, monkeypatch, tmp_path: Path) -> None:
