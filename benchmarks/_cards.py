@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from _common import Rows, mean_miou, signed
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
+from _weights import WEIGHTS
 
-WEIGHTS = Path(__file__).parents[1] / "edgefsa" / "models" / "weights"
 NO_WEIGHTS = "*No weights are shipped yet.*"
 ENGINES = ("openvino fp32", "openvino int8", "onnxruntime fp32", "onnxruntime int8")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -84,7 +83,7 @@ def test_split(record: Record, model: str) -> str:
     rows = [[name, *(percent(column.get("per_class_iou", {}).get(name), 1) for column in columns)] for name in classes]
     rows.append(emphasised(["mIoU", *(percent(column["miou"]) for column in columns)]))
     titles = [f"{row['target']} {row['precision']}" for row in columns]
-    return markdown(["IoU %", *titles], rows, record)
+    return markdown(["IoU %", *titles], rows, record, columns)
 
 
 def _label(row: dict[str, Any]) -> str:

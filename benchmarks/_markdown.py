@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from _weights import are_shipped
+
 Record = dict[str, Any]
+EARLIER = " (**of the weights before these**)"
 NOT_MEASURED = "*Not measured yet: `make bench` and `make ablations` do it.*"
 
 
@@ -22,19 +25,24 @@ def markdown(
 
 
 def origin(record: Record) -> str:
-    """Say where a record comes from: command, date, machine, or who measured it elsewhere."""
+    """Say where a record comes from: command, date, machine, or who measured it elsewhere; and if not of these weights.
+
+    Rows that have weights of their own are not looked at: `origins` does that.
+    """
+    earlier = "" if are_shipped(record) else EARLIER
     if "machine" not in record:
-        return f"`{record['command']}`, {record['origin']}"
+        return f"`{record['command']}`, {record['origin']}{earlier}"
     machine = record["machine"]
     features = " ".join(name for name in machine["cpu_features"] if name.startswith(("avx512_", "amx", "asimddp")))
-    return f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores, {features}"
+    return f"`{record['command']}`, {record['date']}, {machine['cpu']}, {machine['cores']} cores, {features}{earlier}"
 
 
 def origins(record: Record, rows: list[Record]) -> str:
     """Say where the rows of a record come from: its own run, or an earlier one that rows were kept of."""
     models: dict[str, list[str]] = {}
     for row in rows:
-        models.setdefault(row.get("origin", origin(record)), []).append(row["model"])
+        line = row.get("origin", origin(record)) + ("" if are_shipped(row) else EARLIER)
+        models.setdefault(line, []).append(row["model"])
     if len(models) < 2:
         return next(iter(models), origin(record))
     return "\n".join(f"- {', '.join(dict.fromkeys(names))}: {line}" for line, names in models.items())

@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 from _common import Rows, argument_parser, data_without_folder, load, save, say, signed
 from _corrections import CORRECTIONS, with_outliers
+from _weights import are_shipped, shipped_weights
 
 from edgefsa.build import ModelRequest, export_model, shipped_ranges
 from edgefsa.console import run
@@ -59,7 +60,9 @@ class Bench:
         self._results, self._scratch = results, scratch
         self._command = f"python benchmarks/calibrations.py --data {data_without_folder(data)}"
         record = load(NAME, results)
-        self.rows: Rows = record["rows"] if record else []
+        if record and not are_shipped(record):
+            say("the rows so far are of other weights; beginning anew")
+        self.rows: Rows = record["rows"] if record and are_shipped(record) else []
 
     def missing(self, **key: Any) -> bool:
         """Return whether a row has not been measured yet."""
@@ -69,7 +72,7 @@ class Bench:
         """Write a row."""
         self.rows.append({**facts, "miou": miou})
         say(json.dumps(self.rows[-1]))
-        save(NAME, self._command, self.rows, self._results, val_frames=len(self.val))
+        save(NAME, self._command, self.rows, self._results, weights=shipped_weights(), val_frames=len(self.val))
 
     @functools.lru_cache  # noqa: B019 - one bench lives as long as the program
     def graph(self, model: str) -> LoadedGraph:

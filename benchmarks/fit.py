@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from _common import Rows, argument_parser, build, data_without_folder, save, say
+from _weights import shipped_weights
 
 from edgefsa.console import table
 from edgefsa.data.readers import Dataset, Sample, open_dataset
@@ -103,8 +104,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = run(arguments.models, dataset, arguments.precision, arguments.target, arguments.size)
     data = data_without_folder(arguments.data)
     facts = {"data": data, "frames": len(dataset), "target": arguments.target, "precision": arguments.precision}
+    facts["weights"] = shipped_weights()
     family = data.partition(":")[0]
-    save(f"fit-{family}", f"python benchmarks/fit.py --data {data}", rows, arguments.results, **facts)
+    save(
+        f"fit-{family}",
+        f"python benchmarks/fit.py --data {data}",
+        rows,
+        arguments.results,
+        weights=shipped_weights(),
+        **facts,
+    )
     print(table(HEADER, lines(rows)))
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import onnx
 from _common import Rows, argument_parser, data_without_folder, save, say
 from _markdown import percent
+from _weights import shipped_weights
 
 from edgefsa.artifacts import Manifest
 from edgefsa.build import (
@@ -218,7 +219,7 @@ def main(argv: list[str] | None = None) -> None:
         if row["tool"] != OURS and row["share_of_ours"] * LARGEST_SHARE < 1:
             say(f"{row['model']} on {row['target']}: {row['tool']} is faster, {row['share_of_ours']:.2f} of our time")
     command = " ".join(["python benchmarks/peers.py --data", data_without_folder(arguments.data)])
-    save("peers-cpu", command, rows, arguments.results, rounds=arguments.rounds)
+    save("peers-cpu", command, rows, arguments.results, weights=shipped_weights(), rounds=arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 from _common import Rows, argument_parser, data_without_folder, save, say
 from _markdown import markdown
+from _weights import shipped_weights
 from onnx import numpy_helper
 
 from edgefsa.artifacts import Manifest
@@ -174,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
                 rows += rows_of(case, engine, frames)
     print(table(HEADER, cells(rows)))
     command = f"python benchmarks/search.py --data {data_without_folder(arguments.data)}"
-    save("search-cpu", command, rows, arguments.results, max_drop=MAX_DROP)
+    save("search-cpu", command, rows, arguments.results, weights=shipped_weights(), max_drop=MAX_DROP)
 
 
 if __name__ == "__main__":

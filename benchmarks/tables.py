@@ -22,7 +22,7 @@ import peers
 import search
 import soak
 from _common import ACCURACY_HEADER, accuracy_cells, load
-from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, percent
+from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, origins, percent
 
 from edgefsa.artifacts import atomic_file
 
@@ -156,7 +156,7 @@ def _test_notes(accuracy: Record) -> list[str]:
         return []
     models = dict.fromkeys(row["model"] for row in rows)
     int8 = ", ".join(f"{model} {percent(_miou(rows, model, 'int8'))}" for model in models)
-    return [f"- Our mIoU is in FP32 (in INT8: {int8}) on {rows[0]['frames']} frames: {origin(accuracy)}."]
+    return [f"- Our mIoU is in FP32 (in INT8: {int8}) on {rows[0]['frames']} frames: {origins(accuracy, rows)}."]
 
 
 def _measured(name: str) -> Callable[[str], Record | None]:

@@ -114,6 +114,21 @@ def test_rows_of_an_earlier_run_are_told_apart(program) -> None:
     assert program("_cards").per_class(record(rows), "a").endswith("\n`then`")
 
 
+def test_figures_of_other_weights_than_the_shipped_ones_say_so(program) -> None:
+    shipped = program("_weights").shipped_weights()
+    now = {"kind": "trained", "sha256": sha256_of_file(WEIGHTS_DIRECTORY / "fsanet-edge.safetensors")}
+    before = {"kind": "trained", "sha256": shipped["spanet-edge"]}
+    earlier = program("_markdown").EARLIER
+    origins = program("_markdown").origins
+    rows = [accuracy_row("fsanet-edge", "fp32", 0.7, weights=now)]
+    assert earlier not in origins(record(rows), rows) and earlier not in origins(record(rows, weights=shipped), [])
+    rows += [accuracy_row("fsanet-edge", "int8", 0.6, weights=before)]
+    assert [line.endswith(earlier) for line in origins(record(rows), rows).splitlines()] == [False, True]
+    assert origins(record(rows, weights={**shipped, "fsanet-edge": "0" * 64}), []).endswith(earlier)
+    rows = [accuracy_row("fsanet-r18", "fp32", 0.1, weights={"kind": "random", "sha256": "1" * 64})]
+    assert earlier not in origins(record(rows), rows)
+
+
 def ablation_row(model: str, label: str, *miou: float) -> dict:
     accuracy = {engine: [{"miou": value} for value in miou] for engine in ENGINES}
     times = dict(zip(ENGINES, (4.0, 2.0, 5.0, 3.0), strict=True))
