@@ -139,6 +139,7 @@ BARRIERS: dict[str, tuple[Operator, Check]] = {
     f"{FOLDER}/inverse_dct_linear.cu": (ATTENTION, INVERSE_LINEAR),
     f"{FOLDER}/inverse_dct_hwc.cu": (ATTENTION, INVERSE_HWC),
     "spectral_mask/spectral_mask.cuh": (mask.OPERATOR, MASK_IN_TWO_PASSES),
+    "spectral_mask/two_passes.cuh": (mask.OPERATOR, MASK_IN_TWO_PASSES),
     "upsample_argmax/upsample_argmax.cuh": (upsampling.OPERATOR, UPSAMPLING),
     "upsample_argmax/cell_logits.cuh": (upsampling.OPERATOR, upsampling_at_once_and_in_parts),
 }
@@ -190,7 +191,8 @@ class Bounds:
         }
 
 
-MASK, UPSAMPLE = "spectral_mask/spectral_mask.cuh", "upsample_argmax/upsample_argmax.cuh"
+PLANE, TWO_PASSES = "spectral_mask/plane.cuh", "spectral_mask/two_passes.cuh"
+UPSAMPLE = "upsample_argmax/upsample_argmax.cuh"
 LOGITS = "upsample_argmax/cell_logits.cuh"
 FRAMES = "frame_preparation/frame_preparation.cu"
 MASK_HWC = mask_check(mask.Case((1, 8, 5, 8), radius=1), HWC8)
@@ -236,12 +238,15 @@ BOUNDS = [
         "min(a.tile_columns, a.width - first_column)@;", "min(a.tile_channels, stored - first_channel)@;",
         "min(first_row + a.rows_per_block, a.height)@;",
     )),
-    Bounds(mask.OPERATOR, MASK_IN_TWO_PASSES, MASK, (
+    Bounds(mask.OPERATOR, MASK_IN_TWO_PASSES, PLANE, (
         "min(op.height - tile.first_row, work.rows_per_band)@;", "i < tile.rows * ROW_STRIDE@;",
-        "tile.packs = op.width / VEC@;", "band < work.bands@;", "static_cast<unsigned>(work.bands) * kThreads@)",
+        "tile.packs = op.width / VEC@;",
+    )),
+    Bounds(mask.OPERATOR, MASK_IN_TWO_PASSES, TWO_PASSES, (
+        "band < work.bands@;", "static_cast<unsigned>(work.bands) * kThreads@)",
         "return {later - both@, band, true};", "job.band) * tokens@;",
     )),
-    Bounds(mask.OPERATOR, MASK_HWC, MASK, (
+    Bounds(mask.OPERATOR, MASK_HWC, PLANE, (
         "pack % kGroups * kGroupChannels < tile.channels@", "tile.packs = op.width * kGroups@;",
     )),
     Bounds(upsampling.OPERATOR, UPSAMPLING, UPSAMPLE, ("i < (bottom - top@) * runs", "if (x + p < cell.x_end@) {")),
