@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from _common import Rows, argument_parser, data_without_folder, save, say
 
+from edgefsa.commands.options import size_from_text
 from edgefsa.console import run, table
 from edgefsa.errors import InputError
 from edgefsa.train import TrainSettings, train
@@ -40,6 +41,7 @@ RECIPES = {
     "base": Recipe(),
     "rare": Recipe(augmentation=RARE),
     "wide": Recipe(augmentation={"scale": (0.5, 2.0)}),
+    "rare-near": Recipe(augmentation={**RARE, "scale": (0.75, 1.6)}),
     "strong-colours": Recipe(augmentation=JITTER["strong"]),
     "rare-strong-colours": Recipe(augmentation={**RARE, **JITTER["strong"]}),
     "ohem": Recipe({"loss": "ohem"}),
@@ -73,13 +75,16 @@ def make_fold(folder: Path, drives: Mapping[str, list[Path]], left_out: str | No
     return folder
 
 
-def settings_of(recipe: Recipe, model: str, data: Path, folder: Path, epochs: int) -> TrainSettings:
+def settings_of(
+    recipe: Recipe, model: str, data: Path, folder: Path, epochs: int, size_hw: tuple[int, int]
+) -> TrainSettings:
     """Return the run of a recipe on a fold, evaluated at its end."""
     augmentation = Augmentation(**{"scale": (0.75, 2.0), **recipe.augmentation})
     return TrainSettings(
         model=model,
         data=(f"camvid:{data}",),
         out_dir=folder,
+        crop_hw=size_hw,
         epochs=epochs,
         evaluate_every=epochs,
         augmentation=augmentation,
@@ -120,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/folds"), help="folder of the training runs")
     parser.add_argument("--drives", type=lambda text: text.split(","), help="leave out these only, as 0001TP,0006R0")
     parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--size", type=size_from_text, default=(360, 480), help="HEIGHTxWIDTH of the views")
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.recipes) - set(RECIPES):
         raise InputError(f"no recipe is called {unknown.pop()!r}; choose of {', '.join(RECIPES)}")
@@ -132,12 +138,21 @@ def main(argv: list[str] | None = None) -> None:
         data = make_fold(arguments.runs / f"data-{drive}", frames, drive)
         for name in arguments.recipes:
             folder = arguments.runs / f"{name}-{drive}"
-            accuracy = accuracy_of(settings_of(RECIPES[name], arguments.model, data, folder, arguments.epochs))
+            settings = settings_of(RECIPES[name], arguments.model, data, folder, arguments.epochs, arguments.size)
+            accuracy = accuracy_of(settings)
             rows.append({"recipe": name, "drive": drive, "frames": len(frames[drive]), "accuracy": accuracy})
             say(f"{name} on {drive}: {100 * accuracy['miou']:.2f}")
     print(table(["recipe", *drives, "mean"], cells(rows, drives)))
     command = f"python benchmarks/folds.py --data {data_without_folder(arguments.data)} {' '.join(arguments.recipes)}"
-    save("folds-camvid", command, rows, arguments.results, model=arguments.model, epochs=arguments.epochs)
+    save(
+        "folds-camvid",
+        command,
+        rows,
+        arguments.results,
+        model=arguments.model,
+        epochs=arguments.epochs,
+        size_hw=arguments.size,
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def stage_of(record: Record) -> str:
     ]
     height, width = settings["crop hw"]
     views = f"{settings['batch size']} views of {height} x {width} ({', '.join(shares)})"
-    return f"{record['steps']} steps of {views}, {settings['optimizer'].lower()} {settings['learning rate']:g}"
+    planned = settings.get("epochs", record["epochs"])
+    cut = f" of a schedule of {planned} epochs," if record["epochs"] < planned else ""
+    return f"{record['steps']} steps{cut} of {views}, {settings['optimizer'].lower()} {settings['learning rate']:g}"
 
 
 def with_earlier_stages(record: Record, shipped: Record, shipped_sha256: str) -> Record:

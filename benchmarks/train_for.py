@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--trial", type=int, default=2, help="epochs of the trial")
     found.add_argument("--size", type=size_from_text, default=(360, 480), help="HEIGHTxWIDTH of the views")
     found.add_argument("--batch", type=int, default=8)
+    found.add_argument("--lr", type=float, help="highest learning rate; 1.5e-3 by default")
     found.add_argument("--scenes", type=int, default=0, help="synthetic scenes in each batch")
     found.add_argument("--workers", type=int, default=2)
     found.add_argument("--init", type=Path, help="weights to start from")
@@ -92,6 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         out_dir=arguments.output,
         crop_hw=arguments.size,
         batch_size=arguments.batch,
+        learning_rate=arguments.lr,
         augmentation=Augmentation(**{"scale": (0.75, 2.0), **recipe.augmentation}),
         initial_weights=arguments.init,
         seed=arguments.seed,

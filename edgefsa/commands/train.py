@@ -55,7 +55,7 @@ class DataOptions:
     ] = 1
     size: Annotated[
         str, typer.Option(metavar="HxW", help="The views that the network sees, in pixels.", rich_help_panel=DATA)
-    ] = "288x384"
+    ] = "360x480"
     scale: Annotated[str, typer.Option(metavar="LOW,HIGH", help="How far a view may zoom.", rich_help_panel=DATA)] = (
         "0.75,2"
     )

@@ -39,7 +39,8 @@ class TrainSettings:
 
     `data`: data set specs for training (their `train` split), mixed in each batch by `shares` (equal where
     empty); `val_data`: specs whose `val` split is evaluated (the first of `data` where empty), at most `val_limit`
-    frames of each. `crop_hw`: the size in pixels of the views that the network sees.
+    frames of each. `crop_hw`: the size in pixels of the views that the network sees,
+    by default that of the engines.
     An epoch is one pass over the first data set; its end is logged and kept in a checkpoint, and every
     `evaluate_every` epochs, and at the end, the averaged weights are evaluated.
     `batch_size` counts the samples of a step over all processes. `learning_rate` and `weight_decay` are those of
@@ -58,7 +59,7 @@ class TrainSettings:
     shares: tuple[float, ...] = ()
     val_data: tuple[str, ...] = ()
     val_limit: int | None = None
-    crop_hw: tuple[int, int] = (288, 384)
+    crop_hw: tuple[int, int] = (360, 480)
     batch_size: int = 8
     epochs: int = 120
     evaluate_every: int = 1

@@ -44,9 +44,10 @@ def test_recipes_are_trained_once_and_compared(
     program, two_drives, tiny_model, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     folds = program("folds")
-    tiny = {"crop_hw": (48, 64), "batch_size": 3, "workers": 0, "precision": "fp32"}
+    tiny = {"batch_size": 3, "workers": 0, "precision": "fp32"}
     monkeypatch.setattr(folds, "RECIPES", {"base": folds.Recipe(tiny), "rare": folds.Recipe(tiny, {"rare": 1.0})})
-    flags = ["--data", f"camvid:{two_drives}", "--model", "tiny", "--epochs", "1", "--runs", str(tmp_path)]
+    flags = ["--data", f"camvid:{two_drives}", "--model", "tiny", "--epochs", "1", "--size", "48x64"]
+    flags += ["--runs", str(tmp_path)]
     folds.main(["base", "rare", *flags, "--results", str(tmp_path)])
     record = json.loads((tmp_path / "folds-camvid.json").read_text())
     assert [(row["recipe"], row["drive"], row["frames"]) for row in record["rows"]] == [
