@@ -7,12 +7,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from edgefsa.artifacts import sha256_of_file
 from edgefsa.data.classes import CAMVID, ClassSet
 from edgefsa.data.convention import FILE_NAME, Convention, open_convention
 from edgefsa.data.kinds import KINDS, Files
+from edgefsa.data.sample_store import SampleStore
 from edgefsa.data.scenes import kept_scene
 from edgefsa.errors import DataError, InputError, SourceError, UnreadableError
 from edgefsa.media.frames import Frame, Mask
@@ -136,6 +137,7 @@ class Dataset(Sequence[Sample]):
         convention: Convention | None = None,
         notes: tuple[str, ...] = (),
         has_splits: bool = True,
+        store: SampleStore | None = None,
     ) -> None:
         self.name = name
         self.split = split
@@ -144,6 +146,7 @@ class Dataset(Sequence[Sample]):
         self.notes = notes
         self.has_splits = has_splits
         self._entries = tuple(entries)
+        self._store = store
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -154,26 +157,33 @@ class Dataset(Sequence[Sample]):
     def __getitem__(self, index: slice) -> Dataset: ...
     def __getitem__(self, index: int | slice) -> Sample | Dataset:
         if isinstance(index, slice):
-            return self._with(self.class_set, self._entries[index])
-        return self._entries[index].read(self.class_set)
+            return self._with(entries=self._entries[index])
+        entry = self._entries[index]
+        if self._store is None:
+            return entry.read(self.class_set)
+        return self._store.sample(entry, lambda: entry.read(self.class_set))
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, split={self.split!r}, {len(self)} samples)"
 
-    def _with(self, class_set: ClassSet, entries: Sequence[_Entry]) -> Dataset:
-        return Dataset(
-            self.name,
-            self.split,
-            class_set,
-            entries,
-            convention=self.convention,
-            notes=self.notes,
-            has_splits=self.has_splits,
-        )
+    def _with(self, **changes: Any) -> Dataset:
+        facts: dict[str, Any] = {
+            "class_set": self.class_set,
+            "entries": self._entries,
+            "convention": self.convention,
+            "notes": self.notes,
+            "has_splits": self.has_splits,
+            "store": self._store,
+        }
+        return Dataset(self.name, self.split, **(facts | changes))
 
     def spelt_as(self, class_set: ClassSet) -> Dataset:
         """Return the data set with the same classes under the names of `class_set`."""
-        return self._with(class_set, self._entries)
+        return self._with(class_set=class_set)
+
+    def kept_in(self, store: SampleStore) -> Dataset:
+        """Return the data set with its samples kept in `store` once they were read, as far as it has room."""
+        return self._with(store=store)
 
     def frame(self, index: int) -> Frame:
         """Return the frame of a sample, uint8 [H, W, 3] BGR, without reading its label; UnreadableError if damaged."""

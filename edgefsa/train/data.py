@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefsa.data.classes import ClassSet, name_key
 from edgefsa.data.readers import Dataset, open_dataset
+from edgefsa.data.sample_store import SampleStore
 from edgefsa.data.survey import Survey
 from edgefsa.errors import DataError, InputError
+from edgefsa.machine.memory import memory
 from edgefsa.train.settings import TrainSettings
+
+_SHARE_OF_MEMORY = 0.25
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,19 @@ class TrainingData:
     shares: tuple[float, ...]
     val: dict[str, Dataset]
     class_set: ClassSet
+
+    def kept_in_memory(self, processes: int = 1) -> TrainingData:
+        """Return the same with the training samples kept once they were read, in a quarter of the free memory at most.
+
+        `processes` on this machine share that. Without fork each loading process would hold all; then nothing is kept.
+        """
+        free = memory()
+        # Asked for so that nothing is decided for the program that this is part of.
+        starts = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+        if free is None or starts != "fork":
+            return self
+        store = SampleStore(int(free.available_mb * 2**20 * _SHARE_OF_MEMORY / processes))
+        return replace(self, train=tuple(item.kept_in(store) for item in self.train))
 
     def fingerprints(self) -> dict[str, str]:
         """Return a SHA-256 over the contents of each data set."""

@@ -70,7 +70,7 @@ def train(
     compute = choose_compute(settings.device, settings.precision, processes.local_rank)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    data = open_training_data(settings)
+    data = open_training_data(settings).kept_in_memory(processes.count)
     _check_folder(settings, say)
     data.check_files(say)
     with joined(processes, compute.device):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgefsa.data import readers
 from edgefsa.data.readers import open_dataset
 from edgefsa.errors import DataError, InputError
+from edgefsa.machine.memory import Memory
 from edgefsa.media.pictures import write_image
+from edgefsa.train import data as train_data
 from edgefsa.train.data import name_without_folders, open_training_data
 from edgefsa.train.settings import TrainSettings
 from tests.unit.train.conftest import write_colour_data
@@ -102,3 +106,26 @@ def test_data_sets_of_different_classes_do_not_mix(colour_data, tmp_path):
 )
 def test_a_name_that_travels_has_no_folders(spec, name):
     assert name_without_folders(spec) == name
+
+
+def test_training_samples_are_decoded_once_where_memory_allows(colour_data, monkeypatch):
+    files: list[Path] = []
+    real = readers.read_picture
+    monkeypatch.setattr(readers, "read_picture", lambda path, **more: files.append(path) or real(path, **more))
+    free = Memory(total_mb=64, available_mb=64, swap_mb=0, swap_free_mb=0, zram_mb=0)
+    monkeypatch.setattr(train_data, "memory", lambda: free)
+    (train,) = open_training_data(settings(colour_data)).kept_in_memory().train
+    frames = [train[index].frame for index in range(len(train))]
+    files.clear()
+    assert all(train[index].frame is frame for index, frame in enumerate(frames)) and not files
+    monkeypatch.setattr(train_data, "memory", lambda: dataclasses.replace(free, available_mb=0.0))
+    (train,) = open_training_data(settings(colour_data)).kept_in_memory(2).train
+    files.clear()
+    assert train[0].frame is not train[0].frame and len(files) == 2
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_nothing_is_kept_where_loading_processes_would_each_hold_all(colour_data, monkeypatch, method):
+    monkeypatch.setattr(train_data.multiprocessing, "get_start_method", lambda allow_none: method)
+    data = open_training_data(settings(colour_data))
+    assert data.kept_in_memory() is data
