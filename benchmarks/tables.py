@@ -21,6 +21,7 @@ import live
 import peers
 import search
 import soak
+import training_step
 from _common import ACCURACY_HEADER, accuracy_cells, load
 from _markdown import NOT_MEASURED, Record, emphasised, markdown, origin, origins, percent
 
@@ -181,6 +182,7 @@ TABLES: dict[str, tuple[Callable[[str], Record | None], Maker, str]] = {
     "evaluation-cpu": (_measured("evaluation-cpu"), _evaluation, NOT_MEASURED),
     "search-cpu": (_measured("search-cpu"), search.lines, NOT_MEASURED),
     "soak-cpu": (_measured("soak-cpu"), _soak, NOT_MEASURED),
+    training_step.NAME: (_measured(training_step.NAME), training_step.laid_out, NOT_MEASURED),
     "rivals": (_measured("reference-cpu"), _rivals, NOT_MEASURED),
     "facts": (_measured("reference-cpu"), _cards.facts, NOT_MEASURED),
     "layers": (_measured("reference-cpu"), _cards.layers, NOT_MEASURED),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+LARGE_PAGES = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
 _COMPRESSED_SWAP = "/dev/zram"
 
 
@@ -54,6 +57,19 @@ def peak_rss_mib(root: Path = Path("/")) -> float | None:
     # Of this program alone; what getrusage reports begins with the process that started it.
     peaks = (line for line in _lines(root / "proc/self/status") if line.startswith("VmHWM:"))
     return next((int(line.split()[1]) / 1024 for line in peaks), None)
+
+
+def unused_large_pages(root: Path = Path("/")) -> str | None:
+    """Return the environment's setting that gives a program's arrays large pages, where it helps and is not made.
+
+    The C library (glibc 2.35 and later) asks for them only then, and a kernel that gives them on demand does not else.
+    """
+    library, version = platform.libc_ver()
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
+    given = "".join(_lines(root / "sys/kernel/mm/transparent_hugepage/enabled"))
+    if library != "glibc" or numbers < [2, 35] or "[madvise]" not in given:
+        return None
+    return None if "glibc.malloc.hugetlb" in os.environ.get("GLIBC_TUNABLES", "") else LARGE_PAGES
 
 
 def _zram_mb(root: Path) -> float:

@@ -301,3 +301,14 @@ def test_a_model_that_misses_its_share_of_the_reference_is_named_in_the_readme()
     targets = {"OpenVINO": "openvino", "ONNX Runtime": "onnxruntime"}
     said = re.findall(r"`([\w-]+)` misses it on (OpenVINO|ONNX Runtime)", (ROOT / "README.md").read_text())
     assert {(model, targets[name]) for model, name in said} == missed
+
+
+def test_a_training_step_is_compared_with_small_pages_of_the_same_model(program) -> None:
+    rows = [
+        {"model": "a", "large_pages": large, "batch_ms": 20.0, "step_ms": step}
+        for large, step in ((False, 800), (True, 600))
+    ]
+    assert program("training_step").lines(rows) == [
+        ["a", "small", "20", "800", "1.00"],
+        ["a", "large", "20", "600", "0.75"],
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefsa.machine.memory import memory, peak_rss_mib
+from edgefsa.machine.memory import LARGE_PAGES, memory, peak_rss_mib, unused_large_pages
 from tests.unit.recorded import play
 
 
@@ -71,3 +71,25 @@ def test_the_peak_is_that_of_this_program_not_of_the_one_that_started_it() -> No
     own = peak_rss_mib()
     assert own is not None and own > 400
     assert small < 200 and small + 250 < large < small + 350
+
+
+@pytest.mark.parametrize(
+    ("library", "given", "tunables", "found"),
+    [
+        (("glibc", "2.36"), "always [madvise] never", "", LARGE_PAGES),
+        (("glibc", "2.36"), "always [madvise] never", "glibc.malloc.check=1", LARGE_PAGES),
+        (("glibc", "2.36"), "always [madvise] never", "glibc.malloc.check=1:glibc.malloc.hugetlb=2", None),
+        (("glibc", "2.36"), "[always] madvise never", "", None),
+        (("glibc", "2.36"), "always madvise [never]", "", None),
+        (("glibc", "2.36"), None, "", None),
+        (("glibc", "2.31"), "always [madvise] never", "", None),
+        (("", ""), "always [madvise] never", "", None),
+    ],
+)
+def test_large_pages_are_named_where_they_help_and_are_not_used(tmp_path, monkeypatch, library, given, tunables, found):
+    monkeypatch.setattr("platform.libc_ver", lambda: library)
+    monkeypatch.setenv("GLIBC_TUNABLES", tunables)
+    if given is not None:
+        (tmp_path / "sys/kernel/mm/transparent_hugepage").mkdir(parents=True)
+        (tmp_path / "sys/kernel/mm/transparent_hugepage/enabled").write_text(f"{given}\n")
+    assert unused_large_pages(tmp_path) == found
