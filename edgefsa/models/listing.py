@@ -45,6 +45,13 @@ def list_models() -> list[ModelInfo]:
     return [_info(**row) for row in json.loads(RECORD.read_text(encoding="utf-8"))]
 
 
+def trained_splits(weights_sha256: str) -> list[tuple[str, str]]:
+    """Return what the shipped weights with this SHA-256 were trained on, as (kind of data, split); else nothing."""
+    records = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(WEIGHTS_DIRECTORY.glob("*.json")))
+    data: list[dict[str, Any]] = next((record["data"] for record in records if record["sha256"] == weights_sha256), [])
+    return [(item["data"], split) for item in data if item["share"] for split in item["split"].split(" + ")]
+
+
 def _info(name: str, family: str, num_classes: int, params: int, macs: int, size_hw: list[int]) -> ModelInfo:
     weights = WEIGHTS_DIRECTORY / f"{name}.safetensors"
     height, width = size_hw

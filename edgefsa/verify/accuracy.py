@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import cv2
@@ -19,6 +19,7 @@ from edgefsa.errors import DataError, InputError
 from edgefsa.media.frames import Frame, Mask, resize_mask
 from edgefsa.segment import Segmenter
 from edgefsa.verify.doubts import Doubts
+from edgefsa.verify.seen_in_training import seen_in_training
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -150,7 +151,8 @@ def evaluate(
     mismatch = class_mismatch(segmenter.names, dataset.class_set, dataset.name)
     if mismatch is not None:
         raise DataError(mismatch)
-    return accuracy_of(masks_by(segmenter), dataset, batch=segmenter.batch, progress=progress, observe=observe)
+    report = accuracy_of(masks_by(segmenter), dataset, batch=segmenter.batch, progress=progress, observe=observe)
+    return replace(report, notes=(*seen_in_training(segmenter.session.manifest, dataset), *report.notes))
 
 
 def masks_by(segmenter: Segmenter) -> Predict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from edgefsa.data.classes import ClassSet
 from edgefsa.data.readers import Dataset, Sample, open_dataset
 from edgefsa.engines import build_engine
 from edgefsa.errors import DataError, InputError
+from edgefsa.models.listing import WEIGHTS_DIRECTORY
 from edgefsa.segment import Segmenter
 from edgefsa.verify.accuracy import ConfusionMatrix, evaluate, read_ahead
 from tests.unit.segment.fakes import NAMES, PALETTE, FakeSession, moving_square
@@ -121,6 +123,24 @@ class FakeEntry:
 def fake_dataset(count: int, classes: int = 4, label: bool = True, names: tuple[str, ...] = NAMES) -> Dataset:
     class_set = ClassSet("fake", names[:classes], PALETTE[:classes], 255)
     return Dataset("fake:DIR", "val", class_set, [FakeEntry(index, label) for index in range(count)])
+
+
+def test_figures_on_frames_that_the_weights_were_trained_on_say_so() -> None:
+    class_set = ClassSet("fake", NAMES[:4], PALETTE[:4], 255)
+    record = json.loads((WEIGHTS_DIRECTORY / "fsanet-edge.json").read_text())
+    session = FakeSession((96, 128))
+    with Segmenter(session) as segmenter:
+        for weights, spec, split, said in (
+            (record["sha256"], "camvid:DIR", "train", True),
+            (record["sha256"], "synthetic", "train", True),
+            (record["sha256"], "camvid:DIR", "test", False),
+            (record["sha256"], "folder:DIR", "train", False),
+            ("0" * 64, "camvid:DIR", "train", False),
+        ):
+            session.manifest.model["weights"] = {"kind": "trained", "sha256": weights}
+            report = evaluate(segmenter, Dataset(spec, split, class_set, [FakeEntry(0)]))
+            kind = spec.partition(":")[0]
+            assert any(f"trained on {kind}'s split {split}" in note for note in report.notes) == said, (spec, split)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
