@@ -76,6 +76,8 @@ def notes(report: Report) -> list[str]:
         )
         unreadable = max(len(accuracy.unreadable) for accuracy in accuracies)
         lines += [f"Files that could not be read, and are not in it: {unreadable}."] if unreadable else []
+        found = dict.fromkeys(note for accuracy in accuracies for note in accuracy.notes)
+        lines += [f"{note[:1].upper()}{note[1:]}." for note in found]
     if random := [engine.name for engine in report.engines if engine.weights == "random"]:
         lines.append(f"Of random weights, so that only the times mean something: {', '.join(random)}.")
     if report.measured_s:

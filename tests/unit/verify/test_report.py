@@ -91,6 +91,13 @@ def test_markdown_has_every_fact() -> None:
         assert len({line.count("|") for line in block.splitlines()}) == 1, "a table's rows are of one length"
 
 
+def test_what_was_found_of_the_data_stands_once_in_every_form() -> None:
+    accuracy = AccuracyReport(0.5, 0.9, {"sky": 0.5}, 12, notes=("these weights were trained on <x>'s split val",))
+    found = report(*(dataclasses.replace(engine, accuracy=accuracy) for engine in TWO))
+    assert found.markdown().count(r"- These weights were trained on \<x\>'s split val.") == 1
+    assert found.html().count("These weights were trained on &lt;x&gt;&#39;s split val.") == 1
+
+
 def test_conditions_and_energy_stand_with_the_figures() -> None:
     energy = Energy(0.0123, 400, 10.0, 9.5, 5.0, 4.6, "VDD_IN", True)
     conditions = Window(4.0, 8, 9.0, 36.0, 61.0, 1510.0, 918.0, 2900.0, 0.97, None, True, "VDD_IN", "tegrastats")
