@@ -115,9 +115,8 @@ def recipe(record: Record, _model: str) -> str:
 
 def training_in_brief(record: Record) -> str:
     """Say what weights started from, and the data sets that they saw."""
-    data = record["data"]
-    names = list(data) if isinstance(data, dict) else [item["data"] for item in data if item["split"] == "train"]
-    kinds = [name.partition(":")[0].removesuffix(" train") for name in names]
+    trained = [item for item in record["data"] if item["split"].startswith("train")]
+    kinds = [f"{item['data'].partition(':')[0]} {item['split']}".removesuffix(" train") for item in trained]
     scratch = record["recipe"].get("initial weights") is None
     start = record.get("initialisation", "from scratch" if scratch else "from other weights")
     return ", ".join([start, *kinds])

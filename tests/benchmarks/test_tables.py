@@ -195,6 +195,8 @@ def test_the_recipe_is_what_lies_beside_the_weights(program) -> None:
         ["steps", "1200"],
     ]
     assert program("_cards").training_in_brief(weights) == "from scratch, camvid"
+    weights["data"][0]["split"] = "train + val"
+    assert program("_cards").training_in_brief(weights) == "from scratch, camvid train + val"
 
 
 def test_rivals_are_told_from_ours_by_split_and_machine(program, monkeypatch) -> None:
