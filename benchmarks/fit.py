@@ -111,7 +111,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"python benchmarks/fit.py --data {data}",
         rows,
         arguments.results,
-        weights=shipped_weights(),
         **facts,
     )
     print(table(HEADER, lines(rows)))

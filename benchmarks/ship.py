@@ -28,8 +28,9 @@ from edgefsa.train.checkpoint import write_weights
 from edgefsa.train.record import RECORD_NAME, WEIGHTS_NAME
 
 Record = dict[str, Any]
-_STAGES = ("first stage", "second stage", "third stage", "fourth stage", "fifth stage", "sixth stage")
-_NUMBERS = ("one stage", "two stages", "three stages", "four stages", "five stages", "six stages", "seven stages")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_STAGES = tuple(f"{ordinal} stage" for ordinal in _ORDINALS)
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 
 
 def stage_of(record: Record) -> str:
@@ -56,7 +57,7 @@ def with_earlier_stages(record: Record, shipped: Record, shipped_sha256: str) ->
         raise InputError(f"the run began with weights of SHA-256 {start[:12]}..., which are not the shipped ones")
     earlier = [text for name, text in shipped["recipe"].items() if name in _STAGES] + [stage_of(shipped)]
     recipe = {**dict(zip(_STAGES, earlier, strict=False)), **record["recipe"]}
-    return {**record, "initialisation": f"from scratch, in {_NUMBERS[len(earlier)]}", "recipe": recipe}
+    return {**record, "initialisation": f"from scratch, in {_NUMBERS[len(earlier)]} stages", "recipe": recipe}
 
 
 def ship(folder: Path, weights: Path = WEIGHTS_DIRECTORY) -> Path:

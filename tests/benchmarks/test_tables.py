@@ -275,8 +275,10 @@ def test_results_say_where_they_come_from(path: Path) -> None:
 
 
 def test_measured_accuracy_is_that_of_the_shipped_weights() -> None:
+    """Unless it was measured elsewhere, and so comes later than the weights; the tables say then that it is older."""
     for path in RESULTS.glob("accuracy-*.json"):
-        for row in json.loads(path.read_text())["rows"]:
+        result = json.loads(path.read_text())
+        for row in result["rows"] if "origin" not in result else ():
             weights = row.get("weights", {})
             if weights.get("kind") == "trained":
                 shipped = WEIGHTS_DIRECTORY / f"{row['model']}.safetensors"

@@ -238,6 +238,9 @@ BOUNDS = [
         "min(a.tile_columns, a.width - first_column)@;", "min(a.tile_channels, stored - first_channel)@;",
         "min(first_row + a.rows_per_block, a.height)@;",
     )),
+    Bounds(mask.OPERATOR, MASK_IN_TWO_PASSES, "spectral_mask/spectral_mask.cuh", (
+        "int row = tile.row; row < tile.rows@;",
+    )),
     Bounds(mask.OPERATOR, MASK_IN_TWO_PASSES, PLANE, (
         "min(op.height - tile.first_row, work.rows_per_band)@;", "i < tile.rows * ROW_STRIDE@;",
         "tile.packs = op.width / VEC@;",
