@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgefsa.media.frames import Frame, Mask, resize_frame, resize_mask
 
-# How strongly light and colours are changed, in fields of Augmentation; "strong" shows other hours and other cameras.
+# How strongly light and colours are changed, in fields of Augmentation.
 JITTER: Mapping[str, Mapping[str, float]] = {
     "normal": {},
     "strong": {"gain": 0.5, "gamma": 0.6, "tint": 0.15, "saturation": 0.8, "blur": 0.3},
