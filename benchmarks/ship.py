@@ -48,12 +48,12 @@ def stage_of(record: Record) -> str:
     return f"{record['steps']} steps{cut} of {views}, {settings['optimizer'].lower()} {settings['learning rate']:g}"
 
 
-def with_earlier_stages(record: Record, shipped: Record, shipped_sha256: str) -> Record:
+def with_earlier_stages(record: Record, shipped: Record) -> Record:
     """Return a run's record with the stages before it; InputError where it began with other weights than those."""
     start = record["recipe"]["initial weights"]
     if start is None:
         return {**record, "initialisation": "from scratch"}
-    if start != shipped_sha256:
+    if start != shipped["sha256"]:
         raise InputError(f"the run began with weights of SHA-256 {start[:12]}..., which are not the shipped ones")
     earlier = [text for name, text in shipped["recipe"].items() if name in _STAGES] + [stage_of(shipped)]
     recipe = {**dict(zip(_STAGES, earlier, strict=False)), **record["recipe"]}
@@ -69,7 +69,7 @@ def ship(folder: Path, weights: Path = WEIGHTS_DIRECTORY) -> Path:
     shipped = json.loads(target.with_suffix(".json").read_text())
     if record["options"] != shipped["options"]:
         raise InputError(f"{folder} has the options {record['options']}, the shipped weights {shipped['options']}")
-    record = with_earlier_stages(record, shipped, shipped["sha256"])
+    record = with_earlier_stages(record, shipped)
     for item in record["data"]:
         item["data"] = item["data"].partition(":")[0]  # without the name of a folder
     with safe_open(target, "pt") as file:
