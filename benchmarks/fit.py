@@ -106,13 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = {"data": data, "frames": len(dataset), "target": arguments.target, "precision": arguments.precision}
     facts["weights"] = shipped_weights()
     family = data.partition(":")[0]
-    save(
-        f"fit-{family}",
-        f"python benchmarks/fit.py --data {data}",
-        rows,
-        arguments.results,
-        **facts,
-    )
+    save(f"fit-{family}", f"python benchmarks/fit.py --data {data}", rows, arguments.results, **facts)
     print(table(HEADER, lines(rows)))
 
 
